@@ -1,0 +1,34 @@
+# Everything happens in .venv, made from $(PYTHON): `PYTHON=python3.13 make test`.
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+# Named after the Python, so that another one makes the environment anew.
+STAMP := .venv/made-with-python-$(VERSION)
+
+.PHONY: test lint demo bench clean
+
+test: lint
+	.venv/bin/pytest
+
+lint: $(STAMP)
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+
+demo: $(STAMP)
+	.venv/bin/taskmaster demo
+
+bench: $(STAMP)
+	.venv/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml
+	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'
+	@touch $@

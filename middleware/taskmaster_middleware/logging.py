@@ -1,0 +1,112 @@
+"""One line per run, through the standard library's logger `taskmaster.jobs`."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from logging import INFO, getLogger
+from typing import Any, Literal, get_args
+
+from taskmaster.chain import Handler, Middleware
+from taskmaster.errors import InvalidConfig
+from taskmaster.job import Job, Outcome, Reject, Retry, Snooze
+
+Format = Literal["text", "json"]
+Fields = dict[str, Any]
+
+REDACTED = "[redacted]"
+MAX_TEXT = 1_000  # characters of a reason
+MAX_PAYLOAD = 10_000  # characters of a payload's JSON
+MAX_DEPTH = 50  # levels of a payload
+
+log = getLogger("taskmaster.jobs")
+
+
+def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[str] = ()) -> Middleware:
+    """Log each run at INFO when it ends: job, queue, outcome, milliseconds, number of the run.
+
+    `format`: key=value pairs, or a JSON object. `payload`: show it, with the values of the keys in `redact`
+    (in upper or lower case, at any depth) left out. Raises InvalidConfig.
+    """
+    _check(format, redact)
+    write = _as_json if format == "json" else _as_text
+    hidden = frozenset(key.casefold() for key in redact)
+
+    def middleware(handler: Handler) -> Handler:
+        def logged(job: Job) -> Outcome:
+            started = time.perf_counter()
+            try:
+                outcome = handler(job)
+            except BaseException as error:  # only seen, never kept
+                _log(write, job, started, {"outcome": "error", "error": type(error).__name__}, shown(job))
+                raise
+            _log(write, job, started, _outcome(outcome), shown(job))
+            return outcome
+
+        def shown(job: Job) -> Fields:
+            return {"payload": _bounded(_redacted(job.payload, hidden))} if payload else {}
+
+        return logged
+
+    return middleware
+
+
+def _check(format: object, redact: object) -> None:
+    if format not in get_args(Format):
+        raise InvalidConfig(f"middleware 'logging': format must be 'text' or 'json', got {format!r}")
+    if isinstance(redact, str) or not isinstance(redact, Sequence) or not all(isinstance(key, str) for key in redact):
+        raise InvalidConfig(f"middleware 'logging': redact must be a list of keys, got {redact!r}")
+
+
+def _log(write: Callable[[Fields], str], job: Job, started: float, ending: Fields, payload: Fields) -> None:
+    if not log.isEnabledFor(INFO):
+        return
+    milliseconds = round((time.perf_counter() - started) * 1000, 3)
+    run = {"event": "run", "job": job.id, "queue": job.queue_name, "run": job.run_count, "ms": milliseconds}
+    log.info("%s", write({**run, **ending, **payload}))
+
+
+def _outcome(outcome: Outcome) -> Fields:
+    fields: Fields = {"outcome": type(outcome).__name__.lower()}
+    if isinstance(outcome, Retry | Snooze) and outcome.delay_seconds is not None:
+        fields["delay_seconds"] = outcome.delay_seconds
+    if isinstance(outcome, Reject | Retry):
+        fields["reason"] = str(outcome.reason)[:MAX_TEXT]
+    return fields
+
+
+# -- payloads
+
+
+def _redacted(value: Any, hidden: frozenset[str], depth: int = 0) -> Any:
+    if depth == MAX_DEPTH and isinstance(value, dict | list):
+        return "[deeper]"
+    if isinstance(value, dict):
+        return {
+            key: REDACTED if key.casefold() in hidden else _redacted(inner, hidden, depth + 1)
+            for key, inner in value.items()
+        }
+    return [_redacted(inner, hidden, depth + 1) for inner in value] if isinstance(value, list) else value
+
+
+def _bounded(value: Any) -> Any:
+    length = len(json.dumps(value, default=str))
+    return value if length <= MAX_PAYLOAD else f"[{length} characters]"
+
+
+# -- lines
+
+
+def _as_json(fields: Fields) -> str:
+    return json.dumps(fields, default=str)  # in ASCII: some readers end a line at U+2028
+
+
+def _as_text(fields: Fields) -> str:
+    return " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
+
+
+def _quoted(value: Any) -> str:
+    """The value as it is when it is one plain word, else as a JSON string, which cannot break the line."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if text and text.isprintable() and not any(char in text for char in ' "=\\'):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable())

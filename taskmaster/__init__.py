@@ -1,0 +1,54 @@
+"""Background jobs on Postgres, run in processes."""
+
+from taskmaster.admin import Admin
+from taskmaster.chain import Handler, Middleware
+from taskmaster.consumer import Consumer
+from taskmaster.errors import (
+    DatabaseUnreachable,
+    EmbeddedUnavailable,
+    InvalidConfig,
+    InvalidJob,
+    InvalidOutcome,
+    InvalidPayload,
+    JobNotFound,
+    SchemaMismatch,
+    TaskmasterError,
+    WorkersFailed,
+)
+from taskmaster.job import Ack, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
+from taskmaster.options import SupervisorOptions
+from taskmaster.processes.supervisor import Supervisor
+from taskmaster.publisher import Publisher
+
+__all__ = [
+    # the two ends
+    "Consumer",
+    "Publisher",
+    "Supervisor",
+    "SupervisorOptions",
+    # what a callback sees and says
+    "Ack",
+    "Job",
+    "Outcome",
+    "Reject",
+    "Retry",
+    "Snooze",
+    # administration
+    "Admin",
+    "JobRecord",
+    "State",
+    # extension
+    "Handler",
+    "Middleware",
+    # errors
+    "DatabaseUnreachable",
+    "EmbeddedUnavailable",
+    "InvalidConfig",
+    "InvalidJob",
+    "InvalidOutcome",
+    "InvalidPayload",
+    "JobNotFound",
+    "SchemaMismatch",
+    "TaskmasterError",
+    "WorkersFailed",
+]

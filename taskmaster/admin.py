@@ -1,0 +1,95 @@
+"""What an administrator does with jobs: look, count, requeue, delete. The command line uses nothing else."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from taskmaster.errors import JobNotFound
+from taskmaster.job import JobRecord, State
+from taskmaster.session import Session
+from taskmaster.store import jobs
+from taskmaster.store.jobs import Count
+from taskmaster.validation import check_queue_name
+
+MOST = 100
+
+
+class Admin:
+    """One connection, opened at the first call. `database_url` and `schema` as for Publisher.
+
+    Raises DatabaseUnreachable, and SchemaMismatch when the schema is missing or of another version.
+    """
+
+    def __init__(self, database_url: str | None = None, *, schema: str = "taskmaster") -> None:
+        self._session = Session(database_url, schema)
+
+    def get(self, job_id: int) -> JobRecord:
+        """One job, wherever it is. Raises JobNotFound: acked, deleted, or never put."""
+        with self._session.use() as conn:
+            record = jobs.get(conn, job_id)
+        if record is None:
+            raise JobNotFound(f"there is no job {job_id}: it was acked or deleted, or never put")
+        return record
+
+    def find(self, *, queue_name: str | None = None, state: State | None = None, most: int = MOST) -> list[JobRecord]:
+        """Up to `most` jobs, lowest id first, of a queue and in a state; None: any."""
+        with self._session.use() as conn:
+            return jobs.find(conn, queue_name=queue_name, state=state, most=most)
+
+    def pending(self, queue_name: str, *, most: int = MOST) -> list[JobRecord]:
+        """Up to `most` jobs of a queue that wait for a worker."""
+        return self.find(queue_name=queue_name, state=State.READY, most=most)
+
+    def counts(self) -> list[Count]:
+        """Jobs, and the age in seconds of the oldest, by queue and state."""
+        with self._session.use() as conn:
+            return jobs.counts(conn)
+
+    def size(self, queue_name: str) -> int:
+        """Jobs of a queue in all states."""
+        return sum(count.jobs for count in self.counts() if count.queue_name == queue_name)
+
+    def requeue(self, *ids: int) -> list[int]:
+        """Put rejected jobs back, `run_count` 0; their ids. Raises JobNotFound, naming those that are not rejected.
+
+        When some cannot be requeued the others are.
+        """
+        with self._session.use() as conn:
+            done = jobs.requeue(conn, ids)
+        _all_done(ids, done, "are not rejected, so they cannot be requeued")
+        return done
+
+    def requeue_queue(self, queue_name: str) -> int:
+        """Put all rejected jobs of a queue back; how many."""
+        with self._session.use() as conn:
+            return jobs.requeue_queue(conn, check_queue_name(queue_name))
+
+    def delete(self, *ids: int) -> list[int]:
+        """Delete jobs that are not running; their ids. Raises JobNotFound, naming those that were not deleted."""
+        with self._session.use() as conn:
+            done = jobs.delete(conn, ids)
+        _all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
+        return done
+
+    def delete_queue(self, queue_name: str, *, state: State | None = None) -> int:
+        """Delete a queue's jobs that are not running, all or those in one state; how many."""
+        with self._session.use() as conn:
+            return jobs.delete_queue(conn, check_queue_name(queue_name), state)
+
+    def close(self) -> None:
+        """Close the connection; a later call opens another."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _all_done(wanted: Sequence[int], done: Sequence[int], what: str) -> None:
+    missing = sorted(set(wanted) - set(done))
+    if missing:
+        raise JobNotFound(f"jobs {', '.join(map(str, missing))} {what}")

@@ -1,0 +1,44 @@
+"""The onion of middlewares around a callback: folded once per worker, after the fork."""
+
+from collections.abc import Callable, Sequence
+
+from taskmaster.errors import InvalidJob, InvalidOutcome
+from taskmaster.job import ACK, Ack, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.validation import check_delay
+
+Handler = Callable[[Job], Outcome]
+Middleware = Callable[[Handler], Handler]
+
+
+def build(middlewares: Sequence[Middleware], handler: Handler) -> Handler:
+    """Wrap `handler`; the first middleware is the outermost."""
+    for middleware in reversed(middlewares):
+        handler = middleware(handler)
+    return handler
+
+
+def innermost(callback: Callable[[Job], Outcome | None]) -> Handler:
+    """The callback as a handler: None means Ack, and what is no outcome raises InvalidOutcome."""
+
+    def handler(job: Job) -> Outcome:
+        outcome = callback(job)
+        return ACK if outcome is None else checked(outcome)
+
+    return handler
+
+
+def checked(outcome: object) -> Outcome:
+    """`outcome`, when it is one that can be carried out. Raises InvalidOutcome."""
+    try:
+        match outcome:
+            case Ack() | Reject() | Retry(delay_seconds=None):
+                return outcome
+            case Retry(delay_seconds=delay) | Snooze(delay_seconds=delay):
+                check_delay(delay)
+                return outcome
+    except InvalidJob as error:
+        raise InvalidOutcome(f"the callback answered {outcome!r}: {error}") from None
+    raise InvalidOutcome(
+        f"the callback answered {outcome!r:.200} ({type(outcome).__name__}); "
+        "allowed are None, Ack(), Reject(reason), Retry(delay_seconds, reason), Snooze(delay_seconds)"
+    )

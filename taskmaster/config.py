@@ -1,0 +1,255 @@
+"""From `taskmaster.toml`, or `[tool.taskmaster]` in pyproject.toml, and the environment to frozen values.
+
+Every mistake is one sentence that names the file, the key and what is allowed. Nothing is imported or connected here:
+callbacks and middlewares stay names, for `references` to resolve in the template process.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from taskmaster.consumer import Consumer
+from taskmaster.errors import InvalidConfig, InvalidJob
+from taskmaster.options import SupervisorOptions
+from taskmaster.validation import MAX_PAYLOAD_BYTES, check_queue_name
+
+FILE = Path("taskmaster.toml")
+PYPROJECT = Path("pyproject.toml")
+MAX_SCHEMA_BYTES = 63  # Postgres cuts longer names off without a word
+LARGEST_PAYLOAD_BYTES = 100_000_000
+TOP_LEVEL = ("database_url", "schema", "max_payload_bytes", "middleware", "supervisor", "consumer")
+
+Table = Mapping[str, Any]
+Specs = Sequence[Table]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the configuration says. `database_url` None: the embedded server. `source` None: no file was found."""
+
+    database_url: str | None = None
+    schema: str = "taskmaster"
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
+    consumers: tuple[Consumer, ...] = ()
+    source: Path | None = None
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings from `path`, or from the file in the current directory, with at least one consumer.
+
+    TASKMASTER_DATABASE_URL and TASKMASTER_SCHEMA win over the file. Raises InvalidConfig.
+    """
+    settings = load_or_default(path)
+    if settings.source is None:
+        raise InvalidConfig(
+            f"no {FILE} in the current directory ({Path.cwd().name}/), nor [tool.taskmaster] in {PYPROJECT}; "
+            "run 'taskmaster init' to write one"
+        )
+    if not settings.consumers:
+        raise InvalidConfig(f"{settings.source.name}: no [[consumer]] table; add one with queue_name and callback")
+    return settings
+
+
+def load_or_default(path: Path | None = None) -> Settings:
+    """Like `load`, for commands that need no consumers: without a file, and without `path`, the defaults."""
+    found = _find() if path is None else path
+    settings = Settings() if found is None else _read(found)
+    return _with_environment(settings)
+
+
+def check_schema(schema: object) -> str:
+    """The schema's name, when Postgres takes it as it is. Raises InvalidConfig."""
+    if not isinstance(schema, str):
+        raise InvalidConfig(f"schema must be a string, got {schema!r}")
+    if not 1 <= len(schema.encode(errors="surrogatepass")) <= MAX_SCHEMA_BYTES:
+        raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
+    if schema.startswith("pg_"):
+        raise InvalidConfig(f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}")
+    if "\0" in schema or any(0xD800 <= ord(char) <= 0xDFFF for char in schema):
+        raise InvalidConfig(f"schema must not hold a character that Postgres cannot store, got {schema!r}")
+    return schema
+
+
+def hint(word: str, choices: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` when a choice is close to `word`, else nothing."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+# -- files and environment
+
+
+def _find() -> Path | None:
+    if FILE.exists():
+        return FILE
+    return PYPROJECT if PYPROJECT.exists() and "taskmaster" in _tools(_parse(PYPROJECT)) else None
+
+
+def _read(path: Path) -> Settings:
+    content = _parse(path)
+    where = str(path)
+    if path.name == PYPROJECT.name:
+        where = f"{path} [tool.taskmaster]"
+        if "taskmaster" not in _tools(content):
+            raise InvalidConfig(f"{where}: there is no such table")
+        content = _tools(content)["taskmaster"]
+    with _naming(where):
+        return replace(_settings(_table(content)), source=path.absolute())
+
+
+def _parse(path: Path) -> Table:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise InvalidConfig(f"{path}: there is no such file; run 'taskmaster init' to write {FILE}") from None
+    except OSError as error:
+        raise InvalidConfig(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidConfig(f"{path}: must be UTF-8, byte {error.start} is not") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"{path}: not TOML: {error}") from None
+
+
+def _tools(pyproject: Table) -> Table:
+    tools = pyproject.get("tool")
+    return tools if isinstance(tools, dict) else {}
+
+
+def _with_environment(settings: Settings) -> Settings:
+    """An empty variable counts as unset: that is how a compose file writes it."""
+    if url := os.environ.get("TASKMASTER_DATABASE_URL"):
+        settings = replace(settings, database_url=url)
+    if schema := os.environ.get("TASKMASTER_SCHEMA"):
+        with _naming("TASKMASTER_SCHEMA"):
+            settings = replace(settings, schema=check_schema(schema))
+    return settings
+
+
+# -- tables, from the outside in
+
+
+def _settings(content: Table) -> Settings:
+    options = {key: value for key, value in content.items() if key not in TOP_LEVEL and isinstance(value, dict)}
+    _refuse_unknown(content.keys() - options.keys(), TOP_LEVEL)
+    shared = _middlewares(content, options)
+    consumers = _consumers(content.get("consumer", []), shared, options)
+    own = [spec for consumer in consumers for spec in consumer.middleware if isinstance(spec, Mapping)]
+    _refuse_unused(options, [*shared, *own])
+    return Settings(
+        database_url=_database_url(content.get("database_url")),
+        schema=check_schema(content.get("schema", Settings().schema)),
+        max_payload_bytes=_max_payload_bytes(content.get("max_payload_bytes", MAX_PAYLOAD_BYTES)),
+        supervisor=_supervisor(content.get("supervisor", {})),
+        consumers=consumers,
+    )
+
+
+def _database_url(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    # The value is not shown: a mistyped one may still hold a password.
+    raise InvalidConfig('database_url must be a string like "postgresql://user@host/database", not empty')
+
+
+def _max_payload_bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_PAYLOAD_BYTES:
+        raise InvalidConfig(
+            f"max_payload_bytes must be a whole number from 1 to {LARGEST_PAYLOAD_BYTES}, got {value!r}"
+        )
+    return value
+
+
+def _supervisor(value: object) -> SupervisorOptions:
+    with _naming("supervisor"):
+        table = _table(value)
+        _refuse_unknown(table, [option.name for option in fields(SupervisorOptions)])
+        return SupervisorOptions(**table)
+
+
+def _consumers(tables: object, shared: Specs, options: Table) -> tuple[Consumer, ...]:
+    if not isinstance(tables, list):
+        raise InvalidConfig("consumer must be a list of tables, each headed [[consumer]]")
+    places: dict[str, int] = {}
+    consumers = []
+    for number, table in enumerate(tables, start=1):
+        consumer = _consumer(table, number, shared, options)
+        if earlier := places.get(consumer.queue_name):
+            raise InvalidConfig(
+                f"consumer #{number}: queue {consumer.queue_name!r} has consumer #{earlier} already; "
+                "one queue takes one consumer: raise its concurrency instead"
+            )
+        places[consumer.queue_name] = number
+        consumers.append(consumer)
+    return tuple(consumers)
+
+
+def _consumer(value: object, number: int, shared: Specs, options: Table) -> Consumer:
+    with _naming(_consumer_label(value, number)):
+        table = _table(value)
+        _refuse_unknown(table, [key.name for key in fields(Consumer)])
+        for key in fields(Consumer):
+            if key.default is MISSING and key.name not in table:
+                raise InvalidConfig(f"{key.name} is missing")
+        if not isinstance(component := table.get("component", ""), str):
+            raise InvalidConfig(f'component must be "module:name", got {component!r}')
+        return Consumer(**{**table, "middleware": (*shared, *_middlewares(table, options))})
+
+
+def _consumer_label(table: object, number: int) -> str:
+    """By its queue's name where that can be shown, else by its place: #1 is the first [[consumer]]."""
+    try:
+        return f"consumer {check_queue_name(_table(table).get('queue_name'))!r}"
+    except (InvalidConfig, InvalidJob):
+        return f"consumer #{number}"
+
+
+def _middlewares(table: Table, options: Table) -> Specs:
+    """The table's list, each as {"use": name, …}, with the options of the table [name] where it has none itself."""
+    listed = table.get("middleware", [])
+    if not isinstance(listed, list):
+        raise InvalidConfig(f"middleware must be a list, outermost first, got {listed!r}")
+    specs = []
+    for number, item in enumerate(listed, start=1):
+        spec = {"use": item} if isinstance(item, str) else item
+        if not isinstance(spec, dict) or not isinstance(spec.get("use"), str) or not spec["use"]:
+            raise InvalidConfig(f'middleware #{number} must be a name or a table {{ use = "name", … }}, got {item!r}')
+        specs.append({**options.get(spec["use"], {}), **spec})
+    return specs
+
+
+# -- what is refused
+
+
+def _table(value: object) -> Table:
+    if not isinstance(value, dict):
+        raise InvalidConfig(f"must be a table, got {value!r}")
+    return value
+
+
+def _refuse_unknown(keys: Iterable[str], allowed: Sequence[str]) -> None:
+    for key in sorted(set(keys) - set(allowed)):
+        raise InvalidConfig(f"unknown key {key!r}{hint(key, allowed)}; allowed are {', '.join(allowed)}")
+
+
+def _refuse_unused(options: Table, specs: Specs) -> None:
+    used = sorted({spec["use"] for spec in specs})
+    for key in sorted(options.keys() - set(used)):
+        raise InvalidConfig(
+            f"unknown table [{key}]{hint(key, [*TOP_LEVEL, *used])}; allowed are [supervisor], [[consumer]] and one "
+            f"for each middleware that a list uses: {', '.join(used) or 'none does'}"
+        )
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Begin the sentence of whatever is refused inside with `place`."""
+    try:
+        yield
+    except InvalidConfig as error:
+        raise InvalidConfig(f"{place}: {error}") from None

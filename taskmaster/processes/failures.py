@@ -1,0 +1,51 @@
+"""The record that a job keeps of each run that went wrong: what happened, where, on which run, for how long."""
+
+import os
+import socket
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from taskmaster.endings import Failure
+
+HOST = socket.gethostname()
+MAX_MESSAGE = 2_000
+MAX_TRACEBACK = 16_000
+
+
+def failure(
+    kind: str, message: str, *, run: int, worker: str, duration_seconds: float, traceback: str | None = None
+) -> Failure:
+    """One record. Text is cut to a bounded length, and made storable: no NUL, no lone surrogate."""
+    record: dict[str, Any] = {
+        "kind": kind,
+        "message": _storable(message, MAX_MESSAGE),
+        "run": run,
+        "worker": worker,
+        "host": HOST,
+        "duration_seconds": round(duration_seconds, 6),
+        "at": datetime.now(UTC).isoformat(),
+    }
+    if traceback:
+        record["traceback"] = _storable(traceback, MAX_TRACEBACK)
+    return record
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an exception, even of one whose own `__str__` raises."""
+    return "".join(traceback.format_exception_only(error)).strip()
+
+
+def stack(error: BaseException) -> str:
+    """The traceback without the frames of taskmaster's own."""
+    frames = error.__traceback__
+    own = os.path.dirname(os.path.dirname(__file__))
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(own):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def _storable(text: str, limit: int) -> str:
+    if len(text) > limit:  # the end of a traceback says more than its middle
+        text = f"{text[: limit // 4]}\n…\n{text[-(limit - limit // 4) :]}"
+    return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

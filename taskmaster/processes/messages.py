@@ -1,0 +1,55 @@
+"""What the supervisor and the template tell each other: small JSON messages, descriptors beside them."""
+
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+MAX_MESSAGE = 64 * 1024
+
+
+class Ready(msgspec.Struct, tag=True):
+    """The template has imported everything."""
+
+
+class Failed(msgspec.Struct, tag=True):
+    """The template cannot serve; `sentence` says why."""
+
+    sentence: str
+
+
+class Order(msgspec.Struct, tag=True):
+    """Start a worker for a consumer in a slot. With it go the wakeup queue's reading end and the permits."""
+
+    serial: int
+    consumer: int
+    slot: int
+    worker: str
+    supervisor: int
+
+
+class Born(msgspec.Struct, tag=True):
+    """The worker ordered under `serial` lives."""
+
+    serial: int
+    pid: int
+
+
+Message = Ready | Failed | Order | Born
+
+
+class Received(NamedTuple):
+    message: Message
+    fds: Sequence[int]
+
+
+def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message. Raises OSError when the other end is gone or does not read."""
+    socket.send_fds(channel, [msgspec.json.encode(message)], list(fds))
+
+
+def receive(channel: socket.socket) -> Received | None:
+    """The next message; None: the other end is gone."""
+    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 2)
+    return Received(msgspec.json.decode(data, type=Message), fds) if data else None

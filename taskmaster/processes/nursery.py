@@ -1,0 +1,138 @@
+"""The supervisor's side of the template: start it, order workers from it, replace it when it dies or does not answer."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from taskmaster.errors import InvalidConfig, WorkersFailed
+from taskmaster.processes import messages
+from taskmaster.processes import plan as plans
+from taskmaster.processes.backoff import Backoff
+from taskmaster.processes.plan import Plan
+
+log = logging.getLogger("taskmaster.supervisor")
+
+PRELOAD_SECONDS = 60.0
+ANSWER_SECONDS = 5.0
+# One thread per worker: a pool per process on top of a process per core only makes them wait for each other, and a
+# template with threads cannot be forked. Whoever has set these has decided otherwise.
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+BOOT = "import sys; sys.path[:] = {path!r}; sys.argv[:] = {argv!r}; import taskmaster.processes.template as t; t.main{fds!r}"
+
+
+@dataclass(slots=True)
+class Nursery:
+    """At most one template at a time; workers that an earlier one has forked live on."""
+
+    plan: Plan
+    slots_fd: int
+    lifeline_fd: int
+    process: subprocess.Popen[bytes] | None = None
+    channel: socket.socket | None = None
+    ready: bool = False
+    was_ready: bool = False
+    answer_by: float | None = None
+    start_at: float = 0.0
+    started_at: float = 0.0
+    ordered: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
+    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=5.0))
+
+    def tend(self, now: float) -> None:
+        """Start a template when there is none, and give up on one that does not answer."""
+        if self.answer_by is not None and now >= self.answer_by:
+            log.warning("the template did not answer in time and is replaced")
+            self.end("it did not answer")
+        if self.process is None and now >= self.start_at:
+            self.start(now)
+
+    def next_due(self) -> float | None:
+        """When `tend` has something to do."""
+        return self.start_at if self.process is None else self.answer_by
+
+    def start(self, now: float) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        plan_fd = plans.write(self.plan)
+        fds = (theirs.fileno(), plan_fd, self.slots_fd, self.lifeline_fd)
+        boot = BOOT.format(path=list(self.plan.sys_path), argv=list(self.plan.argv), fds=fds)
+        environment = dict.fromkeys(SINGLE_THREADED, "1") | os.environ
+        command = [sys.executable, "-c", boot]
+        self.process = subprocess.Popen(
+            command, pass_fds=fds, stdin=subprocess.DEVNULL, process_group=0, env=environment
+        )
+        theirs.close()
+        os.close(plan_fd)
+        ours.settimeout(ANSWER_SECONDS)
+        self.channel, self.ready = ours, False
+        self.started_at, self.answer_by = now, now + PRELOAD_SECONDS
+
+    def order(self, wanted: messages.Order, fds: Sequence[int]) -> None:
+        """Ask for a worker; `read` tells when it is born, `take_lost` that it never will be."""
+        assert self.channel is not None
+        self.ordered.add(wanted.serial)
+        try:
+            messages.send(self.channel, wanted, fds)
+        except OSError as error:
+            return self.end(str(error))
+        if self.answer_by is None:
+            self.answer_by = time.monotonic() + ANSWER_SECONDS
+
+    def read(self) -> messages.Born | None:
+        """Take in one message of the template's. Raises InvalidConfig when it cannot load what the user named."""
+        assert self.channel is not None
+        try:
+            received = messages.receive(self.channel)
+        except OSError as error:
+            self.end(str(error))
+            return None
+        match received and received.message:
+            case messages.Ready():
+                self.ready = self.was_ready = True
+                self.answer_by = None
+            case messages.Failed(sentence=sentence):
+                self.refused(sentence)
+            case messages.Born(serial=serial) as born:
+                self.ordered.discard(serial)
+                self.answer_by = time.monotonic() + ANSWER_SECONDS if self.ordered else None
+                return born
+            case _:
+                self.end("it is gone")
+        return None
+
+    def refused(self, sentence: str) -> None:
+        if not self.was_ready:
+            raise InvalidConfig(sentence)
+        log.error("a new template cannot start: %s", sentence)
+
+    def end(self, reason: str) -> None:
+        """Let go of the template; a new one starts after a while."""
+        now = time.monotonic()
+        self.kill()
+        if self.ready:
+            self.backoff.record(now - self.started_at)
+        elif self.backoff.record() >= self.backoff.max_seconds:
+            raise WorkersFailed(f"the template process dies before it is ready: {reason}")
+        self.start_at = now + self.backoff.base_seconds * 2.0 ** max(0, self.backoff.failures - 1)
+        self.ready = False
+
+    def kill(self) -> None:
+        """Kill the template's process group and reap it. Its workers are in groups of their own."""
+        if self.channel is not None:
+            self.channel.close()
+        if self.process is not None:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, 9)
+            self.process.wait(ANSWER_SECONDS)
+        self.channel = self.process = self.answer_by = None
+        self.lost |= self.ordered
+        self.ordered = set()
+
+    def take_lost(self) -> set[int]:
+        """Serials of orders that nobody will answer."""
+        lost, self.lost = self.lost, set()
+        return lost

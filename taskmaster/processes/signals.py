@@ -1,0 +1,50 @@
+"""Signals are data that the loop reads."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from taskmaster.errors import TaskmasterError
+
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class Signals:
+    """While entered, the watched signals only make `fileno()` readable; `read` tells which they were."""
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            raise TaskmasterError(
+                "Supervisor.run() must be called in the main thread; elsewhere use Supervisor.start()"
+            )
+        self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        self._old: dict[int, Handler] = {number: signal.signal(number, _noted) for number in WATCHED}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_fd)
+        os.close(self._read_fd)
+        os.close(self._write_fd)
+
+    def fileno(self) -> int:
+        return self._read_fd
+
+    def read(self) -> list[int]:
+        """The signals since the last call, in order."""
+        try:
+            return list(os.read(self._read_fd, 4096))
+        except BlockingIOError:
+            return []
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The wakeup descriptor has it already."""

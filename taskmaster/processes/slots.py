@@ -1,0 +1,133 @@
+"""The shared table with one row per worker: written by the worker, read by the supervisor.
+
+It is how the supervisor knows what a worker was doing when it died: which batch, how each job of it ended, which job ran and
+since when. A job's start and end cost one store to memory each. Only integers and JSON are in it.
+"""
+
+import mmap
+import os
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from taskmaster.consumer import MAX_BATCH
+
+CELL = 8
+# The cells of a row, by index.
+PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, TOKEN, IDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 16
+HEADER_CELLS = IDS + MAX_BATCH
+JOURNAL_AT = HEADER_CELLS * CELL
+JOURNAL_BYTES = 256 * 1024
+ROW_BYTES = -(-(JOURNAL_AT + JOURNAL_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+TABLE_BYTES = mmap.PAGESIZE  # one page in front for what concerns all workers
+
+BOOTING, WORKING, IDLE = 0, 1, 2
+
+
+class Remains(NamedTuple):
+    """What a dead worker's slot says of its last batch. `ended` jobs have an entry or are acked; `running` has neither."""
+
+    token: UUID
+    ended: Sequence[int]
+    entries: Sequence[dict[str, Any]]
+    running: int | None
+    running_since_ns: int
+    unstarted: Sequence[int]
+
+
+class Slot:
+    """One row. Reading and writing need no lock: each cell has one writer."""
+
+    def __init__(self, row: memoryview) -> None:
+        self.cells = row[:JOURNAL_AT].cast("q")
+        self._token = row[TOKEN * CELL : TOKEN * CELL + 16]
+        self._journal = row[JOURNAL_AT : JOURNAL_AT + JOURNAL_BYTES]
+
+    def clear(self) -> None:
+        """Make the row ready for a new worker."""
+        for cell in range(IDS):
+            self.cells[cell] = 0
+
+    @property
+    def idle(self) -> bool:
+        return self.cells[PHASE] == IDLE
+
+    @property
+    def booted(self) -> bool:
+        return self.cells[PHASE] != BOOTING
+
+    @property
+    def served(self) -> int:
+        """Batches that this worker has settled."""
+        return self.cells[SERVED]
+
+    def begin(self, token: UUID, ids: Sequence[int]) -> None:
+        """Enter a batch. The count comes last: until it is there, the row says that there is none."""
+        cells = self.cells
+        cells[COUNT] = cells[STARTED] = cells[ENDED] = cells[JOURNAL] = 0
+        cells[IDS : IDS + len(ids)] = memoryview(array("q", ids))
+        self._token[:] = token.bytes
+        cells[COUNT] = len(ids)
+
+    def finish(self) -> None:
+        """The batch is settled."""
+        self.cells[COUNT] = 0
+        self.cells[SERVED] += 1
+
+    def write(self, entry: dict[str, Any]) -> bool:
+        """Keep `entry` for whoever settles this batch; False when there is no room for it."""
+        line = orjson.dumps(entry) + b"\n"
+        at = self.cells[JOURNAL]
+        if at + len(line) > JOURNAL_BYTES:
+            return False
+        self._journal[at : at + len(line)] = line
+        self.cells[JOURNAL] = at + len(line)
+        return True
+
+    def entries(self) -> list[dict[str, Any]]:
+        """What was written since `begin`, or since the start of the worker."""
+        text = bytes(self._journal[: self.cells[JOURNAL]])
+        return [orjson.loads(line) for line in text.splitlines() if line]
+
+    def batch(self) -> tuple[UUID, list[int]]:
+        """The token and the ids of the batch at hand; no ids: there is none."""
+        count = self.cells[COUNT]
+        return UUID(bytes=bytes(self._token)), list(self.cells[IDS : IDS + count])
+
+    def remains(self) -> Remains | None:
+        """The batch that the worker left unsettled; None when there is none."""
+        token, ids = self.batch()
+        started, ended = self.cells[STARTED], self.cells[ENDED]
+        if not ids:
+            return None
+        running = ids[ended] if started > ended else None
+        return Remains(token, ids[:ended], self.entries(), running, self.cells[STARTED_AT], ids[max(started, ended) :])
+
+
+class Slots:
+    """The table: a memfd, so that it has no name and goes with its last user."""
+
+    def __init__(self, count: int, fd: int | None = None) -> None:
+        size = TABLE_BYTES + count * ROW_BYTES
+        self.count = count
+        self.fd = os.memfd_create("taskmaster-slots") if fd is None else fd
+        if fd is None:
+            os.ftruncate(self.fd, size)
+        self._memory = memoryview(mmap.mmap(self.fd, size))
+        self._shared = self._memory[:TABLE_BYTES].cast("q")
+
+    def slot(self, index: int) -> Slot:
+        at = TABLE_BYTES + index * ROW_BYTES
+        return Slot(self._memory[at : at + ROW_BYTES])
+
+    @property
+    def notified_until_ns(self) -> int:
+        """Until when, on the monotonic clock, puts are known to notify."""
+        return self._shared[0]
+
+    @notified_until_ns.setter
+    def notified_until_ns(self, value: int) -> None:
+        self._shared[0] = value

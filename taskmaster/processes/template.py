@@ -1,0 +1,120 @@
+"""The clean process from which workers are forked: the user's modules imported, no thread, no connection.
+
+A process of our own rather than `multiprocess`'s forkserver: see docs/decisions/template-process.md. Each worker is forked
+twice, so that it becomes the child of the supervisor (a subreaper), which can wait for it whatever happens to the template.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from setproctitle import setproctitle
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.processes import lifeline, messages, worker_main
+from taskmaster.processes.plan import Plan, read
+from taskmaster.processes.slots import Slots
+
+THREADS = "/proc/self/task"
+
+
+def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None:
+    """Prepare, say so, and fork a worker for each order until the supervisor is gone."""
+    held = lifeline.hold(lifeline_fd)
+    setproctitle("taskmaster template")
+    signal.signal(signal.SIGTERM, lambda *_: None)  # a SIGTERM for the whole group is the supervisor's to handle
+    channel = socket.socket(fileno=channel_fd)
+    plan = read(plan_fd)
+    try:
+        prepared = prepare(plan)
+    except TaskmasterError as error:
+        messages.send(channel, messages.Failed(str(error)))
+        return
+    slots = Slots(plan.slots, slots_fd)
+    messages.send(channel, messages.Ready())
+    serve(Template(plan, prepared, slots, channel, lifeline_fd, held))
+
+
+class Template(NamedTuple):
+    plan: Plan
+    prepared: Sequence[worker_main.Prepared]
+    slots: Slots
+    channel: socket.socket
+    lifeline_fd: int
+    held_fd: int
+
+
+def prepare(plan: Plan) -> list[worker_main.Prepared]:
+    """Import all that the workers will need, and keep it out of the garbage collector's way: pages stay shared."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    prepared = []
+    for consumer in plan.consumers:
+        prepared.append(worker_main.prepare(consumer, source=plan.source))
+        refuse_threads(f"{plan.source}: consumer {consumer.queue_name!r}: importing {consumer.callback}")
+    gc.collect()
+    gc.freeze()
+    return prepared
+
+
+def refuse_threads(what: str) -> None:
+    """A fork copies the locks of other threads, never the threads: one held at that moment is held for ever."""
+    if len(os.listdir(THREADS)) > 1:
+        raise TaskmasterError(
+            f"{what} starts a thread, and a process with threads cannot be forked safely: "
+            "start it in the component, which is entered in each worker"
+        )
+
+
+def serve(template: Template) -> None:
+    while (received := messages.receive(template.channel)) is not None:
+        wanted, fds = received
+        assert isinstance(wanted, messages.Order)
+        pid = fork_for_supervisor(template, wanted, fds)
+        for fd in fds:
+            os.close(fd)
+        messages.send(template.channel, messages.Born(wanted.serial, pid))
+
+
+def fork_for_supervisor(template: Template, wanted: messages.Order, fds: Sequence[int]) -> int:
+    """Fork twice and let the one between leave: the worker's pid, whose parent is then the supervisor. 0: no fork."""
+    report_read, report_write = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            worker = os.fork()
+            if worker == 0:
+                os.close(report_read)
+                os.close(report_write)
+                live(template, wanted, fds)
+            os.write(report_write, str(worker).encode())
+        finally:
+            os._exit(0)
+    os.close(report_write)
+    os.waitpid(between, 0)
+    pid = int(os.read(report_read, 32) or b"0")
+    os.close(report_read)
+    return pid
+
+
+def live(template: Template, wanted: messages.Order, fds: Sequence[int]) -> NoReturn:
+    """The worker's whole life. It never returns into the template's code."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        os.close(template.held_fd)
+        lifeline.hold(template.lifeline_fd)
+        template.channel.close()
+        prepared = template.prepared[wanted.consumer]
+        status = worker_main.main(template.plan, prepared, template.slots, wanted, fds)
+    except BaseException:
+        logging.getLogger("taskmaster.worker").exception("worker %s failed", wanted.worker)
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,68 @@
+"""One lazily opened connection for a publisher or an admin: reopened when it broke, never used across a fork."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from taskmaster.embedded import resolve_url
+from taskmaster.errors import DatabaseUnreachable
+from taskmaster.store import migrate
+from taskmaster.store.connection import Connection, connect
+
+
+@dataclass(slots=True)
+class Session:
+    """`database_url` None: TASKMASTER_DATABASE_URL, else the embedded server. Safe for threads: one at a time."""
+
+    database_url: str | None
+    schema: str
+    migrating: bool = False
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    pid: int = 0
+    connection: Connection | None = None
+    resources: ExitStack = field(default_factory=ExitStack)
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """The connection, opened if need be. Raises DatabaseUnreachable when it cannot be, or breaks during use."""
+        with self.lock:
+            conn = self._opened()
+            try:
+                yield conn
+            except psycopg.OperationalError as error:
+                if not conn.broken:
+                    raise
+                reason = " ".join(str(error).split())
+                raise DatabaseUnreachable(
+                    f"the connection was lost, the last statement may or may not be done: {reason}"
+                ) from error
+
+    def _opened(self) -> Connection:
+        if self.pid != os.getpid():  # inherited through a fork: it is the parent's to use and to close
+            self.connection, self.resources = None, ExitStack()
+        if self.connection is None or self.connection.closed:
+            self.connection = self._connect()
+            self.pid = os.getpid()
+        return self.connection
+
+    def _connect(self) -> Connection:
+        if self.database_url is None:
+            self.database_url = self.resources.enter_context(resolve_url(None))
+        conn = connect(self.database_url, self.schema)
+        if self.migrating:
+            migrate.migrate(conn, self.schema)
+        else:
+            migrate.check(conn, self.schema)
+        return conn
+
+    def close(self) -> None:
+        """Close what this process has opened."""
+        with self.lock:
+            if self.pid == os.getpid() and self.connection is not None:
+                self.connection.close()
+                self.resources.close()
+            self.connection = None

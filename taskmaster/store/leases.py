@@ -1,0 +1,106 @@
+"""Claim a batch, settle it, give back what was not started."""
+
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import orjson
+
+from taskmaster.endings import Ending
+from taskmaster.store.connection import Connection
+from taskmaster.store.cursor import PRIORITIES, Cursor
+from taskmaster.store.statements import statement
+
+
+class Claimant(NamedTuple):
+    """Who claims, and from which queue."""
+
+    supervisor: int
+    worker: str
+    queue_name: str
+
+
+# The leading fields of `Job`: id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues.
+Row = tuple[int, str, Any, dict[str, Any] | None, int, int, datetime, int, int]
+
+
+class Lease(NamedTuple):
+    """A claimed batch, first to run first."""
+
+    token: UUID
+    rows: Sequence[Row]
+
+
+def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -> Lease | None:
+    """Take up to `batch` jobs, highest priority first; None when there is nothing to take."""
+    sweep = cursor.sweeping()
+    parameters = {
+        "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
+        "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
+    }  # fmt: skip
+    began = time.monotonic()
+    rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()
+    took = time.monotonic() - began
+    rows.sort(key=_order)
+    cursor.record([_order(row) for row in rows], wanted=batch, sweep=sweep, seconds=took)
+    if cursor.floor_wanted(sweep, took):
+        measure_floors(conn, claimant.queue_name, cursor)
+    return Lease(rows[0][0], cast(list[Row], [row[2:] for row in rows])) if rows else None
+
+
+def _order(row: tuple[Any, ...]) -> tuple[int, int]:
+    """Priority and position."""
+    return row[6], row[1]
+
+
+def measure_floors(conn: Connection, queue_name: str, cursor: Cursor) -> None:
+    """Find where the next sweep may begin."""
+    parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "floors": cursor.floors}
+    row = conn.execute(statement("floors"), parameters).fetchone()
+    assert row is not None
+    cursor.raise_floors(*row)
+
+
+def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:
+    """End a batch: jobs without an ending are acked. False: the lease was lost and nothing was written."""
+    if not endings:
+        return conn.execute(statement("ack"), {"token": token}).fetchone() is not None
+    ordered = sorted(endings, key=lambda ending: ending.id)
+    parameters = {
+        "token": token,
+        "ids": [ending.id for ending in ordered],
+        "states": [str(ending.state) for ending in ordered],
+        "charges": [int(ending.charged) for ending in ordered],
+        "crashes": [int(ending.crashed) for ending in ordered],
+        "delays": [float(ending.delay_seconds) for ending in ordered],
+        "failures": [orjson.dumps(ending.failure).decode() if ending.failure else None for ending in ordered],
+    }
+    return conn.execute(statement("settle"), parameters).fetchone() is not None
+
+
+def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
+    """Give back jobs that were not started; the lease stays. False: the lease was lost."""
+    return conn.execute(statement("release"), {"token": token, "ids": list(ids)}).fetchone() is not None
+
+
+def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:
+    """Give back what workers other than the living ones hold; how many jobs."""
+    return _count(conn, "release_orphans", {"supervisor": supervisor, "living": list(living)})
+
+
+def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:
+    """Note durably that a rescued job is about to run. False: the lease was lost."""
+    return conn.execute(statement("mark_started"), {"token": token, "id": job_id}).fetchone() is not None
+
+
+def counts(conn: Connection, token: UUID) -> dict[int, tuple[int, int]]:
+    """Of each job that the lease still holds: runs and crashes so far."""
+    rows = conn.execute(statement("lease_counts"), {"token": token}).fetchall()
+    return {job_id: (run_count, crashes) for job_id, run_count, crashes in rows}
+
+
+def _count(conn: Connection, name: str, parameters: dict[str, Any]) -> int:
+    row = conn.execute(statement(name), parameters).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,24 @@
+-- Take up to `batch` jobs of one queue and lease them under a new token. No row back: nothing was found.
+-- The commit need not be durable: a claim lost in a crash of Postgres is a ready job again.
+with picked as materialized (
+  select pick.ctid
+    from unnest(%(priorities)s::smallint[], %(lows)s::bigint[]) as lane (priority, low)
+   cross join lateral (
+     select ctid from ready
+      where queue_name = %(queue_name)s and priority = lane.priority and position > lane.low
+      order by position limit %(batch)s for update skip locked) as pick
+   limit %(batch)s),
+taken as (
+  delete from ready where ctid = any(array(select ctid from picked)) returning *),
+leased as (
+  insert into leases (supervisor, worker, queue_name, ids, priorities, run_counts, crash_counts, rescue_counts, created_ats,
+                      payloads, headers, failures)
+  select %(supervisor)s, %(worker)s, %(queue_name)s, array_agg(id), array_agg(priority), array_agg(run_count),
+         array_agg(crashes), array_agg(rescues), array_agg(created_at), array_agg(payload), array_agg(headers), array_agg(failures)
+    from taken
+   where set_config('synchronous_commit', 'off', true) is not null
+  having count(*) > 0
+  returning token)
+select (select token from leased), position,
+       id, queue_name, payload, headers, priority, run_count + 1, created_at, crashes, rescues
+  from taken

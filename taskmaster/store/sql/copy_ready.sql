@@ -1,0 +1,1 @@
+copy {schema}.ready (id, queue_name, priority, headers, payload) from stdin

@@ -1,0 +1,2 @@
+-- A new supervisor; its id.
+insert into supervisors (name) values (%(name)s) returning id

@@ -1,0 +1,2 @@
+-- The supervisor leaves in order.
+delete from supervisors where id = %(supervisor)s

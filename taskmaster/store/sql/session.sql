@@ -1,0 +1,7 @@
+-- What every connection of taskmaster's own sets, whatever the role's or the database's defaults are.
+select set_config('search_path', format('%%I, pg_temp', %(schema)s::text), false),
+       set_config('default_transaction_isolation', 'read committed', false),
+       set_config('default_transaction_read_only', 'off', false),
+       set_config('lock_timeout', '10s', false),
+       set_config('statement_timeout', %(statement_timeout)s, false),
+       set_config('jit', 'off', false)

