@@ -89,7 +89,7 @@ def _run_one(place: Place, job: Job) -> Ending | None:
         if outcome is ACK:
             return None
         error, outcome = None, checked(outcome)
-    except BaseException as surprise:  # SystemExit and KeyboardInterrupt too: they end the run, not the worker
+    except BaseException as surprise:  # noqa: BLE001 — SystemExit and KeyboardInterrupt too: they end the run, not the worker
         error, outcome = surprise, Retry(reason=describe(surprise))
     seconds = (time.monotonic_ns() - began) / 1e9
     record = _record(place, job, outcome, error, seconds)

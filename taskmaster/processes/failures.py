@@ -1,14 +1,15 @@
 """The record that a job keeps of each run that went wrong: what happened, where, on which run, for how long."""
 
-import os
 import socket
 import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from taskmaster.endings import Failure
 
 HOST = socket.gethostname()
+OWN = str(Path(__file__).parent.parent)
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 16_000
 
@@ -39,8 +40,7 @@ def describe(error: BaseException) -> str:
 def stack(error: BaseException) -> str:
     """The traceback without the frames of taskmaster's own."""
     frames = error.__traceback__
-    own = os.path.dirname(os.path.dirname(__file__))
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(own):
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(OWN):
         frames = frames.tb_next
     return "".join(traceback.format_exception(type(error), error, frames))
 

@@ -50,7 +50,7 @@ class Ledger:
         return self.connection is not None
 
     def tend(self, now: float, *, idle: bool, living: Sequence[str]) -> bool:
-        """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch at the first connection."""
+        """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting."""
         if self.connection is None and now < self.connect_at:
             return False
         try:

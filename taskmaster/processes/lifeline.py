@@ -1,7 +1,7 @@
 """The pipe that ends every child when the supervisor is gone, in C code too.
 
-Only the supervisor holds the writing end. Each child asks the kernel to SIGKILL its whole process group when the reading end
-sees the hang-up. PR_SET_PDEATHSIG does not serve: it watches the thread that forked, which is the template's.
+Only the supervisor holds the writing end. Each child asks the kernel to SIGKILL its whole process group when the
+reading end sees the hang-up. PR_SET_PDEATHSIG does not serve: it watches the thread that forked, the template's.
 """
 
 import fcntl
@@ -21,14 +21,14 @@ class Lifeline:
         os.close(self._write_fd)
 
 
-def hold(read_fd: int) -> int:
-    """Die with the supervisor, and this process group too; a descriptor to be kept open.
+def hold(read_fd: int, number: signal.Signals = signal.SIGKILL) -> int:
+    """Have this process group signalled when the other end is gone; a descriptor to be kept open.
 
     Owner and signal belong to the open file description, so each child opens one of its own.
     """
     own = os.open(f"/proc/self/fd/{read_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(own, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(own, fcntl.F_SETSIG, number)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     poll = select.poll()
     poll.register(own, select.POLLIN)

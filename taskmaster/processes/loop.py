@@ -41,7 +41,7 @@ class Loop:
     dead_before_born: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed when it cannot work."""
+        """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
         while not self.finished():
             now = time.monotonic()
             self.tend_store(now)
@@ -168,7 +168,7 @@ class Loop:
     # -- leaving
 
     def stop(self, why: str) -> None:
-        """Stop claiming, give back what has not started, let running jobs finish; the second time, let nobody finish."""
+        """Stop claiming, give back what has not started, let running jobs finish; the second time, do not."""
         again = self.stop_by is not None
         grace = 0.0 if again else self.options.grace_seconds
         log.info("%s: stopping %s", why, "now" if again else f"within {grace:g} s")

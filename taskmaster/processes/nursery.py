@@ -1,18 +1,17 @@
-"""The supervisor's side of the template: start it, order workers from it, replace it when it dies or does not answer."""
+"""The supervisor's side of the template: start it, order workers from it, replace it when it is lost."""
 
 import logging
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.processes import messages
-from taskmaster.processes import plan as plans
 from taskmaster.processes.backoff import Backoff
+from taskmaster.processes.fresh import hand_over, interpreter
 from taskmaster.processes.plan import Plan
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -22,7 +21,6 @@ ANSWER_SECONDS = 5.0
 # One thread per worker: a pool per process on top of a process per core only makes them wait for each other, and a
 # template with threads cannot be forked. Whoever has set these has decided otherwise.
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-BOOT = "import sys; sys.path[:] = {path!r}; sys.argv[:] = {argv!r}; import taskmaster.processes.template as t; t.main{fds!r}"
 
 
 @dataclass(slots=True)
@@ -57,14 +55,10 @@ class Nursery:
 
     def start(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan_fd = plans.write(self.plan)
+        plan_fd = hand_over(self.plan)
         fds = (theirs.fileno(), plan_fd, self.slots_fd, self.lifeline_fd)
-        boot = BOOT.format(path=list(self.plan.sys_path), argv=list(self.plan.argv), fds=fds)
         environment = dict.fromkeys(SINGLE_THREADED, "1") | os.environ
-        command = [sys.executable, "-c", boot]
-        self.process = subprocess.Popen(
-            command, pass_fds=fds, stdin=subprocess.DEVNULL, process_group=0, env=environment
-        )
+        self.process = interpreter("taskmaster.processes.template", fds, environment=environment, process_group=0)
         theirs.close()
         os.close(plan_fd)
         ours.settimeout(ANSWER_SECONDS)
@@ -78,7 +72,8 @@ class Nursery:
         try:
             messages.send(self.channel, wanted, fds)
         except OSError as error:
-            return self.end(str(error))
+            self.end(str(error))
+            return
         if self.answer_by is None:
             self.answer_by = time.monotonic() + ANSWER_SECONDS
 

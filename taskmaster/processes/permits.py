@@ -1,7 +1,8 @@
-"""Permits to start the jobs of a batch: the kernel decides between a worker that starts and a supervisor that takes back.
+"""Permits to start the jobs of a batch: the kernel decides between a worker's start and a supervisor's taking back.
 
-An eventfd semaphore per worker. The worker puts in one unit per claimed job and takes one before each start; the supervisor
-drains it before it gives jobs back, and knows by the number drained how many jobs at the end of the batch will not be started.
+An eventfd semaphore per worker. The worker puts in one unit per claimed job and takes one before each start; the
+supervisor drains it before it gives jobs back, and knows by the number drained how many jobs at the end of the batch
+will not be started.
 """
 
 import os

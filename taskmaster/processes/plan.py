@@ -1,12 +1,7 @@
 """All that the template and its workers need to know, handed over once at the template's start."""
 
-import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import cast
-
-import dill
+from dataclasses import dataclass
 
 from taskmaster.consumer import Consumer
 from taskmaster.processes.worker import Database
@@ -18,22 +13,5 @@ class Plan:
 
     database: Database
     consumers: Sequence[Consumer]
-    source: str = "consumers"
-    slots: int = 0
-    sys_path: Sequence[str] = field(default_factory=lambda: [entry or os.getcwd() for entry in sys.path])
-    argv: Sequence[str] = field(default_factory=lambda: list(sys.argv))
-
-
-def write(plan: Plan) -> int:
-    """A descriptor from which the plan can be read. dill: callbacks may be closures, lambdas, or defined in `__main__`."""
-    fd = os.memfd_create("taskmaster-plan")
-    with os.fdopen(os.dup(fd), "wb") as file:
-        dill.dump(plan, file, recurse=True)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-def read(fd: int) -> Plan:
-    """The plan written by the supervisor."""
-    with os.fdopen(fd, "rb") as file:
-        return cast(Plan, dill.load(file))
+    source: str
+    slots: int

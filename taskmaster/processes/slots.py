@@ -1,7 +1,7 @@
 """The shared table with one row per worker: written by the worker, read by the supervisor.
 
-It is how the supervisor knows what a worker was doing when it died: which batch, how each job of it ended, which job ran and
-since when. A job's start and end cost one store to memory each. Only integers and JSON are in it.
+It is how the supervisor knows what a worker was doing when it died: which batch, how each job of it ended, which job
+ran and since when. A job's start and end cost one store to memory each. Only integers and JSON are in it.
 """
 
 import mmap
@@ -28,7 +28,7 @@ BOOTING, WORKING, IDLE = 0, 1, 2
 
 
 class Remains(NamedTuple):
-    """What a dead worker's slot says of its last batch. `ended` jobs have an entry or are acked; `running` has neither."""
+    """What a dead worker's slot says of its last batch. `ended` jobs are acked unless they have an entry."""
 
     token: UUID
     ended: Sequence[int]

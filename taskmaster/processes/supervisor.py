@@ -2,10 +2,9 @@
 
 import ctypes
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from setproctitle import setproctitle
 
@@ -20,6 +19,7 @@ from taskmaster.processes.listener import Listener
 from taskmaster.processes.loop import Loop
 from taskmaster.processes.nursery import Nursery
 from taskmaster.processes.plan import Plan
+from taskmaster.processes.running import Running
 from taskmaster.processes.signals import Signals
 from taskmaster.processes.slots import Slots
 from taskmaster.processes.worker import Database
@@ -39,7 +39,7 @@ class Supervisor:
 
     database_url: str | None = None
     consumers: Sequence[Consumer] = ()
-    options: SupervisorOptions = SupervisorOptions()
+    options: SupervisorOptions = field(default_factory=SupervisorOptions)
     schema: str = "taskmaster"
     source: str = "consumers"
 
@@ -65,6 +65,16 @@ class Supervisor:
             setproctitle("taskmaster supervisor")
             _adopt_orphans()
             self._loop(database, signals, on_ready, stack).run()
+
+    def start(self, *, within_seconds: float = 60.0) -> Running:
+        """Run in a process of its own, and return when all workers are up. Safe in an application with threads.
+
+        Raises WorkersFailed with the reason when it is not ready within `within_seconds`.
+
+        >>> with supervisor.start():  # doctest: +SKIP
+        ...     publisher.put("mail", {"to": "ada"})
+        """
+        return Running(self, within_seconds=within_seconds)
 
     def _loop(self, database: Database, signals: Signals, on_ready: Callable[[], object], stack: ExitStack) -> Loop:
         slots = Slots(sum(consumer.concurrency for consumer in self.consumers))

@@ -1,7 +1,8 @@
 """The clean process from which workers are forked: the user's modules imported, no thread, no connection.
 
-A process of our own rather than `multiprocess`'s forkserver: see docs/decisions/template-process.md. Each worker is forked
-twice, so that it becomes the child of the supervisor (a subreaper), which can wait for it whatever happens to the template.
+A process of our own rather than `multiprocess`'s forkserver: see docs/decisions/template-process.md. Each worker is
+forked twice, so that it becomes the child of the supervisor (a subreaper), which can wait for it whatever happens to
+the template.
 """
 
 import gc
@@ -11,16 +12,18 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from setproctitle import setproctitle
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes import lifeline, messages, worker_main
-from taskmaster.processes.plan import Plan, read
+from taskmaster.processes.fresh import take
+from taskmaster.processes.plan import Plan
 from taskmaster.processes.slots import Slots
 
-THREADS = "/proc/self/task"
+THREADS = Path("/proc/self/task")
 
 
 def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None:
@@ -29,7 +32,7 @@ def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None
     setproctitle("taskmaster template")
     signal.signal(signal.SIGTERM, lambda *_: None)  # a SIGTERM for the whole group is the supervisor's to handle
     channel = socket.socket(fileno=channel_fd)
-    plan = read(plan_fd)
+    plan: Plan = take(plan_fd)
     try:
         prepared = prepare(plan)
     except TaskmasterError as error:
@@ -63,7 +66,7 @@ def prepare(plan: Plan) -> list[worker_main.Prepared]:
 
 def refuse_threads(what: str) -> None:
     """A fork copies the locks of other threads, never the threads: one held at that moment is held for ever."""
-    if len(os.listdir(THREADS)) > 1:
+    if len(list(THREADS.iterdir())) > 1:
         raise TaskmasterError(
             f"{what} starts a thread, and a process with threads cannot be forked safely: "
             "start it in the component, which is entered in each worker"

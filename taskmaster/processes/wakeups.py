@@ -1,8 +1,8 @@
 """The queue that carries wakeups from the supervisor to one worker.
 
-One writer, one reader, thrown away with the worker: `multiprocess`'s SimpleQueue without its two locks, which would be named
-semaphores with a tracker process of their own, and of which a worker SIGKILLed in `get` would keep one for ever.
-See docs/decisions/wakeup-queue.md.
+One writer, one reader, thrown away with the worker: `multiprocess`'s SimpleQueue without its two locks, which would
+be named semaphores with a tracker process of their own, and of which a worker SIGKILLed in `get` would keep one for
+ever. See docs/decisions/wakeup-queue.md.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Where a worker's claims begin: pure policy that keeps them off the dead entries of the index.
 
-A cursor is only a hint. A claim that came back short is followed by a sweep, and so is one claim a second; a sweep begins at
-the floor, below which nothing visible was left when it was measured, and once a minute at 0.
+A cursor is only a hint. A claim that came back short is followed by a sweep, and so is one claim a second; a sweep
+begins at the floor, below which nothing visible was left when it was measured, and once a minute at 0.
 """
 
 import time

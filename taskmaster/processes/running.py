@@ -1,0 +1,90 @@
+"""A supervisor in a process of its own: a fresh interpreter, so that an application with threads may start it."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from taskmaster.errors import TaskmasterError, WorkersFailed
+from taskmaster.processes.fresh import hand_over, interpreter, take
+from taskmaster.processes.lifeline import Lifeline, hold
+
+if TYPE_CHECKING:
+    from taskmaster.processes.supervisor import Supervisor
+
+READY = b"ready"
+LEAVE_SECONDS = 3.0  # beyond the grace: the supervisor is always out within two
+
+
+class Running:
+    """A supervisor that was started. Leaving the `with` block stops it, within its grace."""
+
+    def __init__(self, supervisor: "Supervisor", *, within_seconds: float) -> None:
+        self._grace_seconds = supervisor.options.grace_seconds
+        self._lifeline = Lifeline()  # should this process die, the supervisor stops
+        report_read, report_write = os.pipe()
+        handed = hand_over(supervisor)
+        try:
+            self._process = interpreter(
+                "taskmaster.processes.running", (handed, report_write, self._lifeline.read_fd), process_group=0
+            )
+        finally:
+            os.close(handed)
+            os.close(report_write)
+        with os.fdopen(report_read, "rb", buffering=0) as report:
+            self._wait_until_ready(report.fileno(), within_seconds)
+
+    def _wait_until_ready(self, report_fd: int, within_seconds: float) -> None:
+        readable, _, _ = select.select([report_fd], [], [], within_seconds)
+        said = os.read(report_fd, 65_536) if readable else b""
+        if said == READY:
+            return
+        self.kill()
+        if said:
+            raise WorkersFailed(said.decode())
+        raise WorkersFailed(
+            "the supervisor died before it was ready"
+            if readable
+            else f"the supervisor was not ready within {within_seconds:g} s"
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def stop(self) -> int:
+        """Stop in order: running jobs may finish within the grace. The exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(self._grace_seconds + LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """End it at once; its workers go with it, and their jobs are given back by the next supervisor."""
+        self._process.kill()
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._lifeline.close()
+
+
+def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
+    """Be that process."""
+    hold(lifeline_fd, signal.SIGTERM)
+    supervisor: Supervisor = take(handed_fd)
+    with os.fdopen(report_fd, "wb", buffering=0) as report:
+        try:
+            supervisor.run(on_ready=lambda: report.write(READY))
+        except TaskmasterError as error:
+            report.write(str(error).encode())
+            sys.exit(f"taskmaster: {error}")
