@@ -12,7 +12,7 @@ from taskmaster.validation import check_queue_name
 
 Callback = Callable[[Job], Outcome | None]
 Component = Callable[[], AbstractContextManager[Any]]
-MiddlewareSpec = str | Mapping[str, Any] | Middleware
+MiddlewareSpec = str | Mapping[str, Any] | Middleware | Callable[..., Middleware | AbstractContextManager[Middleware]]
 
 DELIVERIES = ("at_least_once",)
 MAX_BATCH = 500

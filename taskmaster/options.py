@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 
 from taskmaster.errors import InvalidConfig
 
+SHORTEST_HEARTBEAT_SECONDS = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorOptions:
@@ -30,6 +32,10 @@ class SupervisorOptions:
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
                 raise InvalidConfig(f"{field.name} must be a number from 0 to 86400, got {value!r}")
+        if self.heartbeat_seconds < SHORTEST_HEARTBEAT_SECONDS:
+            raise InvalidConfig(
+                f"heartbeat_seconds must be at least {SHORTEST_HEARTBEAT_SECONDS}, got {self.heartbeat_seconds:g}"
+            )
         if self.gone_after_seconds < 3 * self.heartbeat_seconds:
             raise InvalidConfig(
                 f"gone_after_seconds must be at least three heartbeats ({3 * self.heartbeat_seconds:g}), "

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from logging import INFO, getLogger
 from typing import Any, Literal, get_args
 
@@ -31,19 +31,21 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
     write = _as_json if format == "json" else _as_text
     hidden = frozenset(key.casefold() for key in redact)
 
+    def report(job: Job, started: float, ending: Fields) -> None:
+        if log.isEnabledFor(INFO):
+            shown = {"payload": _bounded(_redacted(job.payload, hidden))} if payload else {}
+            log.info("%s", write({**_run(job, started), **ending, **shown}))
+
     def middleware(handler: Handler) -> Handler:
         def logged(job: Job) -> Outcome:
             started = time.perf_counter()
             try:
                 outcome = handler(job)
             except BaseException as error:  # only seen, never kept
-                _log(write, job, started, {"outcome": "error", "error": type(error).__name__}, shown(job))
+                report(job, started, {"outcome": "error", "error": type(error).__name__})
                 raise
-            _log(write, job, started, _outcome(outcome), shown(job))
+            report(job, started, _outcome(outcome))
             return outcome
-
-        def shown(job: Job) -> Fields:
-            return {"payload": _bounded(_redacted(job.payload, hidden))} if payload else {}
 
         return logged
 
@@ -57,12 +59,9 @@ def _check(format: object, redact: object) -> None:
         raise InvalidConfig(f"middleware 'logging': redact must be a list of keys, got {redact!r}")
 
 
-def _log(write: Callable[[Fields], str], job: Job, started: float, ending: Fields, payload: Fields) -> None:
-    if not log.isEnabledFor(INFO):
-        return
+def _run(job: Job, started: float) -> Fields:
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
-    run = {"event": "run", "job": job.id, "queue": job.queue_name, "run": job.run_count, "ms": milliseconds}
-    log.info("%s", write({**run, **ending, **payload}))
+    return {"event": "run", "job": job.id, "queue": job.queue_name, "run": job.run_count, "ms": milliseconds}
 
 
 def _outcome(outcome: Outcome) -> Fields:

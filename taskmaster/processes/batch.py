@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict
 from typing import NamedTuple
 
+import orjson
 import psycopg
 
 from taskmaster.chain import Handler, checked
@@ -18,6 +19,10 @@ from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.worker")
+
+
+class UnreadablePayload(Exception):
+    """A payload that came into the table by SQL and cannot be decoded."""
 
 
 class Place(NamedTuple):
@@ -40,7 +45,7 @@ class Result(NamedTuple):
 
 def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
     """Run the jobs in order, as long as there are permits to start them; what was not started is given back."""
-    ids = [row[0] for row in lease.rows]
+    ids = [row.id for row in lease.rows]
     place.slot.begin(lease.token, ids)
     permits.fill(place.permits_fd, len(ids))
     endings: list[Ending] = []
@@ -53,16 +58,15 @@ def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
 
 def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: list[Ending]) -> int:
     """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
-    cells, permits_fd, surroundings = place.slot.cells, place.permits_fd, place.surroundings
+    cells, permits_fd = place.slot.cells, place.permits_fd
     for number, row in enumerate(lease.rows):
-        job = Job(*row, surroundings)
-        if job.rescues and not _marked(conn, lease, job):
+        if row.rescues and not _marked(conn, lease, row.id):
             return number
         if not permits.take(permits_fd):
             return number
         cells[STARTED_AT] = time.monotonic_ns()
         cells[STARTED] = number + 1
-        ending = _run_one(place, job)
+        ending = _run_one(place, row)
         if ending is not None:
             endings.append(ending)
             room = place.slot.write(asdict(ending))
@@ -72,31 +76,47 @@ def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: 
     return len(lease.rows)
 
 
-def _marked(conn: Connection, lease: leases.Lease, job: Job) -> bool:
+def _marked(conn: Connection, lease: leases.Lease, job_id: int) -> bool:
     """Note that a job which was rescued before is about to run; False: it cannot be noted, so it must not run."""
     try:
-        return leases.mark_started(conn, lease.token, job.id)
+        return leases.mark_started(conn, lease.token, job_id)
     except psycopg.Error as error:
-        log.warning("job %d is given back, its start could not be noted: %s", job.id, error)
+        log.warning("job %d is given back, its start could not be noted: %s", job_id, error)
         return False
 
 
-def _run_one(place: Place, job: Job) -> Ending | None:
-    """Run the callback in its chain. The one place that turns a surprise into an outcome."""
+def _run_one(place: Place, row: leases.Row) -> Ending | None:
+    """Run the callback in its chain; None: acked. The one place that turns a surprise into an outcome."""
     began = time.monotonic_ns()
+    error: BaseException | None = None
+    outcome: Outcome
     try:
-        outcome = place.handler(job)
+        outcome = place.handler(_job(row, place.surroundings))
         if outcome is ACK:
             return None
-        error, outcome = None, checked(outcome)
-    except BaseException as surprise:  # noqa: BLE001 — SystemExit and KeyboardInterrupt too: they end the run, not the worker
+        outcome = checked(outcome)
+    except UnreadablePayload as unreadable:
+        outcome = Reject(str(unreadable))
+    except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
         error, outcome = surprise, Retry(reason=describe(surprise))
     seconds = (time.monotonic_ns() - began) / 1e9
-    record = _record(place, job, outcome, error, seconds)
-    return ended(Run(job.id, job.run_count, job.crashes), outcome, place.consumer, record)
+    record = _record(place, row, outcome, error, seconds)
+    return ended(Run(row.id, row.run_count, row.crashes), outcome, place.consumer, record)
 
 
-def _record(place: Place, job: Job, outcome: Outcome, error: BaseException | None, seconds: float) -> Failure | None:
+def _job(row: leases.Row, surroundings: Surroundings) -> Job:
+    """The job, its JSON decoded. SQL may have put what orjson refuses, like 1e999: it must not stop the others."""
+    job_id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues = row
+    try:
+        decoded = orjson.loads(payload), None if headers is None else orjson.loads(headers)
+    except orjson.JSONDecodeError as error:
+        raise UnreadablePayload(f"its payload or headers cannot be read: {error}") from None
+    return Job(job_id, queue_name, *decoded, priority, run_count, created_at, crashes, rescues, surroundings)
+
+
+def _record(
+    place: Place, row: leases.Row, outcome: Outcome, error: BaseException | None, seconds: float
+) -> Failure | None:
     """What goes on the job's history; nothing for an ack or a snooze."""
     match outcome:
         case Reject(reason=reason):
@@ -107,5 +127,5 @@ def _record(place: Place, job: Job, outcome: Outcome, error: BaseException | Non
             return None
     traceback = None if error is None else stack(error)
     return failure(
-        kind, str(reason), run=job.run_count, worker=place.worker, duration_seconds=seconds, traceback=traceback
+        kind, str(reason), run=row.run_count, worker=place.worker, duration_seconds=seconds, traceback=traceback
     )

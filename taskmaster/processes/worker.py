@@ -122,7 +122,7 @@ class Worker:
 
     def connected(self) -> Connection:
         name = f"taskmaster {self.claimant.worker}"
-        self.connection = connect(self.database.url, self.database.schema, name=name, pinned=True)
+        self.connection = connect(self.database.url, self.database.schema, name=name, hot=True)
         self.cursor = Cursor()
         return self.connection
 

@@ -1,5 +1,6 @@
 """Connections as taskmaster wants them, whatever the role's or the database's defaults are."""
 
+import json
 from typing import Any
 
 import orjson
@@ -14,9 +15,11 @@ Connection = psycopg.Connection[Any]
 
 
 def connect(
-    database_url: str, schema: str, *, name: str = "taskmaster", statement_timeout: str = "60s", pinned: bool = False
+    database_url: str, schema: str, *, name: str = "taskmaster", statement_timeout: str = "60s", hot: bool = False
 ) -> Connection:
-    """Open a connection in autocommit whose search path is `schema`; `pinned` for the hot statements' plans.
+    """Open a connection in autocommit whose search path is `schema`.
+
+    `hot`, for workers: plans are pinned, and JSON stays bytes.
 
     Raises DatabaseUnreachable with the reason in one sentence.
     """
@@ -38,13 +41,25 @@ def connect(
         raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
     try:
         conn.execute(statement("session"), {"schema": schema, "statement_timeout": statement_timeout})
-        if pinned:
+        if hot:
             conn.execute(statement("pin_plans"))
     except psycopg.Error as error:
         conn.close()
         raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
-    set_json_loads(orjson.loads, conn)
+    set_json_loads(_as_it_is if hot else _loads, conn)
     return conn
+
+
+def _as_it_is(data: str | bytes) -> str | bytes:
+    return data
+
+
+def _loads(data: str | bytes) -> Any:
+    """JSON as orjson reads it; as the standard library does when SQL has put what orjson refuses (1e999, \\ud800)."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
 
 
 def _one_line(error: psycopg.Error) -> str:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -22,8 +22,18 @@ class Claimant(NamedTuple):
     queue_name: str
 
 
-# The leading fields of `Job`: id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues.
-Row = tuple[int, str, Any, dict[str, Any] | None, int, int, datetime, int, int]
+class Row(NamedTuple):
+    """A claimed job: the leading fields of `Job`, payload and headers still JSON."""
+
+    id: int
+    queue_name: str
+    payload: bytes
+    headers: bytes | None
+    priority: int
+    run_count: int
+    created_at: datetime
+    crashes: int
+    rescues: int
 
 
 class Lease(NamedTuple):
@@ -47,7 +57,7 @@ def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -
     cursor.record([_order(row) for row in rows], wanted=batch, sweep=sweep, seconds=took)
     if cursor.floor_wanted(sweep, took):
         measure_floors(conn, claimant.queue_name, cursor)
-    return Lease(rows[0][0], cast(list[Row], [row[2:] for row in rows])) if rows else None
+    return Lease(rows[0][0], [Row._make(row[2:]) for row in rows]) if rows else None
 
 
 def _order(row: tuple[Any, ...]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ def consumer(**keys: Any) -> Consumer:
 
 
 def test_a_consumer_needs_only_a_queue_and_a_callback() -> None:
-    made = Consumer("mail", callback=len)
+    made = Consumer("mail", callback=lambda job: None)
 
     assert (made.concurrency, made.delivery, made.max_runs, made.max_crashes) == (1, "at_least_once", 5, 3)
     assert (made.middleware, made.component, made.batch) == ((), None, "auto")

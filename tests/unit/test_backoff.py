@@ -1,0 +1,30 @@
+"""How long to wait before the next restart."""
+
+from taskmaster.processes.backoff import Backoff
+
+
+def test_a_worker_that_keeps_dying_is_not_restarted_in_a_hot_loop() -> None:
+    backoff = Backoff(base_seconds=0.1, max_seconds=1.0)
+    assert [round(backoff.record(0.0), 3) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+def test_an_old_failure_does_not_delay_a_restart_after_a_healthy_life() -> None:
+    backoff = Backoff(base_seconds=0.1, healthy_seconds=10.0)
+    for _ in range(5):
+        backoff.record(1.0)
+    assert backoff.record(10.0) == 0.0
+    assert backoff.record(0.0) == 0.1
+
+
+def test_ten_thousand_failures_do_not_overflow() -> None:
+    backoff = Backoff(max_seconds=30.0)
+    waits = [backoff.record() for _ in range(10_000)]
+    assert max(waits) == 30.0
+
+
+def test_a_connection_that_came_back_starts_the_backoff_anew() -> None:
+    backoff = Backoff(base_seconds=0.05)
+    backoff.record()
+    backoff.record()
+    backoff.reset()
+    assert backoff.record() == 0.05

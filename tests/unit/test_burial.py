@@ -1,0 +1,88 @@
+"""What becomes of the batch of a dead worker."""
+
+from dataclasses import asdict, replace
+from uuid import uuid4
+
+import orjson
+import pytest
+
+from taskmaster import Consumer, State
+from taskmaster.endings import Ending
+from taskmaster.processes.burial import Death, cause, endings
+from taskmaster.processes.slots import Remains
+
+CONSUMER = Consumer("q", callback=lambda job: None)
+REJECTED = Ending(2, State.REJECTED, charged=True, failure={"kind": "rejected"})
+
+
+def remains(running: int | None = 3) -> Remains:
+    """Job 1 was acked, job 2 rejected, job 3 ran, 4 and 5 were not started."""
+    entry = orjson.loads(orjson.dumps(asdict(REJECTED)))
+    return Remains(uuid4(), [1, 2], [entry], running, 1_000_000_000, [4, 5])
+
+
+def death(*, cut_off: bool = False) -> Death:
+    return Death(CONSUMER, "host:1:1", 4711, "signal SIGKILL", cut_off, remains(), 3_500_000_000)
+
+
+COUNTS = dict.fromkeys([1, 2, 3, 4, 5], (0, 0))
+
+
+def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
+    found = {ending.id: ending for ending in endings(death(), remains(), COUNTS)}
+    assert sorted(found) == [2, 3, 4, 5]  # job 1 was acked
+    assert found[2] == REJECTED
+    assert (found[3].charged, found[3].crashed) == (True, True)
+    assert [(found[n].state, found[n].charged) for n in (4, 5)] == [(State.READY, False)] * 2
+
+
+def test_the_history_says_who_died_of_what_and_when() -> None:
+    charged = next(ending for ending in endings(death(), remains(), COUNTS) if ending.id == 3)
+    assert charged.failure is not None
+    assert charged.failure["kind"] == "crash"
+    assert charged.failure["cause"] == "signal SIGKILL"
+    assert (charged.failure["run"], charged.failure["worker"]) == (1, "host:1:1")
+    assert charged.failure["duration_seconds"] == 2.5
+    assert "pid 4711" in charged.failure["message"]
+
+
+def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
+    cut = next(ending for ending in endings(death(cut_off=True), remains(), COUNTS) if ending.id == 3)
+    assert (cut.state, cut.charged, cut.crashed) == (State.READY, False, False)
+
+
+def test_a_job_that_the_lease_no_longer_holds_is_charged_to_nobody() -> None:
+    found = endings(death(), remains(), {1: (0, 0)})
+    assert 3 not in [ending.id for ending in found]
+
+
+def test_earlier_runs_and_crashes_count() -> None:
+    found = endings(death(), remains(), {**COUNTS, 3: (2, 2)})
+    charged = next(ending for ending in found if ending.id == 3)
+    assert charged.state == State.REJECTED
+    assert charged.failure is not None
+    assert charged.failure["run"] == 3
+
+
+def test_a_death_between_two_jobs_charges_nobody() -> None:
+    found = endings(death(), replace_running(None), COUNTS)
+    assert not any(ending.crashed for ending in found)
+
+
+def replace_running(running: int | None) -> Remains:
+    return remains()._replace(running=running)
+
+
+def test_an_ending_survives_the_way_through_the_slot() -> None:
+    full = replace(REJECTED, crashed=True, delay_seconds=1.5, failure={"kind": "crash", "message": "…"})
+    entry = orjson.loads(orjson.dumps(asdict(full)))
+    (found, *_) = endings(death(), remains()._replace(entries=[entry]), {})
+    assert found == full
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(0, "exit code 0"), (3 << 8, "exit code 3"), (9, "signal SIGKILL"), (11, "signal SIGSEGV"), (40, "signal 40")],
+)
+def test_a_cause_is_said_in_words(status: int, words: str) -> None:
+    assert cause(status) == words

@@ -1,0 +1,102 @@
+"""Where claims begin."""
+
+from taskmaster.store.cursor import BOTTOM, BOTTOM_EVERY_SECONDS, SWEEP_EVERY_SECONDS, Cursor
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def full(cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False, seconds: float = 0.001) -> None:
+    """Record a claim that got all it wanted."""
+    cursor.start(sweep)
+    cursor.record(claimed, wanted=len(claimed), sweep=sweep, seconds=seconds)
+
+
+def short(cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False) -> None:
+    cursor.start(sweep)
+    cursor.record(claimed, wanted=len(claimed) + 1, sweep=sweep, seconds=0.001)
+
+
+def test_a_new_worker_looks_at_everything() -> None:
+    cursor = Cursor(Clock())
+    assert cursor.sweeping()
+    assert set(cursor.start(True)) == {BOTTOM}
+
+
+def test_a_claim_does_not_walk_over_the_dead_entries_of_the_last_one() -> None:
+    cursor = Cursor(Clock())
+    full(cursor, (0, 100), (0, 101), sweep=True)
+    assert not cursor.sweeping()
+    assert cursor.start(False)[0] == 99
+    assert cursor.start(False)[1] == BOTTOM
+
+
+def test_a_row_committed_late_is_found_by_the_sweep_of_the_next_second() -> None:
+    clock = Clock()
+    cursor = Cursor(clock)
+    full(cursor, (0, 100), sweep=True)
+    full(cursor, (0, 200))
+    assert not cursor.sweeping()
+    clock.now += SWEEP_EVERY_SECONDS
+    assert cursor.sweeping()
+    assert cursor.start(True)[0] == BOTTOM
+
+
+def test_a_claim_that_came_back_short_is_followed_by_a_sweep_before_the_worker_sleeps() -> None:
+    cursor = Cursor(Clock())
+    full(cursor, (0, 100), sweep=True)
+    short(cursor)
+    assert cursor.sweeping()
+
+
+def test_what_a_sweep_finds_late_does_not_pull_the_cursor_back_onto_dead_entries() -> None:
+    cursor = Cursor(Clock())
+    full(cursor, (0, 100), (0, 101), sweep=True)
+    full(cursor, (0, 5), (0, 200), sweep=True)
+    assert cursor.start(False)[0] == 99
+
+
+def test_sweeps_take_at_most_a_tenth_of_the_time() -> None:
+    clock = Clock()
+    cursor = Cursor(clock)
+    full(cursor, (0, 100), sweep=True, seconds=0.5)
+    clock.now += 4.9
+    assert not cursor.sweeping()
+    clock.now += 0.2
+    assert cursor.sweeping()
+
+
+def test_the_floor_never_passes_a_position_that_an_open_transaction_may_still_commit() -> None:
+    cursor = Cursor(Clock())
+    cursor.start(True)
+    nothing_visible = [None] * 10
+    cursor.raise_floors(nothing_visible, xmin=5, xmax=10, drawn=1000)
+    assert cursor.start(True)[0] == BOTTOM  # whoever drew a position may be open still
+    cursor.raise_floors(nothing_visible, xmin=9, xmax=20, drawn=2000)
+    assert cursor.start(True)[0] == BOTTOM
+    cursor.raise_floors(nothing_visible, xmin=10, xmax=30, drawn=3000)
+    assert cursor.start(True)[0] == 1000  # those drawn until the first look are committed or dead
+
+
+def test_the_floor_stays_below_the_lowest_job_that_is_there() -> None:
+    cursor = Cursor(Clock())
+    cursor.start(True)
+    lowest: list[int | None] = [7, *[None] * 9]
+    cursor.raise_floors(lowest, xmin=5, xmax=10, drawn=1000)
+    cursor.raise_floors(lowest, xmin=10, xmax=10, drawn=1000)
+    assert cursor.start(True)[:2] == [6, 1000]
+
+
+def test_a_job_that_the_floor_wrongly_passed_is_found_within_a_minute() -> None:
+    clock = Clock()
+    cursor = Cursor(clock)
+    cursor.start(True)
+    cursor.raise_floors([None] * 10, xmin=5, xmax=10, drawn=1000)
+    cursor.raise_floors([None] * 10, xmin=10, xmax=10, drawn=1000)
+    clock.now += BOTTOM_EVERY_SECONDS
+    assert set(cursor.start(True)) == {BOTTOM}

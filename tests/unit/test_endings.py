@@ -1,0 +1,100 @@
+"""The failure policy: from outcome to the state that a job goes to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskmaster import Ack, Consumer, Outcome, Reject, Retry, Snooze, State
+from taskmaster.endings import Run, crashed, ended, released, retry_delay
+
+
+def consumer(max_runs: int = 5, max_crashes: int = 3, base: float = 10.0, longest: float = 3600.0) -> Consumer:
+    return Consumer(
+        "q",
+        callback=lambda job: None,
+        max_runs=max_runs,
+        max_crashes=max_crashes,
+        retry_base_seconds=base,
+        retry_max_seconds=longest,
+    )
+
+
+FIRST = Run(id=1, run=1, crashes=0)
+FAILURE = {"kind": "exception"}
+
+
+def test_an_ack_needs_no_ending() -> None:
+    assert ended(FIRST, Ack(), consumer(), None) is None
+
+
+def test_a_rejected_job_is_not_run_again_whatever_max_runs_allows() -> None:
+    ending = ended(FIRST, Reject("no good"), consumer(max_runs=100), FAILURE)
+    assert ending is not None
+    assert (ending.state, ending.charged, ending.failure) == (State.REJECTED, True, FAILURE)
+
+
+def test_a_failed_run_is_tried_again_until_max_runs_and_not_once_more() -> None:
+    states = []
+    for run in (1, 2, 3):
+        ending = ended(Run(1, run, 0), Retry(), consumer(max_runs=3), FAILURE)
+        assert ending is not None
+        assert ending.charged
+        states.append(ending.state)
+    assert states == [State.SCHEDULED, State.SCHEDULED, State.REJECTED]
+
+
+def test_a_callback_that_names_a_delay_gets_exactly_that_delay() -> None:
+    ending = ended(FIRST, Retry(delay_seconds=0.0), consumer(), FAILURE)
+    assert ending is not None
+    assert ending.delay_seconds == 0.0
+
+
+def test_a_snooze_is_not_counted_as_a_run_even_on_the_last_one() -> None:
+    ending = ended(Run(1, 5, 0), Snooze(60.0), consumer(max_runs=5), None)
+    assert ending is not None
+    assert (ending.state, ending.charged, ending.delay_seconds) == (State.SCHEDULED, False, 60.0)
+
+
+def test_a_job_that_was_not_started_goes_back_uncharged() -> None:
+    ending = released(7)
+    assert (ending.id, ending.state, ending.charged, ending.crashed) == (7, State.READY, False, False)
+
+
+def test_the_first_crash_goes_to_another_worker_at_once_and_the_second_waits() -> None:
+    first = crashed(Run(1, 1, 0), consumer(), FAILURE)
+    second = crashed(Run(1, 2, 1), consumer(), FAILURE)
+    assert (first.state, first.delay_seconds) == (State.READY, 0.0)
+    assert second.state == State.SCHEDULED
+    assert second.delay_seconds > 0
+    assert first.charged
+    assert first.crashed
+
+
+@pytest.mark.parametrize(("run", "crashes"), [(3, 2), (5, 0)])
+def test_a_job_that_keeps_killing_its_worker_is_rejected(run: int, crashes: int) -> None:
+    assert crashed(Run(1, run, crashes), consumer(max_runs=5, max_crashes=3), FAILURE).state == State.REJECTED
+
+
+def test_max_crashes_holds_whatever_max_runs_says() -> None:
+    assert crashed(Run(1, 3, 2), consumer(max_runs=1000, max_crashes=3), FAILURE).state == State.REJECTED
+
+
+def test_the_wait_before_a_retry_doubles_and_is_spread() -> None:
+    delays = [retry_delay(3, consumer(base=10.0)) for _ in range(200)]
+    assert 30.0 <= min(delays) < 33.0
+    assert 47.0 < max(delays) <= 50.0
+
+
+@given(st.integers(1, 100_000))
+def test_the_wait_before_a_retry_is_bounded_and_never_overflows(run: int) -> None:
+    assert 0 < retry_delay(run, consumer(longest=100.0)) <= 125.0
+
+
+@given(st.sampled_from([Ack(), Reject(), Retry(), Retry(5.0), Snooze(5.0)]), st.integers(1, 9), st.integers(0, 9))
+def test_no_outcome_leaves_a_job_in_a_state_it_cannot_reach_from_running(
+    outcome: Outcome, run: int, crashes: int
+) -> None:
+    endings = [ended(Run(1, run, crashes), outcome, consumer(), FAILURE), crashed(Run(1, run, crashes), consumer(), {})]
+    for ending in endings:
+        assert ending is None or ending.state in {State.SCHEDULED, State.REJECTED, State.READY}
+        assert ending is None or not ending.crashed or ending.charged
