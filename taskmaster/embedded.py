@@ -10,11 +10,9 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import pwd
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -27,10 +25,10 @@ from urllib.parse import quote
 
 from psycopg.pq import PGconn, Ping
 
+from taskmaster.embedded_account import account_for, let_read, let_through
 from taskmaster.errors import EmbeddedUnavailable
 
 ENVIRONMENT_VARIABLE = "TASKMASTER_DATABASE_URL"
-ACCOUNT = "embedded_postgres"
 PORT = 5432  # only a part of the socket's name
 SOCKET = f".s.PGSQL.{PORT}"
 SOCKET_PATH_BYTES = 103  # what macOS allows; Linux allows 107
@@ -38,7 +36,6 @@ LOCK_SECONDS = 90.0
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.01
-USERADD_EXISTS = 9
 INITDB = (  # not synced: until it holds jobs there is nothing to lose
     "--username=postgres --auth=trust --encoding=UTF8 --no-locale --locale-provider=builtin --builtin-locale=C.UTF-8"
     " --no-sync --no-instructions"
@@ -114,12 +111,12 @@ class _Cluster:
         self.data = self.directory / "data"
         self.log = self.directory / "postgres.log"
         self.short = f"taskmaster-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:16]}"
-        self.account = _account(self.directory) if os.geteuid() == 0 else None
+        self.account = account_for(self.directory) if os.geteuid() == 0 else None
         self.make(self.directory)
         if self.account:
-            _let_through(self.account, self.data)
-            _let_through(self.account, self.binaries)
-            _let_read(self.binaries.parents[1])
+            let_through(self.account, self.data)
+            let_through(self.account, self.binaries)
+            let_read(self.binaries.parents[1])
 
     def url(self) -> str:
         # Quoted as bytes, for a path need not be UTF-8.
@@ -278,44 +275,6 @@ def _binaries() -> Path:
             f"or say which database to use with {ENVIRONMENT_VARIABLE} or database_url"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
-
-
-def _account(directory: Path) -> pwd.struct_passwd:
-    """Who runs the server for root: Postgres refuses to be root. The directory's owner, else an account of its own."""
-    owner = next(path for path in (directory, *directory.parents) if path.exists()).stat().st_uid
-    known = {user.pw_uid: user for user in pwd.getpwall()}
-    if owner and owner in known:
-        return known[owner]
-    if not any(user.pw_name == ACCOUNT for user in known.values()):
-        made = subprocess.run(["useradd", "--system", "--user-group", ACCOUNT], capture_output=True, text=True)
-        if made.returncode not in (0, USERADD_EXISTS):
-            raise EmbeddedUnavailable(f"root needs the account {ACCOUNT} to run Postgres: {made.stderr.strip()}")
-    return pwd.getpwnam(ACCOUNT)
-
-
-def _let_through(account: pwd.struct_passwd, path: Path) -> None:
-    """Let the account pass through the directories above `path`; it may not list them."""
-    for parent in path.parents:
-        status = parent.stat()
-        own = stat.S_IXUSR if status.st_uid == account.pw_uid else 0
-        try:
-            if not status.st_mode & (stat.S_IXOTH | own):
-                parent.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
-        except OSError as error:
-            raise EmbeddedUnavailable(
-                f"Postgres runs as {account.pw_name} and cannot pass through {parent} ({error.strerror}): "
-                f"allow it with 'chmod o+x', or use another directory"
-            ) from error
-
-
-def _let_read(package: Path) -> None:
-    """Give everybody the owner's rights to read and run what a strict umask has installed for root alone."""
-    if (package / "pginstall/bin/postgres").stat().st_mode & stat.S_IXOTH:
-        return
-    libraries = package.with_name(f"{package.name}.libs")
-    for path in (package, *package.rglob("*"), *libraries.rglob("*"), *libraries.parent.glob(libraries.name)):
-        rights = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(rights | (rights & 0o500) >> 3 | (rights & 0o500) >> 6)
 
 
 def _fits_a_socket(directory: Path) -> bool:
