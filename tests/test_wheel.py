@@ -11,17 +11,24 @@ ROOT = Path(__file__).parent.parent
 
 # Run by the Python of the empty environment, in an empty directory.
 SCRIPT = """
+import sys
 from importlib.metadata import entry_points
-from importlib.resources import files
+from pathlib import Path
 
-import taskmaster
-import taskmaster_middleware
+from taskmaster import Admin, Consumer, Job, Publisher, Supervisor
 
-assert files("taskmaster.store").joinpath("sql", "claim.sql").read_text()
-assert {entry.name for entry in entry_points(group="taskmaster.middleware")} == {"errors", "logging"}
-for entry in entry_points(group="taskmaster.middleware"):
-    entry.load()
-print("done")
+
+def callback(job: Job) -> None:
+    Path("ran").write_text(job.payload["say"])
+
+
+consumer = Consumer("wheel", callback=callback, middleware=["logging", "errors"])
+with Publisher(sys.argv[1]) as publisher, Supervisor(sys.argv[1], [consumer]).start(), Admin(sys.argv[1]) as admin:
+    publisher.put("wheel", {"say": "done"})
+    for _ in range(10_000):
+        if not admin.size("wheel"):
+            break
+print(Path("ran").read_text(), *sorted(entry.name for entry in entry_points(group="taskmaster.middleware")))
 """
 
 
@@ -55,9 +62,9 @@ def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
 
 
 @pytest.mark.timeout(240)  # its dependencies may have to be downloaded
-def test_the_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_runs_a_job_in_an_empty_environment(wheel: Path, tmp_path: Path, database_url: str) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path, seconds=60)
     python = tmp_path / "venv/bin/python"
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path, seconds=120)
     (tmp_path / "script.py").write_text(SCRIPT)
-    assert run(python, "-I", "script.py", cwd=tmp_path, seconds=60) == "done\n"
+    assert run(python, "-I", "script.py", database_url, cwd=tmp_path, seconds=60) == "done errors logging\n"
