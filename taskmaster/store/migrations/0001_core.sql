@@ -148,10 +148,10 @@ create function put(queue_name text, payload json, headers json default null, pr
 language plpgsql set search_path from current as $$
 declare job_id bigint;
 begin
-  if length(queue_name) not between 1 and 200 then
-    raise check_violation using message = format('a queue name must have 1 to 200 characters, got %s', length(queue_name));
-  elsif priority not between 0 and 9 then
-    raise check_violation using message = format('a priority must be from 0 (first) to 9, got %s', priority);
+  if queue_name is null or length(queue_name) not between 1 and 200 then
+    raise check_violation using message = format('a queue name must have 1 to 200 characters, got %s', coalesce(length(queue_name)::text, 'null'));
+  elsif priority is null or priority not between 0 and 9 then
+    raise check_violation using message = format('a priority must be from 0 (first) to 9, got %s', coalesce(priority::text, 'null'));
   elsif payload is null then
     raise check_violation using message = 'a payload must not be SQL null; the JSON null is ''null''';
   end if;
