@@ -7,8 +7,9 @@ from typing import Self
 from taskmaster.errors import JobNotFound
 from taskmaster.job import JobRecord, State
 from taskmaster.session import Session
-from taskmaster.store import jobs
+from taskmaster.store import jobs, supervisors
 from taskmaster.store.jobs import Count
+from taskmaster.store.supervisors import SupervisorStatus
 from taskmaster.validation import check_queue_name
 
 MOST = 100
@@ -48,6 +49,11 @@ class Admin:
     def size(self, queue_name: str) -> int:
         """Jobs of a queue in all states."""
         return sum(count.jobs for count in self.counts() if count.queue_name == queue_name)
+
+    def supervisors(self) -> list[SupervisorStatus]:
+        """The supervisors that are registered, and how long each has been silent."""
+        with self._session.use() as conn:
+            return supervisors.find(conn)
 
     def requeue(self, *ids: int) -> list[int]:
         """Put rejected jobs back, `run_count` 0; their ids. Raises JobNotFound, naming those that are not rejected.

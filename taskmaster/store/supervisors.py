@@ -15,6 +15,14 @@ class Heartbeat(NamedTuple):
     due_seconds: float | None
 
 
+class SupervisorStatus(NamedTuple):
+    """One supervisor: since when it is up, and since when nothing was heard of it, in seconds."""
+
+    name: str
+    up_seconds: float
+    silent_seconds: float
+
+
 def register(conn: Connection, name: str) -> int:
     """Enter a new supervisor; its id."""
     row = conn.execute(statement("register"), {"name": name}).fetchone()
@@ -51,3 +59,8 @@ def rescue(conn: Connection, supervisor: int, *, gone_after: float, max_crashes:
     parameters = {"supervisor": supervisor, "gone_after": gone_after, "max_crashes": max_crashes}
     row = conn.execute(statement("rescue"), parameters).fetchone()
     return int(row[0]) if row else 0
+
+
+def find(conn: Connection) -> list[SupervisorStatus]:
+    """The supervisors that are registered."""
+    return [SupervisorStatus(*row) for row in conn.execute(statement("supervisors")).fetchall()]

@@ -1,0 +1,1 @@
+"""The command `taskmaster`: one file per group of commands."""

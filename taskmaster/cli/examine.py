@@ -1,0 +1,31 @@
+"""The process in which `taskmaster check` imports what the consumers name, and says how each chain is wrapped."""
+
+import sys
+
+from taskmaster.config import Settings
+from taskmaster.errors import TaskmasterError
+from taskmaster.processes.fresh import take
+from taskmaster.processes.worker_main import prepare
+
+
+def main(handed_fd: int) -> None:
+    """Print one line per consumer, or the sentence about the first that cannot be imported."""
+    settings: Settings = take(handed_fd)
+    source = "consumers" if settings.source is None else settings.source.name
+    try:
+        for consumer in settings.consumers:
+            prepare(consumer, source=source)
+    except TaskmasterError as error:
+        print(error)
+        sys.exit(1)
+    print(
+        "; ".join(
+            f"{c.queue_name!r}: {' > '.join([*map(named, c.middleware), named(c.callback)])}"
+            for c in settings.consumers
+        )
+    )
+
+
+def named(spec: object) -> str:
+    """How a middleware or a callback is called in the configuration."""
+    return str(spec["use"]) if isinstance(spec, dict) else str(spec)

@@ -1,0 +1,57 @@
+"""Changing what is in the tables: `requeue` and `delete`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from taskmaster.cli.common import admin, config_option
+from taskmaster.job import State
+
+DELETABLE = (State.READY, State.SCHEDULED, State.REJECTED)
+
+
+@click.command()
+@click.argument("ids", type=int, nargs=-1, metavar="[ID]...")
+@click.option("--queue", help="All rejected jobs of this queue.")
+@config_option
+def requeue(ids: tuple[int, ...], *, queue: str | None, config: Path | None) -> None:
+    """Put rejected jobs back, their runs counted from 0 again."""
+    one_of(ids, queue)
+    with admin(config) as opened:
+        count = len(opened.requeue(*ids)) if queue is None else opened.requeue_queue(queue)
+    print(f"requeued {count} job{'' if count == 1 else 's'}")
+
+
+@click.command()
+@click.argument("ids", type=int, nargs=-1, metavar="[ID]...")
+@click.option("--queue", help="All jobs of this queue that are not running.")
+@click.option("--state", type=click.Choice([str(state) for state in DELETABLE]), help="With --queue: only this state.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+def delete(ids: tuple[int, ...], *, queue: str | None, state: str | None, yes: bool, config: Path | None) -> None:
+    """Delete jobs that are not running."""
+    one_of(ids, queue)
+    if state and queue is None:
+        raise click.UsageError("--state goes with --queue")
+    if queue is not None and not yes:
+        confirm(queue, state)
+    with admin(config) as opened:
+        count = (
+            len(opened.delete(*ids))
+            if queue is None
+            else opened.delete_queue(queue, state=State(state) if state else None)
+        )
+    print(f"deleted {count} job{'' if count == 1 else 's'}")
+
+
+def one_of(ids: tuple[int, ...], queue: str | None) -> None:
+    if bool(ids) == (queue is not None):
+        raise click.UsageError("name the jobs by their ids, or a queue with --queue")
+
+
+def confirm(queue: str, state: str | None) -> None:
+    """Ask a person; a program says --yes."""
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"this deletes all {state or ''} jobs of queue {queue!r}: say --yes".replace("  ", " "))
+    click.confirm(f"Delete all {state + ' ' if state else ''}jobs of queue {queue!r}?", abort=True)

@@ -1,0 +1,96 @@
+"""Looking: `status`, `jobs` and `show`."""
+
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from taskmaster.cli.common import admin, config_option, json_option
+from taskmaster.cli.output import duration, print_json, print_table, printable, record_json, short_json
+from taskmaster.job import JobRecord, State
+
+SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
+
+
+@click.command()
+@json_option
+@config_option
+def status(*, as_json: bool, config: Path | None) -> None:
+    """Show jobs by queue and state, and the supervisors."""
+    with admin(config) as opened:
+        counts, supervisors = opened.counts(), opened.supervisors()
+    if as_json:
+        queues = [count._asdict() for count in counts]
+        print_json({"queues": queues, "supervisors": [supervisor._asdict() for supervisor in supervisors]})
+        return
+    by_queue: dict[str, dict[State, int]] = {}
+    oldest: dict[str, float] = {}
+    for count in counts:
+        by_queue.setdefault(count.queue_name, {})[count.state] = count.jobs
+        oldest[count.queue_name] = max(oldest.get(count.queue_name, 0.0), count.oldest_seconds)
+    rows = [
+        [name, *(states.get(state, 0) for state in SHOWN), duration(oldest[name])] for name, states in by_queue.items()
+    ]
+    print_table(["queue", *SHOWN, "oldest"], rows, empty="no jobs")
+    print()
+    print_table(
+        ["supervisor", "up", "last heartbeat"],
+        [[s.name, duration(s.up_seconds), f"{duration(s.silent_seconds)} ago"] for s in supervisors],
+        empty="no supervisor runs",
+    )
+
+
+@click.command()
+@click.option("--queue", help="Only this queue.")
+@click.option("--state", type=click.Choice([str(state) for state in SHOWN]), help="Only this state.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@json_option
+@config_option
+def jobs(*, queue: str | None, state: str | None, limit: int, as_json: bool, config: Path | None) -> None:
+    """List jobs, lowest id first. Pending ones: --state ready."""
+    with admin(config) as opened:
+        found = opened.find(queue_name=queue, state=State(state) if state else None, most=limit)
+    if as_json:
+        print_json([record_json(record) for record in found])
+        return
+    rows = [[r.id, r.queue_name, r.state, r.priority, r.run_count, short_json(r.payload), last(r)] for r in found]
+    print_table(["id", "queue", "state", "priority", "runs", "payload", "last failure"], rows, empty="no jobs")
+
+
+def last(record: JobRecord) -> str:
+    """The last failure in a few words."""
+    message = str(record.failures[-1].get("message", "")) if record.failures else ""
+    return " ".join(message.split())[:80]
+
+
+@click.command()
+@click.argument("job_id", type=int, metavar="ID")
+@json_option
+@config_option
+def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
+    """Show one job: its payload and the history of its failures."""
+    with admin(config) as opened:
+        record = opened.get(job_id)
+    if as_json:
+        print_json(record_json(record))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for name in ("id", "queue_name", "state", "priority", "run_count", "created_at", "run_at", "worker"):
+        value = getattr(record, name)
+        if value is not None:
+            console.print(Text(f"{name:<12} {printable(str(value))}"))
+    for name in ("headers", "payload"):
+        text = orjson.dumps(getattr(record, name), option=orjson.OPT_INDENT_2, default=str).decode()
+        console.print(Text(f"{name:<12} {printable(text)}"))
+    for failure in record.failures:
+        console.print(Text(printable(failure_text(failure))))
+
+
+def failure_text(failure: dict[str, object]) -> str:
+    """One entry of the history, as a person reads it."""
+    head = f"\nrun {failure.get('run')} on {failure.get('worker')} at {failure.get('at')}: {failure.get('kind')}"
+    seconds = failure.get("duration_seconds")
+    took = f" after {seconds} s" if seconds is not None else ""
+    return "\n".join(filter(None, [f"{head}{took}", str(failure.get("message")), str(failure.get("traceback") or "")]))

@@ -1,0 +1,52 @@
+"""The command itself: what it is made of, and how every failure becomes one sentence and an exit code."""
+
+import os
+import sys
+
+import click
+import psycopg
+
+from taskmaster.cli import jobs, look, put, run, setup
+from taskmaster.cli.demo import demo
+from taskmaster.cli.output import printable
+from taskmaster.errors import TaskmasterError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="taskmaster-pg", prog_name="taskmaster")
+def cli() -> None:
+    """Background jobs on Postgres, run in processes."""
+
+
+for command in (
+    *(setup.init, setup.migrate, setup.check, run.run, demo),
+    *(put.put, look.status, look.jobs, look.show, jobs.requeue, jobs.delete),
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        code = USAGE
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader, a `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    except (TaskmasterError, click.ClickException, psycopg.Error, OSError) as error:
+        code = fail(error)
+    sys.exit(code)
+
+
+def fail(error: Exception) -> int:
+    """One sentence on stderr."""
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    print(f"taskmaster: {printable(' '.join(message.split()))}", file=sys.stderr)
+    return FAILED

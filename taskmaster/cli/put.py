@@ -1,0 +1,78 @@
+"""`taskmaster put`: one job from the command line, or many from stdin."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress
+
+from taskmaster.cli.common import config_option, json_option
+from taskmaster.cli.output import print_json
+from taskmaster.config import load_or_default
+from taskmaster.errors import InvalidPayload
+from taskmaster.publisher import Publisher
+
+
+@click.command()
+@click.argument("queue")
+@click.argument("payload", default="null", metavar="[JSON]")
+@click.option("--priority", type=int, default=0, show_default=True, help="0 (first) to 9.")
+@click.option("--delay", type=float, default=0.0, help="Seconds before it may run.")
+@click.option("--headers", help="A JSON object.")
+@json_option
+@config_option
+def put(
+    queue: str,
+    payload: str,
+    *,
+    priority: int,
+    delay: float,
+    headers: str | None,
+    as_json: bool,
+    config: Path | None,
+) -> None:
+    """Put a job into QUEUE and print its id. With - for JSON: one job per line of stdin, all of them or none."""
+    settings = load_or_default(config)
+    options: dict[str, Any] = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
+    with Publisher(
+        settings.database_url, schema=settings.schema, max_payload_bytes=settings.max_payload_bytes
+    ) as publisher:
+        if payload == "-":
+            ids = publisher.put_many(queue, lines(sys.stdin.buffer), **options)
+        else:
+            ids = [publisher.put(queue, decoded(payload, "the payload"), **options)]
+    if as_json:
+        print_json({"queue_name": queue, "ids": ids})
+    elif payload == "-":
+        print(f"put {len(ids)} jobs into {queue!r}")
+    else:
+        print(ids[0])
+
+
+def decoded(text: str | bytes, what: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidPayload(f"{what} is not JSON: {error}") from None
+
+
+def headers_object(headers: str | None) -> dict[str, Any] | None:
+    found = None if headers is None else decoded(headers, "--headers")
+    if found is not None and not isinstance(found, dict):
+        raise click.UsageError("--headers must be a JSON object")
+    return found
+
+
+def lines(file: BinaryIO) -> Iterator[Any]:
+    """The JSON of each line that is not blank, with progress for a person who watches."""
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("put", total=None)
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield decoded(line, f"line {number} of stdin")
+            if number % 1000 == 0:
+                progress.update(task, completed=number, description=f"put {number:,} jobs")

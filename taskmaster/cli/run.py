@@ -1,0 +1,38 @@
+"""`taskmaster run`: the supervisor in the foreground."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from taskmaster.cli.common import add_to_path, config_option
+from taskmaster.config import Settings, load
+from taskmaster.processes.supervisor import Supervisor
+
+log = logging.getLogger("taskmaster")
+
+
+@click.command()
+@config_option
+def run(config: Path | None) -> None:
+    """Run the consumers of taskmaster.toml until SIGTERM or Ctrl-C; the second one does not wait for running jobs."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s", stream=sys.stderr)
+    settings = load(config)
+    assert settings.source is not None
+    add_to_path(settings)
+    supervisor = Supervisor(
+        settings.database_url,
+        settings.consumers,
+        options=settings.supervisor,
+        schema=settings.schema,
+        source=settings.source.name,
+    )
+    supervisor.run(on_ready=lambda: log.info("ready: %s", described(settings)))
+
+
+def described(settings: Settings) -> str:
+    return ", ".join(
+        f"{consumer.concurrency} worker{'s' if consumer.concurrency > 1 else ''} for {consumer.queue_name!r}"
+        for consumer in settings.consumers
+    )

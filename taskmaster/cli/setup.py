@@ -1,0 +1,119 @@
+"""Getting started and staying healthy: `init`, `migrate` and `check`."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from taskmaster.cli.common import add_to_path, config_option
+from taskmaster.config import Settings, load, load_or_default
+from taskmaster.embedded import resolve_url
+from taskmaster.errors import InvalidConfig, TaskmasterError
+from taskmaster.processes.fresh import hand_over, interpreter
+from taskmaster.store import migrate as migrations
+from taskmaster.store.connection import connect
+
+IMPORT_SECONDS = 60.0
+CONFIG = """\
+# taskmaster's configuration. Start with: taskmaster run
+# database_url = "postgresql://…"   # TASKMASTER_DATABASE_URL wins; neither: an embedded Postgres in .taskmaster/
+middleware = ["logging"]            # every consumer, outermost first
+
+[supervisor]
+grace_seconds = 30                  # how long running jobs may go on after SIGTERM
+
+[[consumer]]
+queue_name = "greetings"
+callback = "jobs:greet"             # module:function
+concurrency = 2                     # worker processes
+max_runs = 5
+"""
+
+JOBS = '''\
+"""The callbacks that taskmaster.toml names. Put a job: taskmaster put greetings '{"name": "Ada"}'"""
+
+from taskmaster import Job, Reject
+
+
+def greet(job: Job) -> Reject | None:
+    """Greet somebody. None means done; Reject keeps the job until somebody requeues or deletes it."""
+    if not job.payload or "name" not in job.payload:
+        return Reject("nobody to greet: the payload has no name")
+    print(f"Hello, {job.payload['name']}!", flush=True)
+    return None
+'''
+
+
+@click.command()
+def init() -> None:
+    """Write a starter taskmaster.toml and jobs.py into this directory."""
+    files = {Path("taskmaster.toml"): CONFIG, Path("jobs.py"): JOBS}
+    for path in files:
+        if path.exists():
+            raise InvalidConfig(f"{path} exists already, and init overwrites nothing")
+    for path, text in files.items():
+        path.write_text(text)
+        print(f"wrote {path}")
+    print("next: 'taskmaster run' here, and in another terminal: taskmaster put greetings '{\"name\": \"Ada\"}'")
+
+
+@click.command()
+@config_option
+def migrate(config: Path | None) -> None:
+    """Create taskmaster's schema, or bring it to this version. 'run' and 'put' do it too."""
+    settings = load_or_default(config)
+    with resolve_url(settings.database_url) as url, connect(url, settings.schema) as conn:
+        applied = migrations.migrate(conn, settings.schema)
+    for name in applied:
+        print(f"applied {name}")
+    print(f"schema {settings.schema!r} is at version {migrations.available()[-1][0]}")
+
+
+@click.command()
+@config_option
+def check(config: Path | None) -> None:
+    """Check configuration, callbacks, connection and schema; each line says ok, or what to do."""
+    settings = load(config)
+    add_to_path(settings)
+    results = [
+        report(
+            "configuration",
+            lambda: f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}",
+        )
+    ]
+    results.append(report("callbacks", lambda: callbacks(settings)))
+    results.append(report("database", lambda: database(settings)))
+    if not all(results):
+        raise TaskmasterError("something is to be mended: see above")
+
+
+def report(what: str, examined: Callable[[], str]) -> bool:
+    """Print how one examination ended; True when it is well."""
+    try:
+        print(f"ok      {what}: {examined()}")
+    except TaskmasterError as error:
+        print(f"failed  {what}: {error}")
+        return False
+    return True
+
+
+def callbacks(settings: Settings) -> str:
+    """Import what the consumers name in a process of its own: this one never runs user code."""
+    fd = hand_over(settings)
+    try:
+        process = interpreter("taskmaster.cli.examine", (fd,), stdout=subprocess.PIPE)
+    finally:
+        os.close(fd)
+    said, _ = process.communicate(timeout=IMPORT_SECONDS)
+    if process.returncode:
+        raise InvalidConfig(said.decode().strip() or f"importing them ended with exit code {process.returncode}")
+    return said.decode().strip()
+
+
+def database(settings: Settings) -> str:
+    with resolve_url(settings.database_url) as url, connect(url, settings.schema) as conn:
+        migrations.check(conn, settings.schema)
+        version = migrations.version(conn)
+        return f"Postgres {conn.info.server_version // 10_000}, schema {settings.schema!r} at version {version}"
