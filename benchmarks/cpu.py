@@ -1,0 +1,49 @@
+"""CPU-heavy jobs on all cores: how much of the machine goes into the callbacks."""
+
+import os
+import time
+
+from benchmarks import notes
+from benchmarks.place import QUEUE, place, say
+from benchmarks.report import Figures
+from taskmaster import Job
+
+JOBS_PER_CORE = 100
+JOB_SECONDS = 0.05
+CALIBRATION_TURNS = 2_000_000
+WITHIN_SECONDS = 60.0
+
+
+def measure(url: str) -> Figures:
+    cores = len(os.sched_getaffinity(0))
+    jobs, turns = cores * JOBS_PER_CORE, calibrated()
+    with place(url) as here:
+        with here.publisher() as publisher:
+            publisher.put_many(QUEUE, [{"turns": turns}] * jobs)
+        with here.supervisor(notes.consumer(here, burn, workers=cores)).start():
+            noted = notes.wait_for(here, jobs, within_seconds=WITHIN_SECONDS)
+        here.expect_jobs(0)
+    wall = max(ended for _, ended, _ in noted) - min(began for began, _, _ in noted)
+    burnt = sum(seconds for _, _, seconds in noted)
+    say(f"cpu: {jobs} jobs of {burnt / jobs * 1000:.0f} ms on {cores} cores in {wall:.2f} s")
+    return {"cpu_efficiency": burnt / cores / wall, "cpu_job_ms": burnt / jobs * 1000}
+
+
+def burn(job: Job) -> None:
+    began, cpu = time.monotonic(), time.process_time()
+    spin(job.payload["turns"])
+    notes.note(job.component, began, time.monotonic(), time.process_time() - cpu)
+
+
+def spin(turns: int) -> int:
+    value = 1
+    for number in range(turns):
+        value = (value * 31 + number) % 1_000_003
+    return value
+
+
+def calibrated() -> int:
+    """How many turns take JOB_SECONDS of CPU."""
+    began = time.process_time()
+    spin(CALIBRATION_TURNS)
+    return int(CALIBRATION_TURNS * JOB_SECONDS / (time.process_time() - began))

@@ -1,0 +1,75 @@
+"""The ceiling: bare processes that execute the product's claim and ack statements, with no queue code around them."""
+
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+from typing import Any, NamedTuple
+
+import orjson
+from psycopg.types.json import set_json_loads
+
+from benchmarks.place import QUEUE, BenchmarkFailed, Place
+from taskmaster.consumer import MAX_BATCH
+from taskmaster.store.connection import connect
+from taskmaster.store.statements import statement
+
+LANES = 10
+BOTTOM = -1
+START_SECONDS = 30.0
+RESULT_SECONDS = 120.0
+
+
+class Share(NamedTuple):
+    """What one process did; times are monotonic, in seconds."""
+
+    jobs: int
+    began: float
+    ended: float
+
+
+def drain(place: Place, jobs: int, *, processes: int) -> float:
+    """Jobs per second, all together. Raises BenchmarkFailed unless exactly `jobs` were claimed and acked."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    with ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(barrier,)) as pool:
+        asked = [pool.submit(work, place.url, place.schema) for _ in range(processes)]
+        shares = [answer.result(RESULT_SECONDS) for answer in asked]
+    place.expect_jobs(0)
+    if (done := sum(share.jobs for share in shares)) != jobs:
+        raise BenchmarkFailed(f"{jobs} jobs should have been drained raw, {done} were")
+    return jobs / (max(share.ended for share in shares) - min(share.began for share in shares))
+
+
+def _keep(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+_barrier: Barrier
+
+
+def work(url: str, schema: str) -> Share:
+    """Claim and ack until nothing is left, from the moment when all processes are connected."""
+    jobs, lows = 0, [BOTTOM] * LANES
+    with connect(url, schema, hot=True) as conn:
+        set_json_loads(orjson.loads, conn)  # the bare loop decodes what it claims, and at once
+        _barrier.wait(START_SECONDS)
+        began = ended = time.monotonic()
+        while True:
+            cursor = conn.cursor(binary=True).execute(statement("claim"), parameters(lows))
+            rows = cursor.fetchall()
+            if not rows and lows[0] == BOTTOM:
+                return Share(jobs, began, ended)
+            # The product's claim cursor: begin where the last claim began; when that finds nothing, at the bottom.
+            lows[0] = min(row[1] for row in rows) - 1 if rows else BOTTOM
+            if rows:
+                conn.execute(statement("ack"), {"token": rows[0][0]})
+                jobs, ended = jobs + len(rows), time.monotonic()
+
+
+def parameters(lows: list[int]) -> dict[str, Any]:
+    return {
+        "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH,
+        "supervisor": 0, "worker": "raw", "queue_name": QUEUE,
+    }  # fmt: skip
