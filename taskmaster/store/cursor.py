@@ -1,21 +1,34 @@
 """Where a worker's claims begin: pure policy that keeps them off the dead entries of the index.
 
-A cursor is only a hint. A claim that came back short is followed by a sweep, and so is one claim a second; a sweep
-begins at the floor, below which nothing visible was left when it was measured, and once a minute at 0.
+A cursor is only a hint. A claim that came back short is followed by a sweep, and so are four claims a second; a sweep
+begins at the floor, below which nothing was left or can still appear, and once a minute at 0.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from taskmaster.job import LOWEST_PRIORITY
 
 PRIORITIES = list(range(LOWEST_PRIORITY + 1))  # a list: psycopg sends it as an array
 BOTTOM = -1  # positions start at 1
-SWEEP_EVERY_SECONDS = 1.0
+# Often, because each sweep walks the dead entries since the last one: four short walks a second rather than a long one.
+SWEEP_EVERY_SECONDS = 0.25
 BOTTOM_EVERY_SECONDS = 60.0
-SLOW_SWEEP_SECONDS = 0.005
+SLOW_SWEEP_SECONDS = 0.002
 SWEEP_SHARE = 10  # a sweep is followed by at least ten times its own length of other work
+
+
+Place = tuple[int, int]  # a job's priority and position
+
+
+class Horizon(NamedTuple):
+    """Transactions below `xmin` have ended, none from `xmax` on has begun; the last position `drawn` so far."""
+
+    xmin: int
+    xmax: int
+    drawn: int
 
 
 def _bottoms() -> list[int]:
@@ -32,7 +45,8 @@ class Cursor:
     short: bool = True
     next_sweep: float = 0.0
     next_bottom: float = 0.0
-    mark: tuple[int, int] | None = None  # (xmax, position): positions up to it are settled once xmin reaches xmax
+    mark: Horizon | None = None  # positions drawn until then are settled once a later xmin has reached its xmax
+    settled: int = BOTTOM  # positions up to it are visible or dead for every snapshot from now on
 
     def sweeping(self) -> bool:
         """Should the next claim begin at the floor?"""
@@ -48,29 +62,39 @@ class Cursor:
             self.floors = _bottoms()
         return self.floors
 
-    def record(self, claimed: Sequence[tuple[int, int]], *, wanted: int, sweep: bool, seconds: float) -> None:
-        """Note a claim that found these (priority, position) pairs, lowest first, and took so long."""
+    def record(self, claimed: Sequence[Place], *, wanted: int, sweep: bool, seconds: float) -> None:
+        """Note a claim that found jobs at these places, lowest first, and took so long."""
         self.short = len(claimed) < wanted and not (sweep and claimed)
         if sweep:
             self.next_sweep = self.clock() + max(SWEEP_EVERY_SECONDS, SWEEP_SHARE * seconds)
-        first: dict[int, int] = {}
-        for priority, position in claimed:
-            first.setdefault(priority, position)
-        for priority, position in first.items():
+        for priority, position in lowest(claimed).items():
             # What a sweep finds behind the cursor is late, and no reason to go back there every time.
             self.lows[priority] = max(self.lows[priority], position - 1)
 
-    def floor_wanted(self, sweep: bool, seconds: float) -> bool:
-        """Is it worth measuring the floor? Only when a sweep from the present one was slow."""
-        return sweep and seconds > SLOW_SWEEP_SECONDS
+    def horizon_wanted(self, sweep: bool, seconds: float) -> bool:
+        """Is it worth looking at the horizon? Before the first floor, and after a sweep that was slow."""
+        return sweep and (self.mark is None or seconds > SLOW_SWEEP_SECONDS)
 
-    def raise_floors(self, lowest: Sequence[int | None], xmin: int, xmax: int, drawn: int) -> None:
-        """Take what `floors.sql` measured: never beyond a position that an open transaction may still commit."""
-        if self.mark is not None and xmin >= self.mark[0]:
-            settled = self.mark[1]
-            for priority, position in enumerate(lowest):
-                beginning = settled if position is None else min(settled, position - 1)
-                self.floors[priority] = max(self.floors[priority], beginning)
-            self.mark = None
-        if self.mark is None:
-            self.mark = (xmax, drawn)
+    def raise_floors(self, claimed: Sequence[Place], *, wanted: int, horizon: Horizon) -> None:
+        """Begin the next sweep where this one began to find something; `horizon` was seen after it.
+
+        Never beyond what was settled before this sweep began: an open transaction may still commit lower positions.
+        What a claim in flight has locked is skipped here; should its backend die, its worker begins at the bottom.
+        """
+        found = lowest(claimed)
+        exhausted = len(claimed) < wanted
+        for priority in PRIORITIES:
+            if priority in found or exhausted:
+                safe = min(self.settled, found.get(priority, self.settled + 1) - 1)
+                self.floors[priority] = max(self.floors[priority], safe)
+        if self.mark is None or horizon.xmin >= self.mark.xmax:
+            self.settled = BOTTOM if self.mark is None else self.mark.drawn
+            self.mark = horizon
+
+
+def lowest(claimed: Sequence[Place]) -> dict[int, int]:
+    """For each priority, the lowest position; `claimed` is sorted."""
+    first: dict[int, int] = {}
+    for priority, position in claimed:
+        first.setdefault(priority, position)
+    return first

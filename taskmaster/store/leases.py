@@ -10,7 +10,7 @@ import orjson
 
 from taskmaster.endings import Ending
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import PRIORITIES, Cursor
+from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon
 from taskmaster.store.statements import statement
 
 
@@ -54,9 +54,10 @@ def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -
     rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()
     took = time.monotonic() - began
     rows.sort(key=_order)
-    cursor.record([_order(row) for row in rows], wanted=batch, sweep=sweep, seconds=took)
-    if cursor.floor_wanted(sweep, took):
-        measure_floors(conn, claimant.queue_name, cursor)
+    places = [_order(row) for row in rows]
+    cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
+    if cursor.horizon_wanted(sweep, took):
+        cursor.raise_floors(places, wanted=batch, horizon=horizon(conn))
     return Lease(rows[0][0], [Row._make(row[2:]) for row in rows]) if rows else None
 
 
@@ -65,12 +66,11 @@ def _order(row: tuple[Any, ...]) -> tuple[int, int]:
     return row[6], row[1]
 
 
-def measure_floors(conn: Connection, queue_name: str, cursor: Cursor) -> None:
-    """Find where the next sweep may begin."""
-    parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "floors": cursor.floors}
-    row = conn.execute(statement("floors"), parameters).fetchone()
+def horizon(conn: Connection) -> Horizon:
+    """What is settled by now."""
+    row = conn.execute(statement("horizon")).fetchone()
     assert row is not None
-    cursor.raise_floors(*row)
+    return Horizon(*row)
 
 
 def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:

@@ -1,6 +1,6 @@
 """Where claims begin."""
 
-from taskmaster.store.cursor import BOTTOM, BOTTOM_EVERY_SECONDS, SWEEP_EVERY_SECONDS, Cursor
+from taskmaster.store.cursor import BOTTOM, BOTTOM_EVERY_SECONDS, SWEEP_EVERY_SECONDS, Cursor, Horizon
 
 
 class Clock:
@@ -71,32 +71,43 @@ def test_sweeps_take_at_most_a_tenth_of_the_time() -> None:
     assert cursor.sweeping()
 
 
+def swept(cursor: Cursor, *claimed: tuple[int, int], wanted: int = 100, xmin: int, xmax: int, drawn: int) -> None:
+    """A sweep that found this, and the horizon after it."""
+    cursor.start(True)
+    cursor.raise_floors(claimed, wanted=wanted, horizon=Horizon(xmin, xmax, drawn))
+
+
 def test_the_floor_never_passes_a_position_that_an_open_transaction_may_still_commit() -> None:
     cursor = Cursor(Clock())
-    cursor.start(True)
-    nothing_visible = [None] * 10
-    cursor.raise_floors(nothing_visible, xmin=5, xmax=10, drawn=1000)
-    assert cursor.start(True)[0] == BOTTOM  # whoever drew a position may be open still
-    cursor.raise_floors(nothing_visible, xmin=9, xmax=20, drawn=2000)
-    assert cursor.start(True)[0] == BOTTOM
-    cursor.raise_floors(nothing_visible, xmin=10, xmax=30, drawn=3000)
-    assert cursor.start(True)[0] == 1000  # those drawn until the first look are committed or dead
+    swept(cursor, xmin=5, xmax=10, drawn=1000)
+    swept(cursor, xmin=9, xmax=20, drawn=2000)
+    swept(cursor, xmin=9, xmax=20, drawn=2000)
+    assert cursor.start(True)[0] == BOTTOM  # whoever drew a position before the first look may be open still
+    swept(cursor, xmin=10, xmax=30, drawn=3000)
+    assert cursor.start(True)[0] == BOTTOM  # settled now, but perhaps not yet for the snapshot of this sweep
+    swept(cursor, xmin=30, xmax=30, drawn=3000)
+    assert cursor.start(True)[0] == 1000
 
 
 def test_the_floor_stays_below_the_lowest_job_that_is_there() -> None:
     cursor = Cursor(Clock())
-    cursor.start(True)
-    lowest: list[int | None] = [7, *[None] * 9]
-    cursor.raise_floors(lowest, xmin=5, xmax=10, drawn=1000)
-    cursor.raise_floors(lowest, xmin=10, xmax=10, drawn=1000)
+    for _ in range(3):
+        swept(cursor, (0, 7), xmin=10, xmax=10, drawn=1000)
     assert cursor.start(True)[:2] == [6, 1000]
+
+
+def test_a_full_claim_says_nothing_of_the_priorities_that_it_did_not_come_to() -> None:
+    cursor = Cursor(Clock())
+    for _ in range(3):
+        swept(cursor, (0, 7), wanted=1, xmin=10, xmax=10, drawn=1000)
+    assert cursor.start(True)[:2] == [6, BOTTOM]
 
 
 def test_a_job_that_the_floor_wrongly_passed_is_found_within_a_minute() -> None:
     clock = Clock()
     cursor = Cursor(clock)
-    cursor.start(True)
-    cursor.raise_floors([None] * 10, xmin=5, xmax=10, drawn=1000)
-    cursor.raise_floors([None] * 10, xmin=10, xmax=10, drawn=1000)
+    for _ in range(3):
+        swept(cursor, xmin=10, xmax=10, drawn=1000)
+    assert cursor.start(True)[0] == 1000
     clock.now += BOTTOM_EVERY_SECONDS
     assert set(cursor.start(True)) == {BOTTOM}
