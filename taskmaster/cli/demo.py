@@ -34,6 +34,8 @@ def demo(*, out: Path, width: int | None, tile_ms: float, probes: int, keep: boo
         raise InvalidConfig(f"--out: there is no directory {str(out.parent)!r}")
     options = Options(out=out, width=width, tile_seconds=tile_ms / 1000, probes=probes, keep=keep)
     console = Console(stderr=as_json, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:  # no line is cut to the width of a terminal that is not there
+        console.width = 240
     with Bar(console) if console.is_terminal else Lines(console) as shown:
         summary = tell(options, shown)
     if as_json:

@@ -1,5 +1,6 @@
 """What the commands print: tables for people, JSON for programs. What comes from jobs is shown, never obeyed."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from rich.text import Text
 from taskmaster.job import JobRecord
 
 MAX_CELL = 60
+C1_CONTROLS = re.compile("[\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
@@ -21,7 +23,9 @@ def printable(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """One document on stdout."""
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    # orjson leaves DEL and the C1 controls as they are; inside of strings JSON may write them escaped.
+    print(C1_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:

@@ -1,12 +1,12 @@
 """`taskmaster put`: one job from the command line, or many from stdin."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
-import orjson
 from rich.console import Console
 from rich.progress import Progress
 
@@ -54,10 +54,15 @@ def put(
 
 
 def decoded(text: str | bytes, what: str) -> Any:
+    # Not orjson: it reads a number of more than 64 bits as a float, and what is put must not be rounded.
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"{what} is not JSON: {error}") from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def headers_object(headers: str | None) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from taskmaster.publisher import Publisher
 SHAPE = 16 / 9
 SKETCHED = Poster(1920, 1080)
 PROBE_SECONDS = 0.02  # between two probes: long enough for the worker to be idle again
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.1
 STALLED_SECONDS = 30.0
 
 
@@ -31,7 +31,7 @@ class Options:
 
     out: Path
     width: int | None = None
-    seconds: float = 28.0
+    seconds: float = 23.0
     tile_seconds: float = 0.15
     probes: int = 100
     keep: bool = False

@@ -77,11 +77,11 @@ class Member:
         """Keep the worker from starting the rest of its batch: the token, and the jobs that it will not start."""
         if self.life is None:
             return None
-        before, ids = self.slot.batch()
+        token, ids = before = self.slot.batch()
         drained = permits.drain(self.life.permits_fd)
-        after, _ = self.slot.batch()
         # Another batch meanwhile: its worker finds no permits, and gives back the rest of it by itself.
-        return (before, ids[len(ids) - drained :]) if drained and before == after and drained <= len(ids) else None
+        unchanged = before == self.slot.batch() and drained <= len(ids)
+        return (token, ids[len(ids) - drained :]) if drained and unchanged else None
 
     def slow_since(self, seconds: float) -> bool:
         """Has one job run for so long while others of its batch wait behind it?"""

@@ -79,7 +79,8 @@ class Nursery:
 
     def read(self) -> messages.Born | None:
         """Take in one message of the template's. Raises InvalidConfig when it cannot load what the user named."""
-        assert self.channel is not None
+        if self.channel is None:  # it was lost since it became readable
+            return None
         try:
             received = messages.receive(self.channel)
         except OSError as error:

@@ -6,6 +6,7 @@ ran and since when. A job's start and end cost one store to memory each. Only in
 
 import mmap
 import os
+import time
 from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -68,6 +69,7 @@ class Slot:
         """Enter a batch. The count comes last: until it is there, the row says that there is none."""
         cells = self.cells
         cells[COUNT] = cells[STARTED] = cells[ENDED] = cells[JOURNAL] = 0
+        cells[STARTED_AT] = time.monotonic_ns()  # the last batch's would make this one look slow
         cells[IDS : IDS + len(ids)] = memoryview(array("q", ids))
         self._token[:] = token.bytes
         cells[COUNT] = len(ids)

@@ -48,9 +48,13 @@ class Worker:
     connection: Connection | None = None
     unsettled: tuple[UUID, Sequence[Ending]] | None = None
     cursor: Cursor = field(default_factory=Cursor)
-    size: BatchSize = field(default_factory=BatchSize)
+    size: BatchSize = field(init=False)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.02, max_seconds=0.5))
     look: int = 0
+
+    def __post_init__(self) -> None:
+        wanted = self.place.consumer.batch
+        self.size = BatchSize(fixed=None if wanted == "auto" else wanted)
 
     @property
     def stopping(self) -> bool:

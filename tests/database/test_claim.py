@@ -1,0 +1,192 @@
+"""Claiming: what is taken, in which order, by whom."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import orjson
+import pytest
+
+from taskmaster.store.connection import Connection
+from taskmaster.store.cursor import Cursor
+from tests.support.store import claim, claimed, ids, leases_left, put, put_many
+
+
+def test_an_empty_queue_gives_nothing_and_leaves_no_empty_lease(conn: Connection) -> None:
+    assert claim(conn) is None
+    assert leases_left(conn) == 0
+
+
+def test_jobs_are_claimed_by_priority_and_then_as_they_came(conn: Connection) -> None:
+    late = [put(conn, priority=9), put(conn, priority=9)]
+    soon = [put(conn, priority=3), put(conn, priority=3)]
+    first = put(conn, priority=0)
+    assert ids(claimed(conn)) == [first, *soon, *late]
+
+
+def test_a_small_batch_takes_the_most_urgent_jobs(conn: Connection) -> None:
+    put_many(conn, 50, priority=5)
+    urgent = put_many(conn, 3, priority=1)
+    assert ids(claimed(conn, batch=3)) == urgent
+
+
+def test_an_urgent_job_put_behind_a_working_cursor_is_taken_by_the_next_claim(conn: Connection) -> None:
+    put_many(conn, 100, priority=5)
+    cursor = Cursor()
+    claim(conn, batch=10, cursor=cursor)
+    urgent = put(conn, priority=0)
+    assert ids(claim(conn, batch=10, cursor=cursor))[0] == urgent
+
+
+def test_another_queues_jobs_are_left_alone(conn: Connection) -> None:
+    put(conn, queue="other")
+    assert claim(conn) is None
+
+
+def test_the_callback_sees_this_run_as_the_first(conn: Connection) -> None:
+    put(conn)
+    assert claimed(conn).rows[0].run_count == 1
+
+
+def test_four_workers_at_once_never_get_the_same_job(conn: Connection, connection: Callable[[], Connection]) -> None:
+    wanted = set(put_many(conn, 2_000))
+
+    def worker(own: Connection) -> list[int]:
+        cursor, found = Cursor(), list[int]()
+        while taken := ids(claim(own, batch=17, cursor=cursor)):
+            found += taken
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        shares = list(pool.map(worker, [connection() for _ in range(4)]))
+    everything = [job_id for share in shares for job_id in share]
+    assert len(everything) == len(set(everything))
+    # A worker leaves when the rest is locked by others, so a few may be left; none may be lost.
+    left = set(ids(claim(conn, batch=500)))
+    assert set(everything) | left == wanted
+
+
+def test_a_job_that_is_being_claimed_is_skipped_and_not_waited_for(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
+    first, second = put(conn), put(conn)
+    slow = connection()
+    with slow.transaction():
+        assert ids(claim(slow, batch=1)) == [first]
+        assert ids(claim(conn)) == [second]
+
+
+def test_a_claim_that_was_rolled_back_leaves_the_jobs_ready(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
+    job_id = put(conn)
+    dying = connection()
+    with dying.transaction(force_rollback=True):
+        claimed(dying)
+    assert ids(claim(conn)) == [job_id]
+
+
+def test_a_job_committed_late_behind_the_cursor_is_found(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
+    clock = [100.0]
+    cursor = Cursor(lambda: clock[0])
+    slow = connection()
+    with slow.transaction():
+        late = put(slow)
+        early = put_many(conn, 20)
+        assert ids(claim(conn, batch=10, cursor=cursor)) == early[:10]
+    assert late not in ids(claim(conn, batch=5, cursor=cursor))
+    clock[0] += 1.0  # one claim a second looks at everything
+    assert ids(claim(conn, batch=5, cursor=cursor))[0] == late
+
+
+def test_a_worker_that_runs_dry_finds_the_late_job_before_it_sleeps(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
+    cursor = Cursor(lambda: 100.0)
+    slow = connection()
+    with slow.transaction():
+        late = put(slow)
+        put_many(conn, 20)
+        claim(conn, batch=20, cursor=cursor)
+    found = [ids(claim(conn, batch=20, cursor=cursor)) for _ in range(2)]  # short, so the next one sweeps
+    assert [late] in found
+
+
+def test_a_claim_carries_the_job_whole(conn: Connection, hot: Connection) -> None:
+    job_id = put(conn, b'{"a": [1, null, "\xc3\xa4"], "big": 123456789012345678}', priority=4)
+    (row,) = claimed(hot).rows
+    assert (row.id, row.queue_name, row.priority) == (job_id, "q", 4)
+    assert orjson.loads(row.payload) == {"a": [1, None, "ä"], "big": 123456789012345678}
+    assert row.created_at.tzinfo is not None
+    assert (row.headers, row.crashes, row.rescues) == (None, 0, 0)
+
+
+def test_each_batch_has_a_token_that_nobody_can_guess(conn: Connection) -> None:
+    put_many(conn, 2)
+    first, second = claimed(conn, batch=1), claimed(conn, batch=1)
+    assert first.token != second.token
+    assert first.token.version == 4
+
+
+@pytest.fixture
+def slow_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine: every sweep takes so long that it is worth raising the floor."""
+    monkeypatch.setattr("taskmaster.store.cursor.SLOW_SWEEP_SECONDS", -1.0)
+
+
+@pytest.mark.usefixtures("slow_sweeps")
+def test_the_first_job_of_a_fresh_database_is_not_below_the_floor_of_those_who_waited_for_it(conn: Connection) -> None:
+    cursor = Cursor(lambda: 100.0)
+    for _ in range(5):
+        assert claim(conn, cursor=cursor) is None
+    first = put(conn)
+    assert ids(claim(conn, cursor=cursor)) == [first]
+
+
+@pytest.mark.usefixtures("slow_sweeps")
+@pytest.mark.parametrize("open_at_once", [1, 2])
+def test_a_job_of_the_youngest_open_transaction_is_not_below_the_floor_when_it_is_committed(
+    conn: Connection, connection: Callable[[], Connection], open_at_once: int
+) -> None:
+    cursor = Cursor(lambda: 100.0)
+    put(conn)
+    assert claim(conn, cursor=cursor) is not None
+    late = []
+    with ExitStack() as stack:
+        for _ in range(open_at_once):
+            slow = connection()
+            stack.enter_context(slow.transaction())
+            late.append(put(slow))
+        for _ in range(5):
+            assert claim(conn, cursor=cursor) is None
+    assert ids(claim(conn, cursor=cursor)) == late
+
+
+@pytest.mark.usefixtures("slow_sweeps")
+def test_a_job_of_an_open_transaction_is_not_below_the_floor_though_others_come_and_go(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
+    cursor = Cursor(lambda: 100.0)
+    slow = connection()
+    with slow.transaction():
+        late = put(slow)
+        for _ in range(5):
+            quick = put(conn)
+            assert ids(claim(conn, cursor=cursor)) == [quick]
+            assert claim(conn, cursor=cursor) is None
+    assert ids(claim(conn, cursor=cursor)) == [late]
+
+
+@pytest.mark.usefixtures("slow_sweeps")
+def test_the_floor_rises_over_what_is_dead_so_that_sweeps_stay_cheap(conn: Connection) -> None:
+    clock = [100.0]
+    cursor = Cursor(lambda: clock[0])
+    for _ in range(6):
+        put_many(conn, 50)
+        assert len(ids(claim(conn, cursor=cursor))) == 50
+        clock[0] += 1.0
+    assert cursor.floors[0] > 100
+    last = put(conn)
+    assert ids(claim(conn, cursor=cursor)) == [last]

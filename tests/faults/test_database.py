@@ -1,0 +1,225 @@
+"""The database, gone and back."""
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from taskmaster import Admin, Consumer, DatabaseUnreachable, Publisher, State
+from taskmaster.embedded import server
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.journal import JOURNAL
+from tests.support.supervised import marked, title_of
+
+BACK_WITHIN_SECONDS = 2.0
+
+
+class OwnServer:
+    """A server of the test's own, to be stopped and started."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.url = ""
+
+    def start(self) -> None:
+        self.manager = server(self.directory)
+        self.url = self.manager.__enter__()
+
+    def stop(self) -> None:
+        self.manager.__exit__(None, None, None)
+
+    def crash(self) -> None:
+        """Kill the postmaster: nothing that is not on the disk survives."""
+        pid = int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not Path(f"/proc/{pid}").exists())
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    # Not pytest's tmp_path: it is closed to the account that runs the server for root.
+    with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
+        own = OwnServer(Path(directory))
+        own.start()
+        try:
+            yield own
+        finally:
+            own.stop()
+
+
+def backends(conn: Connection, name: str) -> list[int]:
+    found = conn.execute(
+        "select pid from pg_stat_activity where application_name like %s and datname = current_database()", (name,)
+    )
+    return [row[0] for row in found.fetchall()]
+
+
+def terminate(conn: Connection, name: str) -> None:
+    pids = backends(conn, name)
+    assert pids
+    conn.execute("select pg_terminate_backend(pid) from unnest(%s::int[]) as pid", (pids,))
+
+
+@pytest.mark.timeout(120)
+def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_seconds(
+    supervise: Supervise, own_server: OwnServer, journal: Journal, gates: Gates
+) -> None:
+    url = own_server.url
+    with supervise(Consumer("q", callback=ACT, concurrency=2), url=url) as supervisor:
+        with Publisher(url) as publisher:
+            held = publisher.put("q", {"do": "hold"})
+            rejected = publisher.put("q", {"do": "reject"})
+            later = publisher.put("q", delay=0.5)
+            eventually(lambda: {held, rejected} <= set(journal.began()))
+        workers = supervisor.workers()
+        own_server.stop()
+        gates.open()  # it ends while there is no database to tell
+        eventually(lambda: held in journal.finished())
+        own_server.start()
+        back = time.monotonic()
+        with Publisher(url) as publisher, Admin(url) as admin:
+            job_id = publisher.put("q")
+            eventually(lambda: job_id in journal.finished(), within=BACK_WITHIN_SECONDS)
+            assert time.monotonic() - back < BACK_WITHIN_SECONDS + 0.5
+            eventually(lambda: [record.id for record in admin.find()] == [rejected])
+        assert supervisor.workers() == workers
+    assert sorted(journal.began()) == sorted([held, rejected, later, job_id])
+
+
+@pytest.mark.timeout(120)
+def test_a_crash_of_the_database_loses_no_job_that_was_put(
+    supervise: Supervise, own_server: OwnServer, journal: Journal
+) -> None:
+    url = own_server.url
+    with supervise(Consumer("q", callback=ACT, concurrency=2), url=url):
+        with Publisher(url) as publisher:
+            ids = publisher.put_many("q", [{"do": "spin", "seconds": 0.005}] * 200)
+            eventually(lambda: len(journal.finished()) > 20)
+        own_server.crash()
+        own_server.stop()
+        own_server.start()
+        with Admin(url) as admin:
+            eventually(lambda: admin.find(most=1) == [], within=20.0)
+    assert set(journal.finished()) == set(ids)
+
+
+def test_a_database_that_is_down_at_the_start_is_waited_for(
+    supervise: Supervise, own_server: OwnServer, journal: Journal
+) -> None:
+    sockets = own_server.directory / "sockets"  # not there yet, so nobody answers
+    url = f"postgresql:///postgres?user=postgres&host={sockets}&port=5432"
+
+    def come_up() -> None:
+        # The template is started after the first attempt to connect.
+        eventually(lambda: "taskmaster template" in map(title_of, marked(str(journal.path), JOURNAL)))
+        sockets.symlink_to(own_server.directory / "data")
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_up)
+        with supervise(Consumer("q", callback=ACT), url=url), Publisher(url) as publisher:
+            job_id = publisher.put("q")
+            eventually(lambda: journal.finished() == [job_id])
+        coming.result(10.0)
+
+
+def test_an_unreachable_database_is_one_sentence_for_those_who_put_and_look() -> None:
+    url = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1"
+    for call in (lambda: Publisher(url).put("q"), lambda: Admin(url).find()):
+        with pytest.raises(DatabaseUnreachable, match="cannot connect to the database") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_supervisor_without_a_database_leaves_when_it_is_told_to(supervise: Supervise) -> None:
+    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    with (
+        pytest.raises(Exception, match=r"not ready within 1\.5 s"),
+        supervise(Consumer("q", callback=ACT), url=url, within=1.5),
+    ):
+        raise AssertionError("it was ready")
+
+
+def test_a_worker_that_lost_its_connection_during_a_job_settles_it_once_and_goes_on(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        worker = supervisor.worker()
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        name = admin.get(held).worker
+        terminate(conn, f"taskmaster {name}")
+        gates.open()
+        eventually(lambda: admin.find() == [])
+        job_id = publisher.put("q")
+        eventually(lambda: journal.finished() == [held, job_id])
+        assert supervisor.worker() == worker
+    assert [run.run for run in journal.runs()] == [1, 1]
+
+
+def test_an_idle_worker_that_lost_its_connection_works_on(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        first = publisher.put("q")
+        eventually(lambda: admin.find() == [])
+        worker = supervisor.worker()
+        terminate(conn, "taskmaster %:%:%")
+        second = publisher.put("q")
+        eventually(lambda: journal.finished() == [first, second])
+        assert supervisor.worker() == worker
+
+
+def test_a_supervisor_that_lost_its_connection_settles_for_a_dead_worker_afterwards(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT, max_crashes=1)) as supervisor:
+        job_id = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [job_id])
+        terminate(conn, "taskmaster supervisor%")
+        supervisor.signal(supervisor.worker(), signal.SIGKILL)
+        eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    assert admin.get(job_id).failures[0]["cause"] == "signal SIGKILL"
+
+
+def test_every_connection_cut_again_and_again_loses_no_job_and_runs_none_twice(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    ids = publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 300)
+    eventually(lambda: admin.find(most=1))
+    with supervise(Consumer("q", callback=ACT, concurrency=2)):
+        for n in range(1, 7):
+            eventually(lambda n=n: len(journal.began()) >= n * 30)  # type: ignore[misc]
+            conn.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name like 'taskmaster %%' and datname = current_database()"
+                " and pid <> pg_backend_pid()"
+            )
+        eventually(lambda: admin.find(most=1) == [], within=20.0)
+    assert sorted(journal.began()) == ids
+
+
+def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
+    supervise: Supervise, journal: Journal, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as own:
+        name = psycopg.sql.Identifier(own.info.dbname)
+        for default in (
+            "default_transaction_isolation to 'serializable'",
+            "default_transaction_read_only to on",
+            "search_path to pg_catalog",
+            "statement_timeout to '1ms'",
+        ):
+            own.execute(psycopg.sql.SQL("alter database {} set {}").format(name, psycopg.sql.SQL(default)))
+    with supervise(Consumer("q", callback=ACT, concurrency=2)), Publisher(database_url) as publisher:
+        ids = publisher.put_many("q", [{}] * 500)
+        with Admin(database_url) as admin:
+            eventually(lambda: admin.find(most=1) == [])
+    assert sorted(journal.began()) == ids

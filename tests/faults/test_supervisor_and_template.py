@@ -1,0 +1,149 @@
+"""The template and the supervisor, killed and stopped."""
+
+import signal
+from typing import Any
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+ORPHANS_GONE_WITHIN_SECONDS = 2.0
+RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
+
+
+def test_a_killed_template_takes_no_worker_with_it_and_is_replaced(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        workers, template = supervisor.workers(), supervisor.template()
+        supervisor.signal(template, signal.SIGKILL)
+        eventually(lambda: supervisor.template() != template)
+        assert supervisor.workers() == workers
+        gates.open()
+        eventually(lambda: admin.find() == [])
+        # And the new one can fork.
+        supervisor.signal(workers[0], signal.SIGKILL)
+        eventually(lambda: len(supervisor.workers()) == 2 and workers[0] not in supervisor.workers())
+        job_id = publisher.put("q")
+        eventually(lambda: job_id in journal.finished())
+    assert [run.run for run in journal.runs_of(held)] == [1]
+
+
+def test_a_worker_and_the_template_killed_together_are_both_replaced(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        worker = supervisor.worker()
+        supervisor.signal(supervisor.template(), signal.SIGKILL)
+        supervisor.signal(worker, signal.SIGKILL)
+        eventually(lambda: supervisor.workers() not in ([], [worker]))
+        job_id = publisher.put("q")
+        eventually(lambda: job_id in journal.finished())
+
+
+def test_a_stopped_template_does_not_keep_a_worker_from_being_replaced(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        worker, template = supervisor.worker(), supervisor.template()
+        supervisor.signal(template, signal.SIGSTOP)
+        supervisor.signal(worker, signal.SIGKILL)
+        eventually(lambda: supervisor.workers() not in ([], [worker]), within=15.0)
+        job_id = publisher.put("q")
+        eventually(lambda: job_id in journal.finished())
+        assert supervisor.template() != template
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_the_next_one_rescues_its_jobs(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    consumer = Consumer("q", callback=ACT, batch=10)
+    running, *mates = publisher.put_many("q", [{"do": "hold_once"}, *[{}] * 4])
+    with supervise(consumer, slow_after_seconds=60.0) as supervisor:
+        eventually(lambda: journal.began() == [running])
+        supervisor.kill()
+        eventually(lambda: supervisor.processes() == [], within=ORPHANS_GONE_WITHIN_SECONDS)
+    assert {record.state for record in admin.find()} == {State.RUNNING}
+    gates.open()
+    with supervise(consumer, **RESCUE):
+        eventually(lambda: admin.find() == [])
+    assert sorted(journal.finished()) == [running, *mates]
+    assert {run.run for run in journal.runs()} == {1}  # nobody is charged for it
+
+
+def test_a_supervisor_killed_over_a_callback_that_computes_leaves_no_orphan(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
+        publisher.put_many("q", [{"do": "spin", "seconds": 30.0}] * 2)
+        eventually(lambda: len(journal.began()) == 2)
+        supervisor.kill()
+        eventually(lambda: supervisor.processes() == [], within=ORPHANS_GONE_WITHIN_SECONDS)
+
+
+def test_what_callbacks_have_started_goes_with_a_killed_supervisor(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        publisher.put("q", {"do": "grandchild"})
+        eventually(lambda: journal.lines("grandchild"))
+        supervisor.kill()
+        eventually(lambda: supervisor.processes() == [], within=ORPHANS_GONE_WITHIN_SECONDS)
+
+
+def test_a_supervisor_killed_while_it_starts_leaves_nobody_waiting(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=3)) as supervisor:
+        supervisor.kill()
+    job_id = publisher.put("q")
+    with supervise(Consumer("q", callback=ACT)):
+        eventually(lambda: journal.finished() == [job_id])
+
+
+def test_a_living_supervisor_rescues_the_jobs_of_one_that_was_killed_beside_it(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    held = publisher.put("q", {"do": "hold_once"})
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as lost:
+        eventually(lambda: journal.began() == [held])
+        with supervise(Consumer("q", callback=ACT), **RESCUE):
+            lost.kill()
+            gates.open()
+            eventually(lambda: admin.find() == [])
+    assert [run.run for run in journal.runs_of(held)] == [1, 1]
+
+
+def test_a_supervisor_that_slept_too_long_gives_way_to_the_one_that_took_its_jobs(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as sleeper:
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        with supervise(Consumer("q", callback=ACT), **RESCUE):
+            worker = sleeper.worker()
+            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            eventually(lambda: len(journal.runs_of(held)) == 2)
+            sleeper.signal(sleeper.pid, signal.SIGCONT)
+            eventually(lambda: worker not in sleeper.workers())
+            gates.open()
+            eventually(lambda: admin.find() == [])
+    assert [run.ended is not None for run in journal.runs_of(held)] == [False, True]
+
+
+def test_a_job_whose_host_is_lost_each_time_it_runs_is_charged_from_the_second_time(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    job_id = publisher.put("q", {"do": "hold"})
+    for lives in (1, 2):
+        with supervise(Consumer("q", callback=ACT), **RESCUE) as supervisor:
+            eventually(lambda lives=lives: len(journal.runs_of(job_id)) == lives)  # type: ignore[misc]
+            supervisor.kill()
+    with supervise(Consumer("q", callback=ACT), grace_seconds=0.1, **RESCUE):
+        eventually(lambda: len(journal.runs_of(job_id)) == 3)
+        (failure,) = admin.get(job_id).failures
+    assert (failure["kind"], failure["run"]) == ("crash", 1)
+    assert [run.run for run in journal.runs_of(job_id)] == [1, 1, 2]

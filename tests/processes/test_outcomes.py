@@ -1,0 +1,176 @@
+"""What becomes of a job by what its callback answers or raises."""
+
+import os
+import socket
+
+import pytest
+
+from taskmaster import Admin, Consumer, JobNotFound, JobRecord, Publisher, State
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+
+def gone(admin: Admin, job_id: int) -> bool:
+    try:
+        admin.get(job_id)
+    except JobNotFound:
+        return True
+    return False
+
+
+def once(admin: Admin, job_id: int, state: State) -> JobRecord:
+    """The job, once it is in that state."""
+    eventually(lambda: admin.get(job_id).state == state)
+    return admin.get(job_id)
+
+
+def test_an_acked_job_is_gone_and_was_run_once(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT)):
+        job_id = publisher.put("q", {"do": "ack"})
+        eventually(lambda: gone(admin, job_id))
+    assert journal.finished() == [job_id]
+
+
+def test_a_rejected_job_stays_with_its_data_and_is_not_run_again_until_requeued(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    payload = {"do": "reject", "reason": "the image is broken: ä", "kept": [1, None]}
+    with supervise(Consumer("q", callback=ACT)):
+        job_id = publisher.put("q", payload, headers={"trace": "t"}, priority=4)
+        record = once(admin, job_id, State.REJECTED)
+        assert (record.payload, record.headers, record.priority) == (payload, {"trace": "t"}, 4)
+        assert record.run_count == 1
+        other = publisher.put("q")
+        eventually(lambda: gone(admin, other))
+        assert len(journal.runs_of(job_id)) == 1
+
+        admin.requeue(job_id)
+        eventually(lambda: len(admin.get(job_id).failures) == 2)
+        again = once(admin, job_id, State.REJECTED)
+        assert again.run_count == 1
+        assert [run.run for run in journal.runs_of(job_id)] == [1, 1]
+        assert [failure["message"] for failure in again.failures] == ["the image is broken: ä"] * 2
+
+
+def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kept(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, max_runs=3, retry_base_seconds=0.1)):
+        job_id = publisher.put("q", {"do": "raise"})
+        record = once(admin, job_id, State.REJECTED)
+    runs = journal.runs_of(job_id)
+    assert [run.run for run in runs] == [1, 2, 3]
+    assert runs[1].began - runs[0].began >= 0.075
+    assert runs[2].began - runs[1].began >= 0.150
+    assert record.run_count == 3
+    assert [failure["run"] for failure in record.failures] == [1, 2, 3]
+
+
+def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
+        worker = supervisor.worker()
+        job_id = publisher.put("q", {"do": "raise_unstorable"})
+        (failure,) = once(admin, job_id, State.REJECTED).failures
+        assert supervisor.worker() == worker  # an exception ends the run, not the worker
+    assert failure["kind"] == "exception"
+    assert failure["message"] == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
+    assert "in _raise_unstorable\n" in failure["traceback"]
+    assert f"{os.sep}taskmaster{os.sep}processes" not in failure["traceback"]
+    assert (failure["run"], failure["host"]) == (1, socket.gethostname())
+    assert failure["worker"].startswith(f"{socket.gethostname()}:")
+    assert 0 <= failure["duration_seconds"] < 5
+    assert failure["at"].endswith("+00:00")
+
+
+def test_a_failed_run_that_succeeds_the_second_time_is_acked(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, retry_base_seconds=0.01)):
+        job_id = publisher.put("q", {"do": "raise_once"})
+        eventually(lambda: gone(admin, job_id))
+    assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
+
+
+def test_a_callback_decides_when_it_is_run_again(supervise: Supervise, publisher: Publisher, admin: Admin) -> None:
+    with supervise(Consumer("q", callback=ACT)):
+        job_id = publisher.put("q", {"do": "retry", "seconds": 3600, "reason": "the printer is busy"})
+        record = once(admin, job_id, State.SCHEDULED)
+    assert record.run_count == 1
+    assert record.run_at is not None
+    assert 3500 < (record.run_at - record.created_at).total_seconds() < 3700
+    assert (record.failures[0]["kind"], record.failures[0]["message"]) == ("retry", "the printer is busy")
+
+
+def test_a_snooze_does_not_use_up_a_run(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, max_runs=1)):
+        job_id = publisher.put("q", {"do": "snooze_once", "seconds": 0.05})
+        eventually(lambda: gone(admin, job_id))
+    first, second = journal.runs_of(job_id)
+    assert (first.run, second.run) == (1, 1)
+    assert second.began - first.began >= 0.05
+
+
+def test_an_unknown_answer_is_a_failure_that_says_so_and_no_silent_reject(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    answers: list[object] = ["done", True, 0, ["ack"], {"ack": 1}]
+    with supervise(Consumer("q", callback=ACT, max_runs=1)):
+        ids = publisher.put_many("q", [{"do": "unknown", "answer": answer} for answer in answers])
+        for job_id, answer in zip(ids, answers, strict=True):
+            (failure,) = once(admin, job_id, State.REJECTED).failures
+            assert failure["kind"] == "exception"
+            assert "InvalidOutcome" in failure["message"]
+            assert repr(answer) in failure["message"]
+            assert "allowed are None, Ack()" in failure["message"]
+
+
+def test_a_middleware_that_answers_nonsense_fails_the_run(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    middleware = ["tests.support.callbacks:answering_nonsense"]
+    with supervise(Consumer("q", callback=ACT, max_runs=1, middleware=middleware)):
+        job_id = publisher.put("q")
+        (failure,) = once(admin, job_id, State.REJECTED).failures
+    assert "answered 42" in failure["message"]
+
+
+@pytest.mark.parametrize(("act", "word"), [("sys_exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")])
+def test_an_exit_in_a_callback_fails_the_run_and_leaves_the_worker_alive(
+    supervise: Supervise, publisher: Publisher, admin: Admin, act: str, word: str
+) -> None:
+    with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
+        worker = supervisor.worker()
+        job_id = publisher.put("q", {"do": act})
+        (failure,) = once(admin, job_id, State.REJECTED).failures
+        assert word in failure["message"]
+        assert supervisor.worker() == worker
+
+
+def test_one_bad_job_in_a_batch_does_not_touch_its_mates(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    asked = ["ack", "raise", "reject", "ack", "retry", "unknown", "ack"]
+    ids = publisher.put_many("q", [{"do": do, "seconds": 3600} for do in asked])
+    with supervise(Consumer("q", callback=ACT, batch=10, max_runs=1)):
+        eventually(lambda: len(journal.finished()) == len(asked))
+        eventually(lambda: not admin.find(state=State.RUNNING) and not admin.find(state=State.READY))
+    assert journal.began() == ids
+    assert {record.id for record in admin.find()} == {
+        job_id for job_id, do in zip(ids, asked, strict=True) if do != "ack"
+    }
+    assert {record.state for record in admin.find()} == {State.REJECTED}
+
+
+def test_more_failures_than_the_slot_can_note_are_not_lost(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{"do": "reject", "reason": "x" * 1_900}] * 400)
+    with supervise(Consumer("q", callback=ACT, batch=500)):
+        eventually(lambda: len(admin.find(state=State.REJECTED, most=500)) == 400)
+    assert sorted(journal.began()) == ids

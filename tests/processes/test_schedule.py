@@ -1,0 +1,64 @@
+"""Jobs that wait for their time: a timer, not a poll."""
+
+import time
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.store.connection import Connection
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+PROMPT_SECONDS = 0.25  # tens of ms on a quiet machine
+
+
+def lateness(conn: Connection, run_at: object, journal: Journal, job_id: int) -> float:
+    """Seconds between the due time and the start of the callback, by one clock."""
+    row = conn.execute("select extract(epoch from clock_timestamp() - %s)::float8", (run_at,)).fetchone()
+    assert row is not None
+    return float(row[0]) - (time.monotonic() - journal.runs_of(job_id)[0].began)
+
+
+def test_a_delayed_job_runs_at_its_due_time_and_not_at_the_next_heartbeat(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    # The heartbeat is further away than the due time: only a timer can be prompt.
+    with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
+        first = publisher.put("q")
+        eventually(lambda: journal.finished() == [first])  # now all are idle
+        job_id = publisher.put("q", delay=0.5)
+        run_at = admin.get(job_id).run_at
+        eventually(lambda: journal.finished() == [first, job_id])
+    assert 0 <= lateness(conn, run_at, journal, job_id) < PROMPT_SECONDS
+
+
+def test_a_job_due_before_the_one_that_is_waited_for_is_not_overslept(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
+        first = publisher.put("q")
+        eventually(lambda: journal.finished() == [first])  # now all are idle
+        later = publisher.put("q", delay=60)
+        job_id = publisher.put("q", delay=0.3)
+        run_at = admin.get(job_id).run_at
+        eventually(lambda: journal.finished() == [first, job_id])
+        assert admin.get(later).state == State.SCHEDULED
+    assert 0 <= lateness(conn, run_at, journal, job_id) < PROMPT_SECONDS
+
+
+def test_delayed_jobs_that_fell_due_while_nobody_ran_are_found_at_the_start(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    ids = publisher.put_many("q", [{}] * 2_500, delay=3600)  # more than one promotion takes
+    conn.execute("update scheduled set run_at = clock_timestamp() - interval '1 s'")
+    with supervise(Consumer("q", callback=ACT)):
+        eventually(lambda: admin.find(most=1) == [])
+    assert sorted(journal.finished()) == ids
+
+
+def test_a_delayed_job_keeps_its_priority_and_its_id(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    job_id = publisher.put("q", delay=0.05, priority=6)
+    with supervise(Consumer("q", callback="tests.support.callbacks:keep_payload")):
+        eventually(lambda: admin.find(most=1) == [])
+    (line,) = journal.lines("began")
+    assert (line["id"], line["priority"]) == (job_id, 6)

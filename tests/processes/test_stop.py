@@ -1,0 +1,155 @@
+"""Leaving: nothing is lost, nobody is charged, and it does not take longer than it was given."""
+
+import signal
+import time
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_supervisor_leaves_at_once(
+    supervise: Supervise, publisher: Publisher, journal: Journal, number: signal.Signals
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
+        publisher.put("q")
+        eventually(lambda: journal.finished())
+        began = time.monotonic()
+        supervisor.stop(number=number)
+        assert supervisor.left() == 0
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_running_job_may_finish_and_is_acked(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        job_id = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [job_id])
+        supervisor.stop()
+        gates.open()
+        assert supervisor.left() == 0
+    assert journal.finished() == [job_id]
+    assert admin.find() == []
+
+
+def test_what_was_not_started_is_given_back_at_once_and_uncharged(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    running, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 4])
+    with supervise(Consumer("q", callback=ACT, batch=10), slow_after_seconds=60.0) as supervisor:
+        eventually(lambda: journal.began() == [running])
+        supervisor.stop()
+        eventually(lambda: [record.id for record in admin.find(state=State.READY)] == mates)
+        assert admin.get(running).state == State.RUNNING
+        gates.open()
+        assert supervisor.left() == 0
+    assert journal.finished() == [running]
+    assert [(record.id, record.run_count, record.failures) for record in admin.find()] == [(n, 0, []) for n in mates]
+
+
+def test_a_stopping_supervisor_claims_nothing_more(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
+        running = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [running])
+        supervisor.stop()
+        eventually(lambda: len(supervisor.workers()) == 1)
+        late = publisher.put("q")
+        gates.open()
+        assert supervisor.left() == 0
+    assert [record.id for record in admin.find(state=State.READY)] == [late]
+
+
+def test_a_job_that_outlives_the_grace_is_cut_off_and_goes_back_uncharged(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    job_id = publisher.put("q", {"do": "hold"})
+    with supervise(Consumer("q", callback=ACT), grace_seconds=0.2) as supervisor:
+        eventually(lambda: journal.began() == [job_id])
+        began = time.monotonic()
+        supervisor.stop()
+        assert supervisor.left() == 0
+        assert 0.2 <= time.monotonic() - began < 2.2
+    record = admin.get(job_id)
+    assert (record.state, record.run_count, record.failures) == (State.READY, 0, [])
+    assert journal.finished() == []
+
+
+def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    acked, rejected, running, waiting = publisher.put_many("q", [{}, {"do": "reject"}, {"do": "hold"}, {}])
+    with supervise(Consumer("q", callback=ACT, batch=10), grace_seconds=0.1, slow_after_seconds=60.0) as supervisor:
+        eventually(lambda: running in journal.began())
+        supervisor.stop()
+        assert supervisor.left() == 0
+    found = {record.id: (record.state, record.run_count) for record in admin.find()}
+    assert found == {rejected: (State.REJECTED, 1), running: (State.READY, 0), waiting: (State.READY, 0)}
+    assert acked not in found
+
+
+def test_a_second_signal_shortens_the_grace_to_now(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    job_id = publisher.put("q", {"do": "hold"})
+    with supervise(Consumer("q", callback=ACT), grace_seconds=30.0) as supervisor:
+        eventually(lambda: journal.began() == [job_id])
+        began = time.monotonic()
+        supervisor.stop()
+        eventually(lambda: len(supervisor.workers()) == 1)
+        supervisor.stop()
+        assert supervisor.left() == 0
+        assert time.monotonic() - began < 3.0
+    assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
+
+
+def test_a_callback_that_asks_is_told_that_it_should_wrap_up(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT), grace_seconds=20.0) as supervisor:
+        job_id = publisher.put("q", {"do": "hold_until_stopping"})
+        eventually(lambda: journal.began() == [job_id])
+        supervisor.stop()
+        assert supervisor.left() == 0
+    assert journal.finished() == [job_id]
+
+
+def test_sigterm_to_every_process_of_the_service_lets_the_running_job_finish(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        job_id = publisher.put("q", {"do": "hold_until_stopping"})
+        eventually(lambda: journal.began() == [job_id])
+        supervisor.stop_all(signal.SIGTERM)
+        assert supervisor.left() == 0
+    assert journal.finished() == [job_id]
+    assert admin.find() == []
+
+
+def test_ctrl_c_in_the_terminal_does_not_fail_the_running_job(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        job_id = publisher.put("q", {"do": "hold_until_stopping"})
+        eventually(lambda: journal.began() == [job_id])
+        supervisor.stop_all(signal.SIGINT)
+        assert supervisor.left() == 0
+    assert journal.finished() == [job_id]
+    assert admin.find() == []
+
+
+def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
+    supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT)):
+        publisher.put("q")
+        eventually(lambda: journal.finished())
+        assert conn.execute("select count(*) from supervisors").fetchone() == (1,)
+    assert conn.execute("select count(*) from supervisors").fetchone() == (0,)
+    assert conn.execute("select count(*) from leases").fetchone() == (0,)

@@ -1,0 +1,112 @@
+"""From a put to the start of its callback, and what happens when hints are lost."""
+
+import time
+
+import psycopg
+
+from taskmaster import Admin, Consumer, Publisher
+from taskmaster.store.connection import Connection
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+
+def settled(admin: Admin, publisher: Publisher, journal: Journal) -> None:
+    """Run one job, so that afterwards everybody is idle."""
+    job_id = publisher.put("q")
+    eventually(lambda: job_id in journal.finished())
+    eventually(lambda: admin.find(most=1) == [])
+
+
+def listeners(conn: Connection) -> list[int]:
+    """Backends that hold a LISTEN connection."""
+    found = conn.execute(
+        "select pid from pg_stat_activity"
+        " where application_name = 'taskmaster listener' and datname = current_database()"
+    )
+    return [row[0] for row in found.fetchall()]
+
+
+def test_a_job_put_while_all_are_idle_is_picked_up_by_its_notification(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    # Heartbeats, at which idle workers look by themselves, are too far apart to help.
+    with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
+        settled(admin, publisher, journal)
+        waits = []
+        for _ in range(20):
+            put_at = time.monotonic()
+            job_id = publisher.put("q")
+            eventually(lambda job_id=job_id: job_id in journal.finished())  # type: ignore[misc]
+            waits.append(journal.runs_of(job_id)[0].began - put_at)
+    assert sorted(waits)[10] < 0.05
+
+
+def test_a_burst_wakes_as_many_workers_as_there_are_jobs(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=3), heartbeat_seconds=30.0, gone_after_seconds=100.0):
+        settled(admin, publisher, journal)
+        publisher.put_many("q", [{"do": "spin", "seconds": 0.3}] * 3)
+        eventually(lambda: admin.find(most=1) == [])
+    assert journal.most_at_once() == 3
+
+
+def test_jobs_put_without_a_notification_are_found_within_heartbeats(
+    supervise: Supervise, admin: Admin, publisher: Publisher, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=2)):
+        settled(admin, publisher, journal)
+        with conn.transaction():
+            conn.execute("set local session_replication_role to replica")  # no trigger fires
+            conn.execute("insert into ready (queue_name, payload) values ('q', '{}')")
+        eventually(lambda: len(journal.finished()) == 2, within=3.0)
+
+
+def test_a_lost_listen_connection_is_made_again_and_nothing_waits_for_it(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        settled(admin, publisher, journal)
+        workers = supervisor.workers()
+        (before,) = listeners(conn)
+        conn.execute("select pg_terminate_backend(%s)", (before,))
+        job_id = publisher.put("q")
+        eventually(lambda: job_id in journal.finished(), within=3.0)
+        (after,) = eventually(lambda: listeners(conn))
+        assert after != before
+        settled(admin, publisher, journal)
+        assert supervisor.workers() == workers
+
+
+def test_nobody_pays_for_notifications_while_nobody_sleeps(
+    publisher: Publisher, conn: Connection, database_url: str
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as listening:
+        listening.execute("listen taskmaster")
+        publisher.put_many("q", [{}] * 3)
+        conn.execute("select pg_notify('taskmaster', 'end')")
+        assert [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=1)] == ["end"]
+
+
+def test_a_put_tells_sleepers_the_queue_and_the_number_once_per_statement(
+    publisher: Publisher, conn: Connection, database_url: str
+) -> None:
+    name = 'ünï 🦀 "quoted"'
+    conn.execute("select setval('idle_until', 9999999999999)")
+    with psycopg.connect(database_url, autocommit=True) as listening:
+        listening.execute("listen taskmaster")
+        publisher.put_many(name, [{}] * 3)
+        publisher.put("q", delay=0.5)
+        publisher.put("q", delay=3600)  # nobody needs to know yet
+        conn.execute("select pg_notify('taskmaster', 'end')")
+        heard = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=3)]
+    assert heard == [f"3 {name}", "due", "end"]
+
+
+def test_notifications_stop_when_the_sleepers_are_long_gone(conn: Connection, database_url: str) -> None:
+    conn.execute("select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)")
+    with psycopg.connect(database_url, autocommit=True) as listening, Publisher(database_url) as publisher:
+        listening.execute("listen taskmaster")
+        publisher.put("q")
+        conn.execute("select pg_notify('taskmaster', 'end')")
+        assert [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=1)] == ["end"]

@@ -1,0 +1,196 @@
+"""Callbacks for the tests, named as a configuration names them: "tests.support.callbacks:act"."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from taskmaster import Ack, Handler, Job, Outcome, Reject, Retry, Snooze
+from tests.support.journal import is_open, note, note_job, own_journal, wait_at, wait_until
+
+ACT = "tests.support.callbacks:act"
+
+
+def act(job: Job) -> Outcome | None:
+    """Do what the payload says: `{"do": "reject", …}`; any other payload is acked at once."""
+    note_job("began", job)
+    asked = job.payload if isinstance(job.payload, dict) else {}
+    try:
+        return ACTS[asked.get("do", "ack")](job, asked)
+    finally:
+        note_job("ended", job)
+
+
+def _ack(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return None
+
+
+def _hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    wait_at(asked.get("gate", "gate"))
+    return Ack()
+
+
+def _hold_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _hold(job, asked) if job.run_count == 1 else Ack()
+
+
+def _hold_until_stopping(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    wait_until(lambda: job.stopping, "nobody asked to stop")
+    return Ack()
+
+
+def _spin(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Compute for so many seconds."""
+    until = time.monotonic() + asked["seconds"]
+    while time.monotonic() < until:
+        sum(range(500))
+    return Ack()
+
+
+def _raise(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    raise ValueError(asked.get("message", "boom"))
+
+
+def _raise_unstorable(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    raise ValueError("a NUL \0, a surrogate \ud800, quotes ' \" and \\ and 🦀")
+
+
+def _raise_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _raise(job, asked) if job.run_count == 1 else Ack()
+
+
+def _snooze_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    if len(own_journal().runs_of(job.id)) == 1:
+        return Snooze(asked.get("seconds", 0.0))
+    return Ack()
+
+
+def _unknown(job: Job, asked: dict[str, Any]) -> Any:
+    return asked.get("answer", "done")
+
+
+def _die(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    os.kill(os.getpid(), getattr(signal, asked.get("signal", "SIGKILL")))
+    wait_at("never")
+    return None
+
+
+def _die_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _die(job, asked) if job.run_count == 1 else Ack()
+
+
+def _leave(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    os._exit(asked.get("code", 0))
+
+
+def _sys_exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    sys.exit(asked.get("code", 3))
+
+
+def _interrupt(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    raise KeyboardInterrupt
+
+
+def _grandchild(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Start a process that would outlive us, and hold."""
+    child = subprocess.Popen([sys.executable, "-c", "import select; select.select([], [], [], 60)"])
+    note("grandchild", child=child.pid)
+    return _hold(job, asked)
+
+
+ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
+    "ack": _ack,
+    "reject": lambda job, asked: Reject(asked.get("reason", "no good")),
+    "retry": lambda job, asked: Retry(asked.get("seconds"), asked.get("reason", "later")),
+    "snooze_once": _snooze_once,
+    "hold": _hold,
+    "hold_once": _hold_once,
+    "hold_until_stopping": _hold_until_stopping,
+    "spin": _spin,
+    "raise": _raise,
+    "raise_once": _raise_once,
+    "raise_unstorable": _raise_unstorable,
+    "unknown": _unknown,
+    "die": _die,
+    "die_once": _die_once,
+    "leave": _leave,
+    "sys_exit": _sys_exit,
+    "interrupt": _interrupt,
+    "grandchild": _grandchild,
+}
+
+
+def keep_payload(job: Job) -> None:
+    """Note everything that the job carries."""
+    note_job("began", job, payload=job.payload, headers=job.headers, queue_name=job.queue_name, priority=job.priority)
+    note_job("ended", job)
+
+
+# -- components
+
+
+@contextmanager
+def component() -> Iterator[str]:
+    """Note when it is entered and closed; `job.component` is the pid of the worker that entered it."""
+    note("entered")
+    yield f"of {os.getpid()}"
+    note("closed")
+
+
+def with_component(job: Job) -> None:
+    note_job("began", job, component=job.component)
+    note_job("ended", job)
+
+
+@contextmanager
+def broken_component() -> Iterator[None]:
+    raise RuntimeError("no licence for the renderer")
+    yield
+
+
+@contextmanager
+def dying_component() -> Iterator[None]:
+    """Die at boot, without a word."""
+    os._exit(7)
+    yield
+
+
+@contextmanager
+def component_dying_until_the_gate_opens() -> Iterator[None]:
+    note("entered")
+    if not is_open("gate"):
+        os._exit(7)
+    yield
+
+
+# -- middlewares
+
+
+def outer(handler: Handler) -> Handler:
+    return _noting("outer", handler)
+
+
+def inner(handler: Handler) -> Handler:
+    return _noting("inner", handler)
+
+
+def _noting(name: str, handler: Handler) -> Handler:
+    def noting(job: Job) -> Outcome:
+        note_job("before", job, name=name)
+        outcome = handler(job)
+        note_job("after", job, name=name)
+        return outcome
+
+    return noting
+
+
+def answering_nonsense(handler: Handler) -> Handler:
+    def nonsense(job: Job) -> Any:
+        handler(job)
+        return 42
+
+    return nonsense

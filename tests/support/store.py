@@ -1,0 +1,70 @@
+"""Short words for what the tests of the store do over and over."""
+
+from taskmaster.endings import Ending
+from taskmaster.job import State
+from taskmaster.store import jobs, leases, supervisors
+from taskmaster.store.connection import Connection
+from taskmaster.store.cursor import Cursor
+from taskmaster.store.leases import Claimant, Lease
+
+QUEUE = "q"
+SCHEMA = "taskmaster"
+
+
+def put(conn: Connection, payload: bytes = b"{}", *, queue: str = QUEUE, priority: int = 0, delay: float = 0.0) -> int:
+    """Put one job; its id."""
+    return jobs.put(conn, SCHEMA, jobs.Entry(queue, None, priority, delay), payload)
+
+
+def put_many(conn: Connection, count: int, *, queue: str = QUEUE, priority: int = 0) -> list[int]:
+    return jobs.put_many(conn, SCHEMA, jobs.Entry(queue, None, priority, 0.0), [b"{}"] * count)
+
+
+def claim(
+    conn: Connection, *, batch: int = 100, queue: str = QUEUE, supervisor: int = 0, cursor: Cursor | None = None
+) -> Lease | None:
+    """Claim as a worker of `supervisor` does; 0: one that is registered by nobody."""
+    return leases.claim(conn, Claimant(supervisor, f"worker of {supervisor}", queue), cursor or Cursor(), batch=batch)
+
+
+def claimed(conn: Connection, *, batch: int = 100, queue: str = QUEUE, supervisor: int = 0) -> Lease:
+    """The same when there is something to claim."""
+    lease = claim(conn, batch=batch, queue=queue, supervisor=supervisor)
+    assert lease is not None
+    return lease
+
+
+def ids(lease: Lease | None) -> list[int]:
+    return [] if lease is None else [row.id for row in lease.rows]
+
+
+def states(conn: Connection) -> dict[int, State]:
+    """Where each job is. Fails when the view shows one twice."""
+    found = [(record.id, record.state) for record in jobs.find(conn, queue_name=None, state=None, most=10_000)]
+    assert len(dict(found)) == len(found), f"a job is shown twice: {found}"
+    return dict(found)
+
+
+def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
+    """A job that was rejected on its first run."""
+    job_id = put(conn, queue=queue)
+    lease = claimed(conn, queue=queue)
+    failure = {"kind": "rejected", "message": "no good", "run": 1}
+    assert leases.settle(conn, lease.token, [Ending(job_id, State.REJECTED, charged=True, failure=failure)])
+    return job_id
+
+
+def register(conn: Connection, *, silent_for: float = 0.0) -> int:
+    """A supervisor that was last heard of so many seconds ago."""
+    supervisor = supervisors.register(conn, "test")
+    conn.execute(
+        "update supervisors set heartbeat_at = clock_timestamp() - make_interval(secs => %s) where id = %s",
+        (silent_for, supervisor),
+    )
+    return supervisor
+
+
+def leases_left(conn: Connection) -> int:
+    row = conn.execute("select count(*) from leases").fetchone()
+    assert row is not None
+    return int(row[0])
