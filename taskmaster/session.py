@@ -53,10 +53,14 @@ class Session:
         if self.database_url is None:
             self.database_url = self.resources.enter_context(resolve_url(None))
         conn = connect(self.database_url, self.schema)
-        if self.migrating:
-            migrate.migrate(conn, self.schema)
-        else:
-            migrate.check(conn, self.schema)
+        try:
+            if self.migrating:
+                migrate.migrate(conn, self.schema)
+            else:
+                migrate.check(conn, self.schema)
+        except BaseException:
+            conn.close()
+            raise
         return conn
 
     def close(self) -> None:

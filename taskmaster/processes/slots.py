@@ -18,7 +18,7 @@ from taskmaster.consumer import MAX_BATCH
 
 CELL = 8
 # The cells of a row, by index.
-PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, TOKEN, IDS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 16
+PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN, IDS = *range(11), 16
 HEADER_CELLS = IDS + MAX_BATCH
 JOURNAL_AT = HEADER_CELLS * CELL
 JOURNAL_BYTES = 256 * 1024
@@ -69,7 +69,7 @@ class Slot:
         """Enter a batch. The count comes last: until it is there, the row says that there is none."""
         cells = self.cells
         cells[COUNT] = cells[STARTED] = cells[ENDED] = cells[JOURNAL] = 0
-        cells[STARTED_AT] = time.monotonic_ns()  # the last batch's would make this one look slow
+        cells[BEGAN_AT] = time.monotonic_ns()
         cells[IDS : IDS + len(ids)] = memoryview(array("q", ids))
         self._token[:] = token.bytes
         cells[COUNT] = len(ids)
