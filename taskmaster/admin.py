@@ -33,7 +33,9 @@ class Admin:
         return record
 
     def find(self, *, queue_name: str | None = None, state: State | None = None, most: int = MOST) -> list[JobRecord]:
-        """Up to `most` jobs, lowest id first, of a queue and in a state; None: any."""
+        """Up to `most` jobs, lowest id first, of a queue and in a state; None: any. Raises InvalidJob."""
+        if queue_name is not None:
+            check_queue_name(queue_name)
         with self._session.use() as conn:
             return jobs.find(conn, queue_name=queue_name, state=state, most=most)
 

@@ -47,13 +47,13 @@ def ended(run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | Non
         return Ending(run.id, State.REJECTED, charged=True, failure=failure)
     if isinstance(outcome, Retry):
         return _retried(run, outcome.delay_seconds, consumer, failure)
-    return Ending(run.id, State.SCHEDULED, delay_seconds=outcome.delay_seconds)
+    return Ending(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
 
 
 def _retried(run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None) -> Ending:
     if run.run >= consumer.max_runs:
         return Ending(run.id, State.REJECTED, charged=True, failure=failure)
-    delay = retry_delay(run.run, consumer) if delay_seconds is None else delay_seconds
+    delay = retry_delay(run.run, consumer) if delay_seconds is None else float(delay_seconds)
     return Ending(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
 
 

@@ -27,6 +27,11 @@ class SupervisorOptions:
     restart_max_seconds: float = 30.0
     boot_attempts: int = 5
 
+    @property
+    def notify_ms(self) -> int:
+        """How long puts notify after somebody has said that it sleeps: until the next heartbeat but one, at least."""
+        return max(3_000, int(self.heartbeat_seconds * 3_000))
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

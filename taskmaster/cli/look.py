@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import click
-import orjson
 from rich.console import Console
 from rich.text import Text
 
 from taskmaster.cli.common import admin, config_option, json_option
-from taskmaster.cli.output import duration, print_json, print_table, printable, record_json, short_json
+from taskmaster.cli.output import duration, pretty, print_json, print_table, printable, record_json, short_json
 from taskmaster.job import JobRecord, State
 
 SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
@@ -82,8 +81,7 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
         if value is not None:
             console.print(Text(f"{name:<12} {printable(str(value))}"))
     for name in ("headers", "payload"):
-        text = orjson.dumps(getattr(record, name), option=orjson.OPT_INDENT_2, default=str).decode()
-        console.print(Text(f"{name:<12} {printable(text)}"))
+        console.print(Text(f"{name:<12} {printable(pretty(getattr(record, name)))}"))
     for failure in record.failures:
         console.print(Text(printable(failure_text(failure))))
 

@@ -1,5 +1,6 @@
 """What the commands print: tables for people, JSON for programs. What comes from jobs is shown, never obeyed."""
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ def printable(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """One document on stdout."""
-    text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    text = pretty(value)
     # orjson leaves DEL and the C1 controls as they are; inside of strings JSON may write them escaped.
     print(C1_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
@@ -44,9 +45,17 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(table)
 
 
+def pretty(value: Any, *, indent: bool = True) -> str:
+    """JSON; by the standard library where SQL has put what orjson does not write (1e999, integers of 100 digits)."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None, default=str).decode()
+    except TypeError:
+        return json.dumps(value, indent=2 if indent else None, default=str)
+
+
 def short_json(value: Any) -> str:
     """JSON on one line, cut to the width of a cell."""
-    text = orjson.dumps(value, default=str).decode()
+    text = pretty(value, indent=False)
     return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 

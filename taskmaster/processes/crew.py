@@ -137,8 +137,12 @@ class Crew:
                 member.life.pid = birth.pid or None
                 if not birth.pid:
                     self.vacate(member, lived_seconds=0.0)
+                elif member.life.cut_off:  # ended before it was born
+                    kill_group(birth.pid)
                 elif self.stopping:
                     member.stop()
+                else:
+                    member.life.wakeups.put()  # it is known: it may begin
                 return
         if birth.pid:
             kill_group(birth.pid)

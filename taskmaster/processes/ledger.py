@@ -14,13 +14,14 @@ from taskmaster.options import SupervisorOptions
 from taskmaster.processes.backoff import Backoff
 from taskmaster.processes.burial import Death, endings
 from taskmaster.processes.failures import HOST
-from taskmaster.processes.worker import NOTIFY_MS, Database
+from taskmaster.processes.worker import Database
 from taskmaster.store import leases, migrate, supervisors
 from taskmaster.store.connection import Connection, connect
 
 log = logging.getLogger("taskmaster.supervisor")
 
 RESCUER_MAX_CRASHES = 3  # a rescuer may not have the consumer of a job that it rescues: the default stands
+LOCKED_SECONDS = 0.1  # before a due job that another transaction has locked is looked at again
 ORPHAN_LOOKS = 3  # a claim may commit after the death of the worker that sent it: look again on the next heartbeats
 
 
@@ -80,7 +81,7 @@ class Ledger:
 
     def heartbeat(self, conn: Connection, now: float, *, idle: bool, living: Sequence[str]) -> bool:
         assert self.supervisor is not None
-        beat = supervisors.heartbeat(conn, self.supervisor, idle=idle, idle_ms=NOTIFY_MS)
+        beat = supervisors.heartbeat(conn, self.supervisor, idle=idle, idle_ms=self.options.notify_ms)
         if not beat.alive:
             conn.close()
             self.connection = self.supervisor = None
@@ -107,7 +108,12 @@ class Ledger:
         if self.promote_at is None or now < self.promote_at:
             return
         moved, due_seconds = supervisors.promote(conn)
-        self.due_in(0.0 if moved == supervisors.PROMOTE_AT_MOST else due_seconds, now)
+        if moved == supervisors.PROMOTE_AT_MOST:
+            self.promote_at = now
+        elif due_seconds is not None:  # due already: somebody else has it locked, and may yet let go of it
+            self.promote_at = now + max(due_seconds, LOCKED_SECONDS)
+        else:
+            self.promote_at = None
 
     def due_in(self, seconds: float | None, now: float) -> None:
         self.promote_at = None if seconds is None else now + max(0.0, seconds)

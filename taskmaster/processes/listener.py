@@ -63,7 +63,7 @@ class Listener:
                 count, _, queue_name = notify.payload.partition(" ")
                 if count == DUE:
                     heard.due = True
-                else:
+                elif count.isascii() and count.isdigit():  # anybody may notify on this channel
                     heard.jobs[queue_name] += int(count)
         except psycopg.Error as error:
             log.warning("LISTEN was lost, connecting again: %s", " ".join(str(error).split()))

@@ -16,12 +16,10 @@ from taskmaster.processes.listener import Heard, Listener
 from taskmaster.processes.nursery import Nursery
 from taskmaster.processes.signals import Signals
 from taskmaster.processes.slots import Slots
-from taskmaster.processes.worker import NOTIFY_MS
 
 log = logging.getLogger("taskmaster.supervisor")
 
 LONGEST_WAIT_SECONDS = 1.0
-OUT_AFTER_GRACE_SECONDS = 1.8
 
 
 @dataclass(slots=True)
@@ -69,7 +67,7 @@ class Loop:
     def after_heartbeat(self) -> None:
         """Puts notify for a while from here; and one idle worker of each consumer looks by itself."""
         if self.crew.idle():
-            self.slots.notified_until_ns = time.monotonic_ns() + NOTIFY_MS * 1_000_000
+            self.slots.notified_until_ns = time.monotonic_ns() + self.options.notify_ms * 1_000_000
         self.crew.wake_one_each()
 
     def evicted(self) -> None:
@@ -174,8 +172,6 @@ class Loop:
         log.info("%s: stopping %s", why, "now" if again else f"within {grace:g} s")
         self.stop_by = time.monotonic() + grace
         self.ledger.releases.extend(self.crew.stop())
-        # Whatever hangs, the kernel ends this process then, and the lifeline its children.
-        signal.setitimer(signal.ITIMER_REAL, grace + OUT_AFTER_GRACE_SECONDS)
 
     def kill_all(self) -> None:
         for life in self.crew.lives():

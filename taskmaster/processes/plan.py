@@ -15,3 +15,4 @@ class Plan:
     consumers: Sequence[Consumer]
     source: str
     slots: int
+    notify_ms: int

@@ -9,12 +9,17 @@ from typing import Any, Self
 
 from taskmaster.errors import TaskmasterError
 
+OUT_AFTER_GRACE_SECONDS = 1.8  # then the kernel ends this process, and the lifeline its children
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Signals:
     """While entered, the watched signals only make `fileno()` readable; `read` tells which they were."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._asked = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -23,7 +28,7 @@ class Signals:
             )
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        self._old: dict[int, Handler] = {number: signal.signal(number, _noted) for number in WATCHED}
+        self._old: dict[int, Handler] = {number: signal.signal(number, self._noted) for number in WATCHED}
         return self
 
     def __exit__(
@@ -31,6 +36,7 @@ class Signals:
     ) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(self._old_fd)
         os.close(self._read_fd)
         os.close(self._write_fd)
@@ -45,6 +51,9 @@ class Signals:
         except BlockingIOError:
             return []
 
-
-def _noted(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor has it already."""
+    def _noted(self, number: int, frame: FrameType | None) -> None:
+        """The wakeup descriptor has it already. Asked to leave, the kernel sees to it, should the loop hang in a wait."""
+        if number != signal.SIGCHLD:
+            grace = 0.0 if self._asked else self._grace_seconds
+            self._asked = True
+            signal.setitimer(signal.ITIMER_REAL, grace + OUT_AFTER_GRACE_SECONDS)

@@ -1,7 +1,6 @@
 """The supervisor as users see it: what it is made of, and `run` in this process. `start` is in running.py."""
 
 import ctypes
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -61,7 +60,7 @@ class Supervisor:
         """
         with ExitStack() as stack:
             database = Database(stack.enter_context(_url(self.database_url)), self.schema)
-            signals = stack.enter_context(Signals())
+            signals = stack.enter_context(Signals(self.options.grace_seconds))
             setproctitle("taskmaster supervisor")
             _adopt_orphans()
             self._loop(database, signals, on_ready, stack).run()
@@ -79,7 +78,13 @@ class Supervisor:
     def _loop(self, database: Database, signals: Signals, on_ready: Callable[[], object], stack: ExitStack) -> Loop:
         slots = Slots(sum(consumer.concurrency for consumer in self.consumers))
         lifeline = stack.enter_context(closing(Lifeline()))
-        plan = Plan(database=database, consumers=self.consumers, source=self.source, slots=slots.count)
+        plan = Plan(
+            database=database,
+            consumers=self.consumers,
+            source=self.source,
+            slots=slots.count,
+            notify_ms=self.options.notify_ms,
+        )
         loop = Loop(
             self.options,
             signals,
@@ -90,7 +95,6 @@ class Supervisor:
             Ledger(database, self.options),
             on_ready,
         )
-        stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
         return stack.enter_context(closing(loop))
 
 

@@ -114,6 +114,8 @@ def live(template: Template, wanted: messages.Order, fds: Sequence[int]) -> NoRe
         template.channel.close()
         prepared = template.prepared[wanted.consumer]
         status = worker_main.main(template.plan, prepared, template.slots, wanted, fds)
+    except SystemExit as leaving:
+        logging.getLogger("taskmaster.worker").warning("%s", leaving)
     except BaseException:
         logging.getLogger("taskmaster.worker").exception("worker %s failed", wanted.worker)
     finally:

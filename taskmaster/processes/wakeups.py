@@ -6,6 +6,7 @@ ever. See docs/decisions/wakeup-queue.md.
 """
 
 import os
+import sys
 
 from multiprocess import Pipe
 from multiprocess.connection import Connection
@@ -47,8 +48,11 @@ class WakeupReader:
         self._reader = Connection(fd, writable=False)
 
     def get(self, timeout: float) -> bool:
-        """Wait for a wakeup, at most `timeout` seconds; False when none came."""
+        """Wait for a wakeup, at most `timeout` seconds; False when none came. Exits when the supervisor let go."""
         if not self._reader.poll(timeout):
             return False
-        self._reader.recv_bytes()
+        try:
+            self._reader.recv_bytes()
+        except EOFError:
+            sys.exit("taskmaster: a worker that the supervisor does not know leaves")
         return True

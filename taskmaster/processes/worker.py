@@ -24,8 +24,8 @@ log = logging.getLogger("taskmaster.worker")
 
 # A worker that has just gone idle looks again: a producer may have read "nobody sleeps" and committed later.
 LOOKS_SECONDS = (0.003, 0.010, 0.030, 0.100, 0.300)
+FORGOTTEN_LOOKS = 5  # so many turns after connecting, a worker gives back what it holds without knowing
 IDLE_SECONDS = 5.0  # then it waits for wakeups, of which the supervisor sends one a second to one of the idle
-NOTIFY_MS = 3_000  # how long puts notify after somebody said that it sleeps
 
 
 class Database(NamedTuple):
@@ -44,6 +44,7 @@ class Worker:
     place: batch.Place
     slots: Slots
     wakeups: WakeupReader
+    notify_ms: int
     leaving: bool = False
     connection: Connection | None = None
     unsettled: tuple[UUID, Sequence[Ending]] | None = None
@@ -51,6 +52,7 @@ class Worker:
     size: BatchSize = field(init=False)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.02, max_seconds=0.5))
     look: int = 0
+    forget_looks: int = 0
 
     def __post_init__(self) -> None:
         wanted = self.place.consumer.batch
@@ -75,6 +77,7 @@ class Worker:
         """Settle, claim and run one batch, or wait for one."""
         conn = self.connection or self.connected()
         if self.unsettled is None:
+            self.give_back_forgotten(conn)
             lease = leases.claim(conn, self.claimant, self.cursor, batch=self.size.next())
             self.backoff.reset()
             if lease is None:
@@ -110,9 +113,9 @@ class Worker:
     def ask_for_notifications(self, conn: Connection) -> None:
         """Renew what makes puts notify, unless the supervisor has done it."""
         now = time.monotonic_ns()
-        if self.slots.notified_until_ns < now + NOTIFY_MS * 1_000_000 // 3:
-            supervisors.doze(conn, NOTIFY_MS)
-            self.slots.notified_until_ns = now + NOTIFY_MS * 1_000_000
+        if self.slots.notified_until_ns < now + self.notify_ms * 1_000_000 // 3:
+            supervisors.doze(conn, self.notify_ms)
+            self.slots.notified_until_ns = now + self.notify_ms * 1_000_000
 
     def waited(self) -> bool:
         """Wait once; is it time to look?"""
@@ -128,7 +131,14 @@ class Worker:
         name = f"taskmaster {self.claimant.worker}"
         self.connection = connect(self.database.url, self.database.schema, name=name, hot=True)
         self.cursor = Cursor()
+        self.forget_looks = FORGOTTEN_LOOKS
         return self.connection
+
+    def give_back_forgotten(self, conn: Connection) -> None:
+        """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
+        if self.forget_looks and self.unsettled is None:
+            leases.release_forgotten(conn, self.claimant)
+            self.forget_looks -= 1
 
     def lost(self, error: Exception) -> None:
         """Say once what happened, wait a little, and connect anew."""

@@ -21,6 +21,8 @@ from taskmaster.processes.worker import Worker
 from taskmaster.references import MiddlewareFactory, middleware_factory, open_middleware, resolve_callable
 from taskmaster.store.leases import Claimant
 
+CONFIRMED_SECONDS = 10.0  # within which the supervisor confirms a birth
+
 log = logging.getLogger("taskmaster.worker")
 
 
@@ -61,6 +63,9 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     slot = slots.slot(order.slot)
     wakeups_fd, permits_fd = fds
+    wakeups = WakeupReader(wakeups_fd)
+    if not wakeups.get(CONFIRMED_SECONDS):
+        return 1  # the supervisor does not know of this worker: its place may be another's by now
     with ExitStack() as stack:
         try:
             surroundings, handler = _build(prepared, slot, stack)
@@ -73,7 +78,8 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
             Claimant(order.supervisor, order.worker, prepared.consumer.queue_name),
             batch.Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings),
             slots,
-            WakeupReader(wakeups_fd),
+            wakeups,
+            plan.notify_ms,
         )
         _leave_on_sigterm(worker)
         worker.run()

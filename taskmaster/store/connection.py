@@ -59,7 +59,14 @@ def _loads(data: str | bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
+        return _loads_leniently(data)
+
+
+def _loads_leniently(data: str | bytes) -> Any:
+    try:
         return json.loads(data)
+    except RecursionError:  # nested deeper than Python goes: shown as it is written
+        return data if isinstance(data, str) else data.decode()
 
 
 def _one_line(error: psycopg.Error) -> str:

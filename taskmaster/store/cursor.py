@@ -24,7 +24,7 @@ Place = tuple[int, int]  # a job's priority and position
 
 
 class Horizon(NamedTuple):
-    """Transactions below `xmin` have ended, none from `xmax` on has begun; the last position `drawn` so far."""
+    """Transactions below `xmin` have ended, none from `xmax` on had begun; the last position `drawn` by then."""
 
     xmin: int
     xmax: int

@@ -100,6 +100,11 @@ def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) ->
     return _count(conn, "release_orphans", {"supervisor": supervisor, "living": list(living)})
 
 
+def release_forgotten(conn: Connection, claimant: Claimant) -> int:
+    """Give back what this worker holds while it has no batch; how many jobs."""
+    return _count(conn, "release_forgotten", {"supervisor": claimant.supervisor, "worker": claimant.worker})
+
+
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:
     """Note durably that a rescued job is about to run. False: the lease was lost."""
     return conn.execute(statement("mark_started"), {"token": token, "id": job_id}).fetchone() is not None

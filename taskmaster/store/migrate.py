@@ -23,6 +23,8 @@ def migrate(conn: Connection, schema: str) -> list[str]:
 
     Raises SchemaMismatch when the database is newer than the code, or the role may not create the schema.
     """
+    if version(conn) == available()[-1][0]:  # nothing to do, so no lock, and no right to create anything is needed
+        return []
     try:
         with conn.transaction():
             conn.execute("select pg_advisory_xact_lock(%s, %s)", (0x7A5C, zlib.crc32(schema.encode()) - 2**31))

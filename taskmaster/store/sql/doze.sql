@@ -1,3 +1,4 @@
--- Somebody sleeps: puts shall notify until `idle_ms` from now.
-select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint + %(idle_ms)s::bigint),
+-- Somebody sleeps: puts shall notify until `idle_ms` from now, or for as long as another has asked for.
+select setval('idle_until', greatest((select last_value from idle_until),
+                                     (extract(epoch from clock_timestamp()) * 1000)::bigint + %(idle_ms)s::bigint)),
        set_config('synchronous_commit', 'off', true)
