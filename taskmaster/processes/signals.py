@@ -52,7 +52,7 @@ class Signals:
             return []
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
-        """The wakeup descriptor has it already. Asked to leave, the kernel sees to it, should the loop hang in a wait."""
+        """The wakeup descriptor has it already. Asked to leave, the kernel sees to it, should the loop hang."""
         if number != signal.SIGCHLD:
             grace = 0.0 if self._asked else self._grace_seconds
             self._asked = True

@@ -70,7 +70,8 @@ def horizon(conn: Connection) -> Horizon:
     """What is settled by now."""
     row = conn.execute(statement("horizon")).fetchone()
     assert row is not None
-    return Horizon(*row)
+    drawn, xmin, xmax = row
+    return Horizon(xmin, xmax, drawn)
 
 
 def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:

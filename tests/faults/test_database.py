@@ -215,7 +215,7 @@ def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
             "default_transaction_isolation to 'serializable'",
             "default_transaction_read_only to on",
             "search_path to pg_catalog",
-            "statement_timeout to '1ms'",
+            "statement_timeout to '250ms'",
         ):
             own.execute(psycopg.sql.SQL("alter database {} set {}").format(name, psycopg.sql.SQL(default)))
     with supervise(Consumer("q", callback=ACT, concurrency=2)), Publisher(database_url) as publisher:
