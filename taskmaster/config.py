@@ -16,11 +16,10 @@ from typing import Any
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.options import SupervisorOptions
-from taskmaster.validation import MAX_PAYLOAD_BYTES, check_queue_name
+from taskmaster.validation import MAX_PAYLOAD_BYTES, check_queue_name, check_schema
 
 FILE = Path("taskmaster.toml")
 PYPROJECT = Path("pyproject.toml")
-MAX_SCHEMA_BYTES = 63  # Postgres cuts longer names off without a word
 LARGEST_PAYLOAD_BYTES = 100_000_000
 TOP_LEVEL = ("database_url", "schema", "max_payload_bytes", "middleware", "supervisor", "consumer")
 
@@ -61,19 +60,6 @@ def load_or_default(path: Path | None = None) -> Settings:
     found = _find() if path is None else path
     settings = Settings() if found is None else _read(found)
     return _with_environment(settings)
-
-
-def check_schema(schema: object) -> str:
-    """The schema's name, when Postgres takes it as it is. Raises InvalidConfig."""
-    if not isinstance(schema, str):
-        raise InvalidConfig(f"schema must be a string, got {schema!r}")
-    if not 1 <= len(schema.encode(errors="surrogatepass")) <= MAX_SCHEMA_BYTES:
-        raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
-    if schema.startswith("pg_"):
-        raise InvalidConfig(f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}")
-    if "\0" in schema or any(0xD800 <= ord(char) <= 0xDFFF for char in schema):
-        raise InvalidConfig(f"schema must not hold a character that Postgres cannot store, got {schema!r}")
-    return schema
 
 
 def hint(word: str, choices: Iterable[str]) -> str:

@@ -57,6 +57,10 @@ class Consumer:
             raise InvalidConfig(f"queue_name: {error}") from None
         if not isinstance(self.callback, str) and not callable(self.callback):
             raise InvalidConfig(f'callback must be a function or "module:name", got {self.callback!r}')
+        if self.component is not None and not isinstance(self.component, str) and not callable(self.component):
+            raise InvalidConfig(
+                f'component must be a context manager\'s function or "module:name", got {self.component!r}'
+            )
         _check_choice("delivery", self.delivery, DELIVERIES)
         _check_whole("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
         _check_whole("max_runs", self.max_runs, 1, 10_000)

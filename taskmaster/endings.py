@@ -9,6 +9,7 @@ from taskmaster.job import Ack, Outcome, Reject, Retry, State
 
 Failure = dict[str, Any]
 MAX_EXPONENT = 64
+JITTER = (0.75, 1.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +71,4 @@ def crashed(run: Run, consumer: Consumer, failure: Failure) -> Ending:
 def retry_delay(run: int, consumer: Consumer) -> float:
     """Seconds before the next run: doubled each time, then 75 to 125 % of it, so that a herd spreads out."""
     delay = consumer.retry_base_seconds * 2.0 ** min(run - 1, MAX_EXPONENT)
-    return min(consumer.retry_max_seconds, delay) * random.uniform(0.75, 1.25)
+    return min(consumer.retry_max_seconds / JITTER[1], delay) * random.uniform(*JITTER)

@@ -12,6 +12,7 @@ from taskmaster.embedded import resolve_url
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.store import migrate
 from taskmaster.store.connection import Connection, connect
+from taskmaster.validation import check_schema
 
 
 @dataclass(slots=True)
@@ -25,6 +26,9 @@ class Session:
     pid: int = 0
     connection: Connection | None = None
     resources: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        check_schema(self.schema)
 
     @contextmanager
     def use(self) -> Iterator[Connection]:

@@ -1,14 +1,15 @@
-"""What may be put: names, priorities and payloads, each refused in one sentence."""
+"""What may be put, and where: names, priorities and payloads, each refused in one sentence."""
 
 import re
 from typing import Any
 
 import orjson
 
-from taskmaster.errors import InvalidJob, InvalidPayload
+from taskmaster.errors import InvalidConfig, InvalidJob, InvalidPayload
 from taskmaster.job import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 MAX_QUEUE_NAME = 200
+MAX_SCHEMA_BYTES = 63  # Postgres cuts longer names off without a word
 MAX_PAYLOAD_BYTES = 1_000_000
 MAX_DELAY_SECONDS = 10 * 366 * 86_400.0
 
@@ -47,6 +48,19 @@ def check_delay(delay: object) -> float:
     if not 0 <= delay <= MAX_DELAY_SECONDS:
         raise InvalidJob(f"a delay must be from 0 to {MAX_DELAY_SECONDS:.0f} seconds (ten years), got {delay}")
     return float(delay)
+
+
+def check_schema(schema: object) -> str:
+    """The schema's name, when Postgres takes it as it is. Raises InvalidConfig."""
+    if not isinstance(schema, str):
+        raise InvalidConfig(f"schema must be a string, got {schema!r}")
+    if not 1 <= len(schema.encode(errors="surrogatepass")) <= MAX_SCHEMA_BYTES:
+        raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
+    if schema.startswith("pg_"):
+        raise InvalidConfig(f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}")
+    if "\0" in schema or any(0xD800 <= ord(char) <= 0xDFFF for char in schema):
+        raise InvalidConfig(f"schema must not hold a character that Postgres cannot store, got {schema!r}")
+    return schema
 
 
 def encode(payload: Any, *, what: str = "payload", max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:

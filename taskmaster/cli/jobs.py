@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from taskmaster.cli.common import admin, config_option
+from taskmaster.cli.common import admin, config_option, json_option
+from taskmaster.cli.output import print_json
 from taskmaster.job import State
 
 DELETABLE = (State.READY, State.SCHEDULED, State.REJECTED)
@@ -14,13 +15,14 @@ DELETABLE = (State.READY, State.SCHEDULED, State.REJECTED)
 @click.command()
 @click.argument("ids", type=int, nargs=-1, metavar="[ID]...")
 @click.option("--queue", help="All rejected jobs of this queue.")
+@json_option
 @config_option
-def requeue(ids: tuple[int, ...], *, queue: str | None, config: Path | None) -> None:
+def requeue(ids: tuple[int, ...], *, queue: str | None, as_json: bool, config: Path | None) -> None:
     """Put rejected jobs back, their runs counted from 0 again."""
     one_of(ids, queue)
     with admin(config) as opened:
         count = len(opened.requeue(*ids)) if queue is None else opened.requeue_queue(queue)
-    print(f"requeued {count} job{'' if count == 1 else 's'}")
+    say_done("requeued", count, as_json=as_json)
 
 
 @click.command()
@@ -28,8 +30,11 @@ def requeue(ids: tuple[int, ...], *, queue: str | None, config: Path | None) -> 
 @click.option("--queue", help="All jobs of this queue that are not running.")
 @click.option("--state", type=click.Choice([str(state) for state in DELETABLE]), help="With --queue: only this state.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @config_option
-def delete(ids: tuple[int, ...], *, queue: str | None, state: str | None, yes: bool, config: Path | None) -> None:
+def delete(
+    ids: tuple[int, ...], *, queue: str | None, state: str | None, yes: bool, as_json: bool, config: Path | None
+) -> None:
     """Delete jobs that are not running."""
     one_of(ids, queue)
     if state and queue is None:
@@ -42,7 +47,14 @@ def delete(ids: tuple[int, ...], *, queue: str | None, state: str | None, yes: b
             if queue is None
             else opened.delete_queue(queue, state=State(state) if state else None)
         )
-    print(f"deleted {count} job{'' if count == 1 else 's'}")
+    say_done("deleted", count, as_json=as_json)
+
+
+def say_done(what: str, count: int, *, as_json: bool) -> None:
+    if as_json:
+        print_json({what: count})
+    else:
+        print(f"{what} {count} job{'' if count == 1 else 's'}")
 
 
 def one_of(ids: tuple[int, ...], queue: str | None) -> None:

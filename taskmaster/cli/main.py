@@ -10,6 +10,7 @@ from taskmaster.cli import jobs, look, put, run, setup
 from taskmaster.cli.demo import demo
 from taskmaster.cli.output import printable
 from taskmaster.errors import TaskmasterError
+from taskmaster.processes.stdio import keep_for_stdio
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -29,6 +30,7 @@ for command in (
 
 def main() -> None:
     """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    keep_for_stdio()
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()

@@ -4,10 +4,13 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import psycopg
 
-from taskmaster.cli.common import add_to_path, config_option
+from taskmaster.cli.common import add_to_path, config_option, json_option
+from taskmaster.cli.output import print_json, printable
 from taskmaster.config import Settings, load, load_or_default
 from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
@@ -60,43 +63,62 @@ def init() -> None:
 
 
 @click.command()
+@json_option
 @config_option
-def migrate(config: Path | None) -> None:
+def migrate(*, as_json: bool, config: Path | None) -> None:
     """Create taskmaster's schema, or bring it to this version. 'run' and 'put' do it too."""
     settings = load_or_default(config)
     with resolve_url(settings.database_url) as url, connect(url, settings.schema) as conn:
         applied = migrations.migrate(conn, settings.schema)
+    version = migrations.available()[-1][0]
+    if as_json:
+        print_json({"schema": settings.schema, "applied": applied, "version": version})
+        return
     for name in applied:
         print(f"applied {name}")
-    print(f"schema {settings.schema!r} is at version {migrations.available()[-1][0]}")
+    print(f"schema {settings.schema!r} is at version {version}")
 
 
 @click.command()
+@json_option
 @config_option
-def check(config: Path | None) -> None:
+def check(*, as_json: bool, config: Path | None) -> None:
     """Check configuration, callbacks, connection and schema; each line says ok, or what to do."""
     settings = load(config)
     add_to_path(settings)
-    results = [
-        report(
-            "configuration",
-            lambda: f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}",
-        )
-    ]
-    results.append(report("callbacks", lambda: callbacks(settings)))
-    results.append(report("database", lambda: database(settings)))
-    if not all(results):
+    examinations = {
+        "configuration": lambda: configuration(settings),
+        "callbacks": lambda: callbacks(settings),
+        "database": lambda: database(settings),
+    }
+    results = [report(what, examined, as_json=as_json) for what, examined in examinations.items()]
+    if as_json:
+        print_json([result._asdict() for result in results])
+    if not all(result.ok for result in results):
         raise TaskmasterError("something is to be mended: see above")
 
 
-def report(what: str, examined: Callable[[], str]) -> bool:
-    """Print how one examination ended; True when it is well."""
+class Result(NamedTuple):
+    """How one examination ended."""
+
+    what: str
+    ok: bool
+    says: str
+
+
+def report(what: str, examined: Callable[[], str], *, as_json: bool) -> Result:
+    """Examine, and print how it ended at once: some examinations take their time."""
     try:
-        print(f"ok      {what}: {examined()}")
-    except TaskmasterError as error:
-        print(f"failed  {what}: {error}")
-        return False
-    return True
+        result = Result(what, True, examined())
+    except (TaskmasterError, psycopg.Error) as error:
+        result = Result(what, False, " ".join(str(error).split()))
+    if not as_json:
+        print(f"{'ok' if result.ok else 'failed':<7} {what}: {printable(result.says)}", flush=True)
+    return result
+
+
+def configuration(settings: Settings) -> str:
+    return f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}"
 
 
 def callbacks(settings: Settings) -> str:
@@ -106,7 +128,12 @@ def callbacks(settings: Settings) -> str:
         process = interpreter("taskmaster.cli.examine", (fd,), stdout=subprocess.PIPE)
     finally:
         os.close(fd)
-    said, _ = process.communicate(timeout=IMPORT_SECONDS)
+    try:
+        said, _ = process.communicate(timeout=IMPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise InvalidConfig(f"importing them was not done within {IMPORT_SECONDS:g} s") from None
     if process.returncode:
         raise InvalidConfig(said.decode().strip() or f"importing them ended with exit code {process.returncode}")
     return said.decode().strip()

@@ -13,7 +13,7 @@ from taskmaster.consumer import Consumer
 from taskmaster.endings import Ending, Failure, Run, ended, released
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Surroundings
 from taskmaster.processes import permits
-from taskmaster.processes.failures import describe, failure, stack
+from taskmaster.processes.failures import describe, failure, stack, text_of
 from taskmaster.processes.slots import ENDED, STARTED, STARTED_AT, Slot
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
@@ -127,5 +127,5 @@ def _record(
             return None
     traceback = None if error is None else stack(error)
     return failure(
-        kind, str(reason), run=row.run_count, worker=place.worker, duration_seconds=seconds, traceback=traceback
+        kind, text_of(reason), run=row.run_count, worker=place.worker, duration_seconds=seconds, traceback=traceback
     )

@@ -1,6 +1,6 @@
 """How many jobs one claim takes: about 20 ms of work by the measured mean. Pure policy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from taskmaster.consumer import MAX_BATCH
 
@@ -15,17 +15,24 @@ class BatchSize:
 
     fixed: int | None = None
     mean_seconds: float | None = None
-    last: int = 1
+    last: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = self.fixed or 1
 
     def next(self) -> int:
         """Jobs to claim now: 1 until the mean is known, 500 at most."""
+        self.last = max(1, min(self._wanted(), self.last * GROWTH, MAX_BATCH))
+        return self.last
+
+    def claim_failed(self) -> None:
+        """Begin with 1 again: together the jobs may be more than Postgres puts into one row."""
+        self.last = 0
+
+    def _wanted(self) -> int:
         if self.fixed is not None:
             return self.fixed
-        if self.mean_seconds is None:
-            return 1
-        wanted = int(TARGET_SECONDS / max(self.mean_seconds, 1e-9))
-        self.last = max(1, min(wanted, self.last * GROWTH, MAX_BATCH))
-        return self.last
+        return 1 if self.mean_seconds is None else int(TARGET_SECONDS / max(self.mean_seconds, 1e-9))
 
     def record(self, jobs: int, seconds: float) -> None:
         """Note a batch that ran so many jobs in so long."""

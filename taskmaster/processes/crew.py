@@ -18,6 +18,8 @@ from taskmaster.processes.nursery import Nursery
 from taskmaster.processes.slots import BEGAN_AT, COUNT, STARTED, STOP, TOLD, Slot, Slots
 from taskmaster.processes.wakeups import WakeupQueue
 
+BOOT_LOOK_SECONDS = 0.02  # a worker that has booted says so in its slot only
+
 
 @dataclass(slots=True)
 class Life:
@@ -218,7 +220,9 @@ class Crew:
         return [taken for member in members if (taken := member.take_back()) is not None]
 
     def next_due(self) -> float | None:
-        """When a vacant slot is to be filled, or a running batch to be looked at again."""
+        """When a vacant slot is to be filled, or somebody to be looked at again."""
+        if any(member.alive and not member.slot.booted for member in self.members):
+            return time.monotonic() + BOOT_LOOK_SECONDS
         if any(member.waiting_behind for member in self.members):
             return time.monotonic() + self.options.slow_after_seconds / 2
         return min((member.start_at for member in self.members if member.life is None), default=None)

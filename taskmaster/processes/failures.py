@@ -37,6 +37,14 @@ def describe(error: BaseException) -> str:
     return "".join(traceback.format_exception_only(error)).strip()
 
 
+def text_of(reason: object) -> str:
+    """The reason that an outcome gives; it is the user's, and even its `__str__` may raise."""
+    try:
+        return str(reason)
+    except Exception as error:  # noqa: BLE001 — whatever it is, the job's ending must not be lost for it
+        return f"a {type(reason).__name__} that cannot be written: {describe(error)}"
+
+
 def stack(error: BaseException) -> str:
     """The traceback without the frames of taskmaster's own."""
     frames = error.__traceback__

@@ -8,6 +8,7 @@ import fcntl
 import os
 import select
 import signal
+from weakref import WeakSet
 
 
 class Lifeline:
@@ -15,10 +16,26 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
+        held_here.add(self)
 
     def close(self) -> None:
-        os.close(self.read_fd)
-        os.close(self._write_fd)
+        """Let go of it; a second time does nothing."""
+        if self in held_here:
+            held_here.remove(self)
+            os.close(self.read_fd)
+            os.close(self._write_fd)
+
+
+held_here: WeakSet[Lifeline] = WeakSet()
+
+
+def _let_go() -> None:
+    """In a fork of an application that has started a supervisor: only the application itself holds the line."""
+    for lifeline in list(held_here):
+        lifeline.close()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def hold(read_fd: int, number: signal.Signals = signal.SIGKILL) -> int:

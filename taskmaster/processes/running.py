@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -59,13 +60,16 @@ class Running:
         """Stop in order: running jobs may finish within the grace. The exit code."""
         self._process.terminate()
         try:
-            return self._process.wait(self._grace_seconds + LEAVE_SECONDS)
+            code = self._process.wait(self._grace_seconds + LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
             return self.kill()
+        self._lifeline.close()
+        return code
 
     def kill(self) -> int:
         """End it at once; its workers go with it, and their jobs are given back by the next supervisor."""
         self._process.kill()
+        self._lifeline.close()
         return self._process.wait()
 
     def __enter__(self) -> Self:
@@ -75,7 +79,6 @@ class Running:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-        self._lifeline.close()
 
 
 def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
@@ -86,5 +89,6 @@ def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
         try:
             supervisor.run(on_ready=lambda: report.write(READY))
         except TaskmasterError as error:
-            report.write(str(error).encode())
+            with suppress(BrokenPipeError):  # nobody listens any more once it was ready
+                report.write(str(error).encode())
             sys.exit(f"taskmaster: {error}")

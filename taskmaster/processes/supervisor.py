@@ -21,7 +21,9 @@ from taskmaster.processes.plan import Plan
 from taskmaster.processes.running import Running
 from taskmaster.processes.signals import Signals
 from taskmaster.processes.slots import Slots
+from taskmaster.processes.stdio import keep_for_stdio
 from taskmaster.processes.worker import Database
+from taskmaster.validation import check_schema
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -43,6 +45,7 @@ class Supervisor:
     source: str = "consumers"
 
     def __post_init__(self) -> None:
+        check_schema(self.schema)
         if not self.consumers:
             raise InvalidConfig(f"{self.source}: there is no consumer to run")
         names = [consumer.queue_name for consumer in self.consumers]
@@ -58,6 +61,7 @@ class Supervisor:
         Raises InvalidConfig when something named cannot be loaded, SchemaMismatch, and WorkersFailed when workers die
         again and again before they can work. A database that does not answer is waited for.
         """
+        keep_for_stdio()
         with ExitStack() as stack:
             database = Database(stack.enter_context(_url(self.database_url)), self.schema)
             signals = stack.enter_context(Signals(self.options.grace_seconds))

@@ -142,6 +142,7 @@ class Worker:
 
     def lost(self, error: Exception) -> None:
         """Say once what happened, wait a little, and connect anew."""
+        self.size.claim_failed()
         if self.backoff.failures == 0:
             log.warning("the database failed, trying again: %s", " ".join(str(error).split()))
         if self.connection is not None:

@@ -7,7 +7,7 @@ import orjson
 import psycopg
 from psycopg.types.json import set_json_loads
 
-from taskmaster.errors import DatabaseUnreachable
+from taskmaster.errors import DatabaseUnreachable, InvalidConfig
 from taskmaster.store.statements import statement
 
 CONNECT_TIMEOUT_SECONDS = 3
@@ -21,7 +21,7 @@ def connect(
 
     `hot`, for workers: plans are pinned, and JSON stays bytes.
 
-    Raises DatabaseUnreachable with the reason in one sentence.
+    Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig for a URL that is none.
     """
     try:
         conn = psycopg.connect(
@@ -36,7 +36,7 @@ def connect(
             keepalives_count=3,
         )
     except psycopg.ProgrammingError as error:
-        raise DatabaseUnreachable(f"database_url cannot be read: {_one_line(error)}") from None
+        raise InvalidConfig(f"database_url cannot be read: {_one_line(error)}") from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
     try:

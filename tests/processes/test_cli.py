@@ -251,6 +251,14 @@ def test_a_rejected_job_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
     assert str(job_id) in said(cli("requeue", str(job_id)))
 
 
+def test_programs_read_json_from_every_command_that_changes_something(cli: Cli, conn: Any, project: Path) -> None:
+    rejected(conn)
+    assert json.loads(cli("requeue", "--queue", "mail", "--json").stdout) == {"requeued": 1}
+    assert json.loads(cli("delete", "--queue", "mail", "--yes", "--json").stdout) == {"deleted": 1}
+    assert json.loads(cli("migrate", "--json").stdout)["applied"] == []
+    assert [result["ok"] for result in json.loads(cli("check", "--json").stdout)] == [True, True, True]
+
+
 def test_a_whole_queue_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
     ids = [rejected(conn), rejected(conn), rejected(conn, queue_name="other")]
 

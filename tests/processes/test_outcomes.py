@@ -174,3 +174,13 @@ def test_more_failures_than_the_slot_can_note_are_not_lost(
     with supervise(Consumer("q", callback=ACT, batch=500)):
         eventually(lambda: len(admin.find(state=State.REJECTED, most=500)) == 400)
     assert sorted(journal.began()) == ids
+
+
+def test_a_reason_that_cannot_be_written_does_not_cost_the_outcome_or_the_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        worker = supervisor.worker()
+        record = once(admin, publisher.put("q", {"do": "reject_unwritable"}), State.REJECTED)
+        assert "a Unwritable that cannot be written: RuntimeError: no words" in record.failures[0]["message"]
+        assert supervisor.worker() == worker

@@ -69,6 +69,15 @@ def _snooze_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return Ack()
 
 
+class Unwritable:
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def _reject_unwritable(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return Reject(Unwritable())  # type: ignore[arg-type]
+
+
 def _unknown(job: Job, asked: dict[str, Any]) -> Any:
     return asked.get("answer", "done")
 
@@ -105,6 +114,7 @@ def _grandchild(job: Job, asked: dict[str, Any]) -> Outcome | None:
 ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "ack": _ack,
     "reject": lambda job, asked: Reject(asked.get("reason", "no good")),
+    "reject_unwritable": _reject_unwritable,
     "retry": lambda job, asked: Retry(asked.get("seconds"), asked.get("reason", "later")),
     "snooze_once": _snooze_once,
     "hold": _hold,
@@ -194,3 +204,20 @@ def answering_nonsense(handler: Handler) -> Handler:
         return 42
 
     return nonsense
+
+
+# -- answers in numbers of their own
+
+
+class Seconds(float):
+    """A float as numpy's are: a subclass, which orjson does not write."""
+
+
+def answer_in_own_seconds(job: Job) -> Outcome | None:
+    """On the first run answer as the payload says, in `Seconds`."""
+    note_job("began", job)
+    first = len(own_journal().runs_of(job.id)) == 1
+    note_job("ended", job)
+    if not first:
+        return None
+    return {"snooze": Snooze, "retry": Retry}[job.payload](Seconds(0.01))

@@ -1,5 +1,6 @@
 """How many jobs one claim takes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +61,13 @@ def test_a_claim_takes_about_the_target_of_work() -> None:
     for _ in range(10):
         size.record(size.next(), size.last * 0.001)
     assert size.next() == int(TARGET_SECONDS / 0.001)
+
+
+@pytest.mark.parametrize("fixed", [None, 500])
+def test_a_claim_that_failed_for_its_size_is_tried_smaller(fixed: int | None) -> None:
+    size = BatchSize(fixed=fixed)
+    for _ in range(5):
+        size.record(size.next(), 0.0001)
+    assert size.next() > 100
+    size.claim_failed()
+    assert [size.next() for _ in range(3)] == [1, 8, 64]

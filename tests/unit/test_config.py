@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from taskmaster.config import Settings, check_schema, load, load_or_default
+from taskmaster.config import Settings, load, load_or_default
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
+from taskmaster.validation import check_schema
 
 MAIL = '[[consumer]]\nqueue_name = "mail"\ncallback = "mails:send"\n'
 

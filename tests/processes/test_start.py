@@ -1,0 +1,76 @@
+"""`Supervisor.start()`: a supervisor beside an application, which may fork, fail to read what is reported, and die."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from taskmaster import Consumer, InvalidConfig, Supervisor
+from taskmaster.processes.lifeline import Lifeline
+from tests.support import Supervise, eventually
+from tests.support.callbacks import ACT
+
+
+@contextmanager
+def forked() -> Iterator[int]:
+    """A child that does nothing until it is let go, as a pool of an application would keep it."""
+    let_go, hold = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(hold)
+        os.read(let_go, 1)
+        os._exit(0)
+    os.close(let_go)
+    try:
+        yield pid
+    finally:
+        os.close(hold)
+        os.waitpid(pid, 0)
+
+
+def open_descriptors() -> set[str]:
+    return {fd.name for fd in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_fork_of_the_application_does_not_keep_its_supervisor_alive() -> None:
+    lifeline = Lifeline()
+    pipe = Path(f"/proc/self/fd/{lifeline.read_fd}").readlink()
+    with forked() as child:
+        eventually(lambda: pipe not in [fd.readlink() for fd in Path(f"/proc/{child}/fd").iterdir()])
+    lifeline.close()
+    lifeline.close()
+
+
+def test_starting_and_stopping_leaves_no_descriptor_behind(supervise: Supervise) -> None:
+    before = open_descriptors()
+    with supervise(Consumer("q", callback=ACT)):
+        pass
+    with pytest.raises(Exception, match="nowhere"), supervise(Consumer("q", callback="nowhere:send")):
+        pass
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("url", ["postgresql://[", "host=a port", "postgresql://h/d?nonsense=1"])
+def test_a_database_url_that_is_none_is_refused_and_not_tried_for_ever(url: str) -> None:
+    supervisor = Supervisor(url, consumers=[Consumer("q", callback=ACT)])
+    with pytest.raises(Exception, match="database_url cannot be read"):
+        supervisor.start(within_seconds=20)
+
+
+@pytest.mark.parametrize("schema", ["", "pg_x", "a\0b", "x" * 64])
+def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(schema: str) -> None:
+    with pytest.raises(InvalidConfig, match=r"^schema must"):
+        Supervisor("postgresql://", consumers=[Consumer("q", callback=ACT)], schema=schema)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_whose_standard_descriptors_are_closed_works_all_the_same(closed: str, database_url: str) -> None:
+    environment = {**os.environ, "TASKMASTER_DATABASE_URL": database_url}
+    for command in ("put mail 1", "status", "put mail - </dev/null", "requeue --queue mail"):
+        line = f"exec {sys.executable} -m taskmaster {command} {closed}"
+        done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, "")
