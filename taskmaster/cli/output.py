@@ -14,6 +14,7 @@ from rich.text import Text
 from taskmaster.job import JobRecord
 
 MAX_CELL = 60
+TOO_DEEP = '"nested too deeply to be shown"'
 C1_CONTROLS = re.compile("[\x7f-\x9f]")
 
 
@@ -50,7 +51,14 @@ def pretty(value: Any, *, indent: bool = True) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None, default=str).decode()
     except TypeError:
+        return _pretty_by_the_standard_library(value, indent=indent)
+
+
+def _pretty_by_the_standard_library(value: Any, *, indent: bool) -> str:
+    try:
         return json.dumps(value, indent=2 if indent else None, default=str)
+    except RecursionError:  # Python reads a little deeper than it writes
+        return TOO_DEEP
 
 
 def short_json(value: Any) -> str:

@@ -1,6 +1,7 @@
 """The one LISTEN connection. Nothing else runs on it: a notification that libpq has read is not seen by `select`."""
 
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from taskmaster.store.connection import Connection, connect
 log = logging.getLogger("taskmaster.supervisor")
 
 DUE = "due"
+NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Listener:
                 count, _, queue_name = notify.payload.partition(" ")
                 if count == DUE:
                     heard.due = True
-                elif count.isascii() and count.isdigit():  # anybody may notify on this channel
+                elif NUMBER.fullmatch(count):  # anybody may notify on this channel
                     heard.jobs[queue_name] += int(count)
         except psycopg.Error as error:
             log.warning("LISTEN was lost, connecting again: %s", " ".join(str(error).split()))

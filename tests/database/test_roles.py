@@ -1,0 +1,55 @@
+"""A role that may work in a schema that is there, and create nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.store import migrate
+from taskmaster.store.connection import Connection, connect
+from tests.support import Journal, Server, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.store import SCHEMA
+
+GRANTS = (
+    "grant usage on schema {schema} to {role}",
+    "grant select, insert, update, delete on all tables in schema {schema} to {role}",
+    "grant usage, select, update on all sequences in schema {schema} to {role}",
+)
+
+
+@pytest.fixture
+def role_url(server: Server, database_url: str, conn: Connection) -> Iterator[str]:
+    """The database's URL for a role with GRANTS only."""
+    name = f"{server.prefix}_works_only"
+    names = {"role": sql.Identifier(name), "schema": sql.Identifier(SCHEMA)}
+    for statement in ("create role {role}", *GRANTS):
+        conn.execute(sql.SQL(statement).format(**names))
+    try:
+        database = str(conninfo_to_dict(database_url)["dbname"])
+        yield server.url_of(database, options=f"-c role={name}")
+    finally:
+        for statement in ("drop owned by {role}", "drop role {role}"):
+            conn.execute(sql.SQL(statement).format(**names))
+
+
+def test_a_role_that_may_not_create_finds_nothing_to_migrate(role_url: str) -> None:
+    with connect(role_url, SCHEMA) as conn:
+        allowed = conn.execute("select has_database_privilege(current_database(), 'create')").fetchone()
+        assert allowed == (False,)
+        assert migrate.migrate(conn, SCHEMA) == []
+        migrate.check(conn, SCHEMA)
+
+
+def test_a_role_that_may_not_create_puts_runs_and_looks(role_url: str, supervise: Supervise, journal: Journal) -> None:
+    with Publisher(role_url) as publisher, Admin(role_url) as admin:
+        ids = [
+            publisher.put("q", {"do": "reject"}),
+            *publisher.put_many("q", [{}] * 3),
+            publisher.put("q", delay=0.01),
+        ]
+        with supervise(Consumer("q", callback=ACT, concurrency=2), url=role_url):
+            eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(ids[0], State.REJECTED)])
+    assert sorted(journal.finished()) == ids

@@ -1,0 +1,217 @@
+"""Workers that nobody knows, and workers that nobody wants any more by the time they are born."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
+from taskmaster.processes import permits, worker_main
+from taskmaster.processes.crew import Crew, Life
+from taskmaster.processes.messages import Born, Order
+from taskmaster.processes.plan import Plan
+from taskmaster.processes.slots import Slots
+from taskmaster.processes.wakeups import WakeupQueue, WakeupReader
+from taskmaster.processes.worker import Database
+from taskmaster.processes.worker_main import Prepared
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+SERIAL = 7
+
+# Imported by the template only. For each fuse it dies between the two forks of a worker: nobody hears of that birth.
+FATAL_FORKS = """\
+import os, signal
+from contextlib import contextmanager
+from tests.support.callbacks import act
+from tests.support.journal import GATES, note
+
+TEMPLATE = os.getpid()
+
+@contextmanager
+def component():
+    note("entered", template=TEMPLATE)
+    yield
+
+def burn():
+    for fuse in range(3 if os.getpid() == TEMPLATE else 0):
+        try:
+            os.unlink(f"{os.environ[GATES]}/fuse {fuse}")
+        except FileNotFoundError:
+            continue
+        note("template died")
+        os.kill(TEMPLATE, signal.SIGKILL)
+
+os.register_at_fork(after_in_parent=burn)
+"""
+
+
+def test_workers_whose_births_were_lost_with_the_template_leave_and_their_places_are_filled_once(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "fatal_forks.py").write_text(FATAL_FORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    consumer = Consumer("q", callback="fatal_forks:act", component="fatal_forks:component", concurrency=2)
+    with supervise(consumer) as supervisor:
+        for fuse in range(3):
+            gates.open(f"fuse {fuse}")
+        for worker in supervisor.workers():
+            supervisor.signal(worker, signal.SIGKILL)
+        eventually(lambda: len(journal.lines("template died")) == 3)
+        dead = {line["pid"] for line in journal.lines("template died")}
+        eventually(lambda: [line["template"] in dead for line in journal.lines("entered")].count(False) == 2)
+        entered = [line["pid"] for line in journal.lines("entered")]
+        eventually(lambda: supervisor.workers() == sorted(entered[-2:]))
+        assert len(entered) == 4  # those whose births were lost have begun nothing
+        ids = publisher.put_many("q", [{}] * 40)
+        eventually(lambda: admin.find(most=1) == [])
+        assert {run.pid for run in journal.runs()} <= set(entered[-2:])
+    assert sorted(journal.began()) == ids
+
+
+# -- not known
+
+
+@contextmanager
+def never_entered() -> Iterator[None]:
+    raise AssertionError("a worker that nobody knows was about to work")
+    yield
+
+
+def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
+    """Be the worker of slot 0, in this process; the exit code."""
+    consumer = Consumer("q", callback=ACT)
+    plan = Plan(database=Database("", "nowhere"), consumers=[consumer], source="test", slots=1, notify_ms=3_000)
+    prepared = Prepared(consumer, lambda job: None, never_entered, [])
+    permits_fd = permits.create()
+    try:
+        return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1), (wakeups_fd, permits_fd))
+    finally:
+        os.close(permits_fd)
+
+
+@pytest.fixture
+def slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
+    """Slots of which the first is another worker's by now, in the middle of a batch."""
+    monkeypatch.setattr(worker_main, "setproctitle", lambda title: None)  # it would be pytest's
+    slots = Slots(1)
+    slots.slot(0).begin(uuid4(), [1, 2])
+    yield slots
+    os.close(slots.fd)
+
+
+def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot_of_another(slots: Slots) -> None:
+    before = bytes(slots.slot(0).cells)
+    wakeups = WakeupQueue()
+    reader_fd = os.dup(wakeups.reader_fd)
+    wakeups.close()
+    with pytest.raises(SystemExit, match="a worker that the supervisor does not know leaves"):
+        be_a_worker(reader_fd, slots)
+    assert bytes(slots.slot(0).cells) == before
+    assert slots.slot(0).entries() == []
+
+
+def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_of_another(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_main, "CONFIRMED_SECONDS", 0.01)
+    before = bytes(slots.slot(0).cells)
+    wakeups = WakeupQueue()
+    assert be_a_worker(os.dup(wakeups.reader_fd), slots) == 1
+    assert bytes(slots.slot(0).cells) == before
+    assert slots.slot(0).entries() == []
+    wakeups.close()
+
+
+def test_a_worker_that_the_supervisor_lets_go_of_later_leaves_too() -> None:
+    wakeups = WakeupQueue()
+    reader = WakeupReader(os.dup(wakeups.reader_fd))
+    wakeups.put()
+    assert reader.get(1.0)
+    assert not reader.get(0.0)
+    wakeups.close()
+    with pytest.raises(SystemExit):
+        reader.get(1.0)
+
+
+# -- not wanted
+
+
+@pytest.fixture
+def child() -> Iterator["subprocess.Popen[bytes]"]:
+    """A process in a group of its own, as workers are."""
+    command = [sys.executable, "-c", "import select; select.select([], [], [], 60)"]
+    with subprocess.Popen(command, process_group=0) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    """A crew that has ordered its only worker."""
+    slots = Slots(1)
+    crew = Crew([Consumer("q", callback=ACT)], SupervisorOptions(), slots)
+    life = crew.members[0].life = Life(SERIAL, "w", WakeupQueue(), permits.create(), 0.0)
+    yield crew
+    life.close()
+    os.close(slots.fd)
+
+
+def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(
+    crew: Crew, child: "subprocess.Popen[bytes]"
+) -> None:
+    (life,) = crew.lives()
+    life.kill()
+    crew.born(Born(SERIAL, child.pid))
+    assert child.wait(5.0) == -signal.SIGKILL
+    assert crew.knows(child.pid)  # so that its death is heard of, and its place filled
+
+
+def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
+    crew: Crew, child: "subprocess.Popen[bytes]"
+) -> None:
+    (life,) = crew.lives()
+    reader = WakeupReader(os.dup(life.wakeups.reader_fd))
+    assert not reader.get(0.0)
+    crew.born(Born(SERIAL, child.pid))
+    assert reader.get(1.0)
+    assert child.poll() is None
+
+
+def test_a_worker_that_was_ordered_before_an_eviction_does_not_work_for_the_supervisor_that_was_taken_for_dead(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT)) as supervisor:
+        first = publisher.put("q")
+        eventually(lambda: journal.finished() == [first] and admin.find() == [])
+        template, worker = supervisor.template(), supervisor.worker()
+        supervisor.signal(template, signal.SIGSTOP)
+        supervisor.signal(worker, signal.SIGKILL)
+        eventually(lambda: worker not in supervisor.workers())  # another one is ordered, and cannot be born yet
+        (evicted,) = registered(conn)
+        conn.execute("delete from supervisors")
+        eventually(lambda: registered(conn) not in ([], [evicted]))
+        supervisor.signal(template, signal.SIGCONT)
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: held in journal.began())
+        assert [row[0] for row in conn.execute("select supervisor from leases").fetchall()] == registered(conn)
+        gates.open()
+        eventually(lambda: admin.find() == [])
+    assert journal.finished() == [first, held]
+
+
+def registered(conn: Connection) -> list[int]:
+    return [row[0] for row in conn.execute("select id from supervisors").fetchall()]

@@ -1,0 +1,117 @@
+"""What is heard on the channel, which is anybody's to notify on, and until when puts notify on it."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from taskmaster import Consumer, Publisher, SupervisorOptions
+from taskmaster.processes.ledger import Ledger
+from taskmaster.processes.listener import Heard, Listener
+from taskmaster.processes.worker import Database
+from taskmaster.store import supervisors
+from taskmaster.store.connection import Connection
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.store import SCHEMA, put, register
+
+FOREIGN = ["", " ", "rubbish", "٣ queue", "² queue", "-1 q", "1e3 q", "1.5 q", "99999999999999999999 q", "7", "\n"]
+TOO_LONG = pytest.param("9" * 5_000 + " q", id="5000 digits")
+LONG_HEARTBEATS = SupervisorOptions(heartbeat_seconds=5.0, gone_after_seconds=15.0)
+
+
+def notify(conn: Connection, payload: str) -> None:
+    conn.execute("select pg_notify(%s, %s)", (SCHEMA, payload))
+
+
+@pytest.fixture
+def listener(database_url: str) -> Iterator[Listener]:
+    listener = Listener(database_url, SCHEMA)
+    assert listener.tend(0.0) is not None
+    yield listener
+    listener.close()
+
+
+@pytest.mark.parametrize("payload", [*FOREIGN, TOO_LONG])
+def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_heard(
+    listener: Listener, conn: Connection, payload: str
+) -> None:
+    notify(conn, payload)
+    notify(conn, "2 behind it")
+    heard = Heard()
+
+    def hear() -> bool:
+        heard.jobs.update(listener.read().jobs)
+        return "behind it" in heard.jobs
+
+    eventually(hear)
+    assert heard.jobs["behind it"] == 2
+    assert listener.up
+
+
+def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
+    supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0) as supervisor:
+        worker = supervisor.worker()
+        for payload in FOREIGN:
+            notify(conn, payload)
+        job_id = publisher.put("q", delay=0.01)
+        notify(conn, "due")  # without it the schedule is looked at on the next heartbeat
+        eventually(lambda: journal.finished() == [job_id])
+        assert supervisor.worker() == worker
+
+
+# -- until when puts notify
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.1, 1.0, 5.0, 60.0])
+def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeats(seconds: float) -> None:
+    options = SupervisorOptions(heartbeat_seconds=seconds, gone_after_seconds=3 * seconds)
+    assert options.notify_ms >= max(3_000, 2 * seconds * 1_000)
+
+
+def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
+    ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
+    assert ledger.tend(0.0, idle=True, living=[])
+    assert open_for_seconds(conn) > 2 * 5.0
+    ledger.close()
+
+
+def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(
+    supervise: Supervise, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT), heartbeat_seconds=5.0, gone_after_seconds=15.0):
+        eventually(lambda: open_for_seconds(conn) > 2 * 5.0, within=3.0)  # the heartbeat found nobody idle yet
+
+
+def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connection) -> None:
+    us = register(conn)
+    supervisors.heartbeat(conn, us, idle=True, idle_ms=15_000)
+    supervisors.doze(conn, 3_000)
+    supervisors.heartbeat(conn, us, idle=True, idle_ms=3_000)
+    assert open_for_seconds(conn) > 10.0
+
+
+def test_a_put_notifies_while_somebody_sleeps_and_no_longer(conn: Connection, database_url: str) -> None:
+    us = register(conn)
+    with psycopg.connect(database_url, autocommit=True) as listening:
+        listening.execute("listen taskmaster")
+        supervisors.heartbeat(conn, us, idle=False, idle_ms=15_000)
+        put(conn, queue="nobody asleep")
+        supervisors.heartbeat(conn, us, idle=True, idle_ms=15_000)
+        put(conn, queue="asleep")
+        conn.execute("select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)")
+        put(conn, queue="too long ago")
+        notify(conn, "end")
+        heard = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=2)]
+    assert heard == ["1 asleep", "end"]
+
+
+def open_for_seconds(conn: Connection) -> float:
+    """How much longer puts notify."""
+    found = conn.execute(
+        "select last_value / 1000.0 - extract(epoch from clock_timestamp()) from idle_until"
+    ).fetchone()
+    assert found is not None
+    return float(found[0])

@@ -1,0 +1,143 @@
+"""Values that Python, SQL or the shell let through, and that JSON or Postgres do not."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+import pytest
+
+from taskmaster import Admin, Consumer, Outcome, Publisher, Retry, Snooze, State
+from taskmaster.endings import Run, ended
+from taskmaster.store.connection import Connection
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT, Seconds
+from tests.support.store import rejected
+
+UNREADABLE = [
+    pytest.param("1e999", id="1e999"),
+    pytest.param('"\\ud800"', id="surrogate"),
+    pytest.param("[" * 5_000 + "]" * 5_000, id="deep"),
+]
+BARELY_READABLE = pytest.param("[" * 1_010 + "]" * 1_010, id="barely")
+NO_UTF8 = b"mail \xff"
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(database_url: str, tmp_path: Path) -> Cli:
+    """Runs `taskmaster …` in an empty directory; answers when it is done."""
+
+    def run(*arguments: str | bytes) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "taskmaster", *arguments],
+            cwd=tmp_path, env={**os.environ, "TASKMASTER_DATABASE_URL": database_url}, text=True,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=30,
+        )  # fmt: skip
+
+    return run
+
+
+# -- delays that are floats of another make
+
+
+@pytest.mark.parametrize("outcome", [Snooze(Seconds(1.5)), Retry(Seconds(1.5))])
+def test_a_delay_of_a_subclass_of_float_can_be_kept_in_the_slot(outcome: Outcome) -> None:
+    ending = ended(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), {})
+    assert ending is not None
+    assert type(ending.delay_seconds) is float
+    assert orjson.loads(orjson.dumps(asdict(ending)))["delay_seconds"] == 1.5
+
+
+def test_a_callback_that_answers_in_floats_of_its_own_costs_no_worker_and_no_run(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback="tests.support.callbacks:answer_in_own_seconds", batch=5)) as supervisor:
+        worker = supervisor.worker()
+        snoozed, retried = publisher.put_many("q", ["snooze", "retry"])
+        eventually(lambda: admin.find() == [])
+        assert supervisor.worker() == worker
+    assert [run.run for run in journal.runs_of(snoozed)] == [1, 1]
+    assert [run.run for run in journal.runs_of(retried)] == [1, 2]
+
+
+# -- JSON that only SQL can put
+
+
+def put_by_sql(conn: Connection, payload: str, headers: str | None = None) -> int:
+    row = conn.execute("select put('q', %s::json, %s::json)", (payload, headers)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("payload", UNREADABLE)
+@pytest.mark.parametrize("where", ["payload", "headers"])
+def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    conn: Connection,
+    payload: str,
+    where: str,
+) -> None:
+    before = publisher.put("q")
+    unreadable = put_by_sql(conn, payload) if where == "payload" else put_by_sql(conn, "{}", payload)
+    after = publisher.put("q")
+    with supervise(Consumer("q", callback=ACT, batch=10)) as supervisor:
+        worker = supervisor.worker()
+        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(unreadable, State.REJECTED)])
+        assert supervisor.worker() == worker
+    assert journal.finished() == [before, after]
+    (failure,) = admin.get(unreadable).failures
+    assert failure["kind"] == "rejected"
+    assert failure["message"].startswith("its payload or headers cannot be read: ")
+    assert "\n" not in failure["message"]
+
+
+@pytest.mark.parametrize("payload", [*UNREADABLE, BARELY_READABLE])
+def test_json_that_cannot_be_read_is_shown_all_the_same(cli: Cli, conn: Connection, payload: str) -> None:
+    kept = rejected(conn)
+    conn.execute("update rejected set payload = %s::json, headers = %s::json", (payload, payload))
+    waiting = put_by_sql(conn, payload)
+    commands = {("jobs",): [kept, waiting], ("show", str(kept)): [kept], ("show", str(waiting)): [waiting]}
+    for command, ids in commands.items():
+        plain, document = cli(*command), cli(*command, "--json")
+        assert (plain.returncode, plain.stderr) == (0, ""), command
+        assert all(str(job_id) in plain.stdout for job_id in ids)
+        assert (document.returncode, document.stderr) == (0, ""), command
+        found = json.loads(document.stdout)
+        assert [record["id"] for record in (found if isinstance(found, list) else [found])] == ids
+
+
+# -- arguments that are no text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("requeue", "--queue", NO_UTF8),
+        ("jobs", "--queue", NO_UTF8),
+        ("delete", "--yes", "--queue", NO_UTF8),
+        ("put", NO_UTF8),
+        ("put", "mail", b'"\xff"'),
+        ("show", NO_UTF8),
+        ("jobs", "--config", b"\xff.toml"),
+    ],
+)
+def test_an_argument_that_is_no_text_is_refused_in_one_sentence(
+    cli: Cli, admin: Admin, arguments: tuple[str | bytes, ...]
+) -> None:
+    done = cli(*arguments)
+    assert done.returncode in (1, 2), done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith(("taskmaster: ", "Error: "))]
+    assert len(sentences) == 1, done.stderr
+    assert done.returncode == 2 or done.stderr.count("\n") == 1
+    assert admin.find() == []
