@@ -14,7 +14,7 @@ from rich.text import Text
 from taskmaster.job import JobRecord
 
 MAX_CELL = 60
-TOO_DEEP = '"nested too deeply to be shown"'
+DEEPEST = 10_000  # Python reads JSON a little deeper than it writes it
 C1_CONTROLS = re.compile("[\x7f-\x9f]")
 
 
@@ -51,14 +51,8 @@ def pretty(value: Any, *, indent: bool = True) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None, default=str).decode()
     except TypeError:
-        return _pretty_by_the_standard_library(value, indent=indent)
-
-
-def _pretty_by_the_standard_library(value: Any, *, indent: bool) -> str:
-    try:
+        sys.setrecursionlimit(DEEPEST)
         return json.dumps(value, indent=2 if indent else None, default=str)
-    except RecursionError:  # Python reads a little deeper than it writes
-        return TOO_DEEP
 
 
 def short_json(value: Any) -> str:
