@@ -24,7 +24,10 @@ log = logging.getLogger("taskmaster.worker")
 
 # A worker that has just gone idle looks again: a producer may have read "nobody sleeps" and committed later.
 LOOKS_SECONDS = (0.003, 0.010, 0.030, 0.100, 0.300)
-FORGOTTEN_LOOKS = 5  # so many turns after connecting, a worker gives back what it holds without knowing
+# After connecting, a worker gives back what it holds without knowing: a claim that was on its way when the connection
+# was lost may commit for as long as Postgres lets a statement run.
+FORGOTTEN_SECONDS = 65.0
+FORGOTTEN_LOOK_SECONDS = 0.2
 IDLE_SECONDS = 5.0  # then it waits for wakeups, of which the supervisor sends one a second to one of the idle
 
 
@@ -52,7 +55,8 @@ class Worker:
     size: BatchSize = field(init=False)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.02, max_seconds=0.5))
     look: int = 0
-    forget_looks: int = 0
+    forgotten_until: float = 0.0
+    forgotten_at: float = 0.0
 
     def __post_init__(self) -> None:
         wanted = self.place.consumer.batch
@@ -131,14 +135,15 @@ class Worker:
         name = f"taskmaster {self.claimant.worker}"
         self.connection = connect(self.database.url, self.database.schema, name=name, hot=True)
         self.cursor = Cursor()
-        self.forget_looks = FORGOTTEN_LOOKS
+        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
         return self.connection
 
     def give_back_forgotten(self, conn: Connection) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
-        if self.forget_looks and self.unsettled is None:
+        now = time.monotonic()
+        if self.forgotten_at <= now < self.forgotten_until:
             leases.release_forgotten(conn, self.claimant)
-            self.forget_looks -= 1
+            self.forgotten_at = now + FORGOTTEN_LOOK_SECONDS
 
     def lost(self, error: Exception) -> None:
         """Say once what happened, wait a little, and connect anew."""

@@ -28,6 +28,7 @@ def connect(
             database_url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            client_encoding="UTF8",  # whatever PGCLIENTENCODING or the database say
             application_name=name,
             fallback_application_name=name,
             prepare_threshold=0,

@@ -129,8 +129,12 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
         worker.give_back_forgotten(own)
         leases.claim(conn, worker.claimant, Cursor(), batch=1)  # sent on the connection that was cut
         assert states(conn) == {job_id: State.RUNNING}
-        worker.give_back_forgotten(own)
-    assert states(conn) == {job_id: State.READY}
+
+        def given_back() -> bool:
+            worker.give_back_forgotten(own)
+            return states(conn) == {job_id: State.READY}
+
+        eventually(given_back)
     wakeups.close()
     for fd in (permits_fd, slots.fd):
         os.close(fd)

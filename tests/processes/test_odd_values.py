@@ -126,6 +126,17 @@ def parsed(document: str) -> Any:
         sys.setrecursionlimit(limit)
 
 
+def test_a_client_encoding_from_the_environment_does_not_garble_a_payload(
+    monkeypatch: pytest.MonkeyPatch, supervise: Supervise, database_url: str, journal: Journal
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    consumer = Consumer("ü", callback="tests.support.callbacks:keep_payload")
+    with supervise(consumer), Publisher(database_url) as publisher:
+        publisher.put("ü", {"name": "Ängström 🚀"})
+        eventually(lambda: journal.finished())
+    assert journal.lines("began")[0]["payload"] == {"name": "Ängström 🚀"}
+
+
 # -- arguments that are no text
 
 
