@@ -102,8 +102,7 @@ def test_a_second_signal_shortens_the_grace_to_now(
         eventually(lambda: journal.began() == [job_id])
         began = time.monotonic()
         supervisor.stop()
-        eventually(lambda: len(supervisor.workers()) == 1)
-        supervisor.stop()
+        supervisor.stop(number=signal.SIGINT)  # two of the same kind may reach a busy process as one
         assert supervisor.left() == 0
         assert time.monotonic() - began < 3.0
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
