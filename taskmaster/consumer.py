@@ -29,6 +29,9 @@ class Consumer:
     `middleware` is outermost first: a function, "module:name", the name of an entry point in the group
     `taskmaster.middleware`, or a table `{"use": name, …options}`.
     `max_runs` counts runs the job itself answers for; `max_crashes` those that killed their worker.
+    `timeout_seconds`: JobTimeout is raised in a callback that runs longer; when it still runs `kill_after_seconds`
+    later, its worker is killed, in C code too. `memory_limit_mb`: a worker whose resident memory is larger while a job
+    runs is killed. `cpu_limit_seconds`: so is one whose job has used more CPU. None: no limit.
     `batch` is how many jobs one claim takes: "auto" claims about 20 ms of work.
 
     Raises InvalidConfig, naming the key and what is allowed.
@@ -48,7 +51,16 @@ class Consumer:
     max_crashes: int = 3
     retry_base_seconds: float = 5.0
     retry_max_seconds: float = 3600.0
+    timeout_seconds: float | None = None
+    kill_after_seconds: float = 5.0
+    memory_limit_mb: int | None = None
+    cpu_limit_seconds: float | None = None
     batch: int | Literal["auto"] = "auto"
+
+    @property
+    def limited(self) -> bool:
+        """Is there a limit for the supervisor to watch?"""
+        return not (self.timeout_seconds is self.memory_limit_mb is self.cpu_limit_seconds is None)
 
     def __post_init__(self) -> None:
         try:
@@ -67,6 +79,11 @@ class Consumer:
         _check_whole("max_crashes", self.max_crashes, 1, 10_000)
         _check_seconds("retry_base_seconds", self.retry_base_seconds)
         _check_seconds("retry_max_seconds", self.retry_max_seconds)
+        _check_limit("timeout_seconds", self.timeout_seconds)
+        _check_seconds("kill_after_seconds", self.kill_after_seconds)
+        if self.memory_limit_mb is not None:
+            _check_whole("memory_limit_mb", self.memory_limit_mb, 1, 10_000_000)
+        _check_limit("cpu_limit_seconds", self.cpu_limit_seconds)
         if self.batch != "auto":
             _check_whole("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
 
@@ -79,6 +96,14 @@ def _check_whole(key: str, value: object, low: int, high: int, *, otherwise: str
 def _check_seconds(key: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10 * 366 * 86_400:
         raise InvalidConfig(f"{key} must be a number of seconds, not negative, got {value!r}")
+
+
+def _check_limit(key: str, value: object) -> None:
+    """A limit of 0 would let nothing run."""
+    if value is not None:
+        _check_seconds(key, value)
+        if value == 0:
+            raise InvalidConfig(f"{key} must be more than 0 seconds; leave it out for no limit")
 
 
 def _check_choice(key: str, value: object, choices: Sequence[str]) -> None:

@@ -58,11 +58,11 @@ def _retried(run: Run, delay_seconds: float | None, consumer: Consumer, failure:
     return Ending(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
 
 
-def crashed(run: Run, consumer: Consumer, failure: Failure) -> Ending:
-    """What becomes of a job whose worker died under it."""
+def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False) -> Ending:
+    """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
     if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs:
         return Ending(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
-    if run.crashes == 0:  # the first time the blame is uncertain: at once, with another worker
+    if run.crashes == 0 and not certain:  # the first time the blame is uncertain: at once, with another worker
         return Ending(run.id, State.READY, charged=True, crashed=True, failure=failure)
     delay = retry_delay(run.run, consumer)
     return Ending(run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure)

@@ -21,6 +21,10 @@ class InvalidOutcome(TaskmasterError):
     """A callback or a middleware answered something that is no outcome."""
 
 
+class JobTimeout(TaskmasterError):
+    """The job ran for longer than its consumer's `timeout_seconds`. Raised inside the callback."""
+
+
 class WorkersFailed(TaskmasterError):
     """The workers, or the template that they come from, die before they can work."""
 

@@ -10,6 +10,7 @@ from taskmaster.cli.common import admin, config_option, json_option
 from taskmaster.cli.output import duration, pretty, print_json, print_table, printable, record_json, short_json
 from taskmaster.job import JobRecord, State
 
+USED = {"cpu_seconds": "s of CPU", "peak_memory_mb": "MB at its peak"}
 SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
 
 
@@ -88,7 +89,9 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
 
 def failure_text(failure: dict[str, object]) -> str:
     """One entry of the history, as a person reads it."""
+    used = [f"{failure[key]} {unit}" for key, unit in USED.items() if key in failure]
     head = f"\nrun {failure.get('run')} on {failure.get('worker')} at {failure.get('at')}: {failure.get('kind')}"
     seconds = failure.get("duration_seconds")
     took = f" after {seconds} s" if seconds is not None else ""
+    took += f" ({', '.join(used)})" if used else ""
     return "\n".join(filter(None, [f"{head}{took}", str(failure.get("message")), str(failure.get("traceback") or "")]))

@@ -11,10 +11,11 @@ import psycopg
 from taskmaster.chain import Handler, checked
 from taskmaster.consumer import Consumer
 from taskmaster.endings import Ending, Failure, Run, ended, released
+from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Surroundings
 from taskmaster.processes import permits
 from taskmaster.processes.failures import describe, failure, stack, text_of
-from taskmaster.processes.slots import ENDED, STARTED, STARTED_AT, Slot
+from taskmaster.processes.slots import CPU_BEGAN, ENDED, STARTED, STARTED_AT, Slot
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
@@ -59,12 +60,15 @@ def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
 def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: list[Ending]) -> int:
     """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
     cells, permits_fd = place.slot.cells, place.permits_fd
+    cpu_watched = place.consumer.cpu_limit_seconds is not None
     for number, row in enumerate(lease.rows):
         if row.rescues and not _marked(conn, lease, row.id):
             return number
         if not permits.take(permits_fd):
             return number
         cells[STARTED_AT] = time.monotonic_ns()
+        if cpu_watched:
+            cells[CPU_BEGAN] = time.process_time_ns()
         cells[STARTED] = number + 1
         ending = _run_one(place, row)
         if ending is not None:
@@ -114,6 +118,12 @@ def _job(row: leases.Row, surroundings: Surroundings) -> Job:
     return Job(job_id, queue_name, *decoded, priority, run_count, created_at, crashes, rescues, surroundings)
 
 
+def _kind(error: BaseException | None) -> str:
+    if error is None:
+        return "retry"
+    return "timeout" if isinstance(error, JobTimeout) else "exception"
+
+
 def _record(
     place: Place, row: leases.Row, outcome: Outcome, error: BaseException | None, seconds: float
 ) -> Failure | None:
@@ -122,7 +132,7 @@ def _record(
         case Reject(reason=reason):
             kind = "rejected"
         case Retry(reason=reason):
-            kind = "retry" if error is None else "exception"
+            kind = _kind(error)
         case _:
             return None
     traceback = None if error is None else stack(error)

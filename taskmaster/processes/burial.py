@@ -9,11 +9,22 @@ from taskmaster.consumer import Consumer
 from taskmaster.endings import Ending, Run, crashed, released
 from taskmaster.job import State
 from taskmaster.processes.failures import failure
+from taskmaster.processes.limits import Excess
 from taskmaster.processes.slots import Remains
 
 
+class Usage(NamedTuple):
+    """What a process has used in its life, as the kernel says when it is waited for."""
+
+    peak_mb: float = 0.0
+    cpu_ns: int = 0
+
+
 class Death(NamedTuple):
-    """One worker's end. `cut_off`: the supervisor ended it, so nobody is charged. Times are monotonic."""
+    """One worker's end. `cut_off`: the supervisor ended it, so nobody is charged. Times are monotonic.
+
+    `excess`: the limit for which the supervisor ended it; `stack`: what it wrote of its stack then.
+    """
 
     consumer: Consumer
     worker: str
@@ -22,6 +33,9 @@ class Death(NamedTuple):
     cut_off: bool
     remains: Remains | None
     died_ns: int
+    usage: Usage = Usage()
+    excess: Excess | None = None
+    stack: str | None = None
 
 
 def cause(status: int) -> str:
@@ -54,11 +68,20 @@ def restored(entry: Mapping[str, Any]) -> Ending:
 
 def charged(death: Death, remains: Remains, runs: int, crashes: int) -> Ending:
     assert remains.running is not None
+    excess = death.excess
+    message = f"worker {death.worker} (pid {death.pid}) died under it: {death.cause}"
     record = failure(
-        "crash",
-        f"worker {death.worker} (pid {death.pid}) died under it: {death.cause}",
+        "crash" if excess is None else excess.cause,
+        message if excess is None else f"{excess.sentence}: worker {death.worker} (pid {death.pid}) was killed",
         run=runs + 1,
         worker=death.worker,
         duration_seconds=(death.died_ns - remains.running_since_ns) / 1e9,
+        traceback=death.stack,
     )
-    return crashed(Run(remains.running, runs + 1, crashes), death.consumer, record | {"cause": death.cause})
+    record |= {
+        "cause": death.cause,
+        "peak_memory_mb": round(death.usage.peak_mb, 1),
+        "cpu_seconds": round(max(0, death.usage.cpu_ns - remains.cpu_began_ns) / 1e9, 3),
+    }
+    run = Run(remains.running, runs + 1, crashes)
+    return crashed(run, death.consumer, record, certain=excess is not None)

@@ -10,14 +10,16 @@ from uuid import UUID
 
 from taskmaster.consumer import Consumer
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes import messages, permits
+from taskmaster.processes import limits, messages, permits
 from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.burial import Death, cause
+from taskmaster.processes.burial import Death, Usage, cause
 from taskmaster.processes.failures import HOST
 from taskmaster.processes.nursery import Nursery
 from taskmaster.processes.slots import BEGAN_AT, COUNT, STARTED, STOP, TOLD, Slot, Slots
 from taskmaster.processes.wakeups import WakeupQueue
 
+STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
+LIMITS_LOOK_SECONDS = 0.1
 BOOT_LOOK_SECONDS = 0.02  # a worker that has booted says so in its slot only
 
 
@@ -30,12 +32,28 @@ class Life:
     wakeups: WakeupQueue
     permits_fd: int
     ordered_at: float
+    stack_fd: int = field(default_factory=lambda: os.memfd_create("taskmaster-stack"))
     pid: int | None = None
     cut_off: bool = False
+    condemned: limits.Excess | None = None
+    kill_at: float = 0.0
 
     def close(self) -> None:
         self.wakeups.close()
         os.close(self.permits_fd)
+        os.close(self.stack_fd)
+
+    def condemn(self, excess: limits.Excess) -> None:
+        """Have it write its stack; it is killed a moment later."""
+        assert self.pid is not None
+        self.condemned, self.kill_at = excess, time.monotonic() + STACK_SECONDS
+        os.kill(self.pid, limits.DUMP)
+
+    def spare(self) -> None:
+        """The job ended just in time."""
+        self.condemned = None
+        os.ftruncate(self.stack_fd, 0)
+        os.lseek(self.stack_fd, 0, os.SEEK_SET)
 
     def kill(self) -> None:
         """End it and everything that it has started, now."""
@@ -85,6 +103,24 @@ class Member:
         unchanged = before == self.slot.batch() and drained <= len(ids)
         return (token, ids[len(ids) - drained :]) if drained and unchanged else None
 
+    def enforce_limits(self, now: float) -> None:
+        """Kill the worker when its job exceeds a limit."""
+        if self.life is None or self.life.pid is None or not self.watched:
+            return
+        if self.life.condemned is None:
+            excess = limits.excess(self.consumer, self.life.pid, self.slot)
+            if excess is not None:
+                self.life.condemn(excess)
+        elif self.slot.running() != self.life.condemned.job:
+            self.life.spare()
+        elif now >= self.life.kill_at:
+            kill_group(self.life.pid)
+
+    @property
+    def watched(self) -> bool:
+        """May a job run here that has limits?"""
+        return self.consumer.limited and self.alive and not (self.slot.idle and not self.slot.cells[TOLD])
+
     def slow_since(self, seconds: float) -> bool:
         """Has the batch run for so long while jobs of it wait? It was meant to take 20 ms."""
         return self.waiting_behind > 0 and time.monotonic_ns() - self.slot.cells[BEGAN_AT] > seconds * 1e9
@@ -129,7 +165,7 @@ class Crew:
         name = f"{HOST}:{os.getpid()}:{self.serial}"
         member.life = Life(self.serial, name, WakeupQueue(), permits.create(), now)
         wanted = messages.Order(self.serial, member.consumer_index, member.index, name, supervisor)
-        nursery.order(wanted, (member.life.wakeups.reader_fd, member.life.permits_fd))
+        nursery.order(wanted, (member.life.wakeups.reader_fd, member.life.permits_fd, member.life.stack_fd))
         member.life.wakeups.handed_over()
 
     def born(self, birth: messages.Born) -> None:
@@ -158,14 +194,11 @@ class Crew:
     def knows(self, pid: int) -> bool:
         return any(life.pid == pid for life in self.lives())
 
-    def died(self, pid: int, status: int) -> Death | None:
+    def died(self, pid: int, status: int, usage: Usage) -> Death | None:
         """A child was reaped: its death, to be settled; None when it was no worker."""
         for member in self.members:
             if member.life is not None and member.life.pid == pid:
-                life, slot = member.life, member.slot
-                death = Death(
-                    member.consumer, life.name, pid, cause(status), life.cut_off, slot.remains(), time.monotonic_ns()
-                )
+                death = death_of(member, member.life, status, usage)
                 self.judge(member, death)
                 return death
         return None
@@ -174,7 +207,7 @@ class Crew:
         """Decide when the slot is filled again, or that it makes no sense."""
         assert member.life is not None
         in_order = member.slot.booted and (death.cut_off or death.cause == "exit code 0")
-        useful = in_order or member.slot.served > 0
+        useful = in_order or member.slot.served > 0 or death.excess is not None
         lived = math.inf if useful else time.monotonic() - member.life.ordered_at
         if member.slot.booted:
             member.failed_boots = 0
@@ -189,6 +222,10 @@ class Crew:
         member.life.close()
         member.life = None
         member.start_at = time.monotonic() + member.backoff.record(lived_seconds)
+
+    def enforce_limits(self, now: float) -> None:
+        for member in self.members:
+            member.enforce_limits(now)
 
     def wake(self, queue_name: str, jobs: int) -> None:
         """Wake as many idle workers of a queue as there are jobs for."""
@@ -223,6 +260,10 @@ class Crew:
         """When a vacant slot is to be filled, or somebody to be looked at again."""
         if any(member.alive and not member.slot.booted for member in self.members):
             return time.monotonic() + BOOT_LOOK_SECONDS
+        if any(member.life is not None and member.life.condemned is not None for member in self.members):
+            return time.monotonic() + STACK_SECONDS / 2
+        if any(member.watched for member in self.members):
+            return time.monotonic() + min(LIMITS_LOOK_SECONDS, self.options.slow_after_seconds / 2)
         if any(member.waiting_behind for member in self.members):
             return time.monotonic() + self.options.slow_after_seconds / 2
         return min((member.start_at for member in self.members if member.life is None), default=None)
@@ -235,6 +276,26 @@ class Crew:
 
     def living(self) -> list[str]:
         return [life.name for life in self.lives()]
+
+
+def death_of(member: Member, life: Life, status: int, usage: Usage) -> Death:
+    """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
+    remains, excess = member.slot.remains(), life.condemned
+    innocent = excess is not None and (remains is None or remains.running != excess.job)
+    if innocent:
+        excess = None
+    return Death(
+        member.consumer,
+        life.name,
+        life.pid or 0,
+        cause(status) if excess is None else excess.cause,
+        life.cut_off or innocent,
+        remains,
+        time.monotonic_ns(),
+        usage,
+        excess,
+        limits.read_stack(life.stack_fd),
+    )
 
 
 def boot_failure(member: Member, death: Death) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
+from taskmaster.processes.burial import Usage
 from taskmaster.processes.crew import Crew, kill_group
 from taskmaster.processes.ledger import Evicted, Ledger
 from taskmaster.processes.listener import Heard, Listener
@@ -36,7 +37,7 @@ class Loop:
     on_ready: Callable[[], object]
     ready: bool = False
     stop_by: float | None = None
-    dead_before_born: dict[int, int] = field(default_factory=dict)
+    dead_before_born: dict[int, tuple[int, Usage]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
@@ -76,13 +77,14 @@ class Loop:
         self.kill_all()
 
     def tend_workers(self, now: float) -> None:
-        """Fill vacant slots, give back what waits behind a slow job, end what outlives the grace."""
+        """Fill vacant slots, give back what waits behind a slow job, end what exceeds its limits or the grace."""
         if self.stop_by is None:
             self.nursery.tend(now)
             if self.ledger.supervisor is not None:
                 self.crew.spawn_missing(self.nursery, self.ledger.supervisor, now)
         elif now >= self.stop_by:
             self.kill_all()
+        self.crew.enforce_limits(now)
         self.crew.never_born(self.nursery.take_lost())
         self.ledger.releases.extend(self.crew.taken_back_behind_slow_jobs())
 
@@ -130,9 +132,9 @@ class Loop:
         if birth is None:
             return
         self.crew.born(birth)
-        status = self.dead_before_born.pop(birth.pid, None)
-        if status is not None:
-            self.bury(birth.pid, status)
+        ended = self.dead_before_born.pop(birth.pid, None)
+        if ended is not None:
+            self.bury(birth.pid, *ended)
 
     def handle_signals(self) -> None:
         received = self.signals.read()
@@ -150,16 +152,16 @@ class Loop:
                 continue
             if self.crew.knows(pid):
                 kill_group(pid)  # its children; while it is not waited for, its number cannot be another's
-            _, status = os.waitpid(pid, 0)
-            self.bury(pid, status)
+            _, status, used = os.wait4(pid, 0)
+            self.bury(pid, status, Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9)))
 
-    def bury(self, pid: int, status: int) -> None:
-        death = self.crew.died(pid, status)
+    def bury(self, pid: int, status: int, usage: Usage) -> None:
+        death = self.crew.died(pid, status, usage)
         if death is not None:
             log.info("worker %s (pid %d) of %r left: %s", death.worker, pid, death.consumer.queue_name, death.cause)
             self.ledger.deaths.append(death)
         elif self.nursery.ordered:
-            self.dead_before_born[pid] = status
+            self.dead_before_born[pid] = status, usage
         if self.crew.failure is not None and self.stop_by is None:
             self.stop("workers fail")
 

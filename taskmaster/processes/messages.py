@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 MAX_MESSAGE = 64 * 1024
+MAX_FDS = 3
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -20,7 +21,8 @@ class Failed(msgspec.Struct, tag=True):
 
 
 class Order(msgspec.Struct, tag=True):
-    """Start a worker for a consumer in a slot. With it go the wakeup queue's reading end and the permits."""
+    """Start a worker for a consumer in a slot. With it go the wakeup queue's reading end, the permits, and where
+    to write its stack."""
 
     serial: int
     consumer: int
@@ -51,5 +53,5 @@ def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> N
 
 def receive(channel: socket.socket) -> Received | None:
     """The next message; None: the other end is gone."""
-    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 2)
+    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_FDS)
     return Received(msgspec.json.decode(data, type=Message), fds) if data else None

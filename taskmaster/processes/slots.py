@@ -18,7 +18,11 @@ from taskmaster.consumer import MAX_BATCH
 
 CELL = 8
 # The cells of a row, by index.
-PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN, IDS = *range(11), 16
+PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN, CPU_BEGAN, IDS = (
+    *range(11),
+    12,
+    16,
+)
 HEADER_CELLS = IDS + MAX_BATCH
 JOURNAL_AT = HEADER_CELLS * CELL
 JOURNAL_BYTES = 256 * 1024
@@ -37,6 +41,7 @@ class Remains(NamedTuple):
     running: int | None
     running_since_ns: int
     unstarted: Sequence[int]
+    cpu_began_ns: int = 0
 
 
 class Slot:
@@ -70,6 +75,7 @@ class Slot:
         cells = self.cells
         cells[COUNT] = cells[STARTED] = cells[ENDED] = cells[JOURNAL] = 0
         cells[BEGAN_AT] = time.monotonic_ns()
+        cells[CPU_BEGAN] = time.process_time_ns()
         cells[IDS : IDS + len(ids)] = memoryview(array("q", ids))
         self._token[:] = token.bytes
         cells[COUNT] = len(ids)
@@ -94,6 +100,12 @@ class Slot:
         text = bytes(self._journal[: self.cells[JOURNAL]])
         return [orjson.loads(line) for line in text.splitlines() if line]
 
+    def running(self) -> int | None:
+        """The id of the job that runs now."""
+        cells = self.cells
+        ended = cells[ENDED]
+        return cells[IDS + ended] if cells[COUNT] > ended and cells[STARTED] > ended else None
+
     def batch(self) -> tuple[UUID, list[int]]:
         """The token and the ids of the batch at hand; no ids: there is none."""
         count = self.cells[COUNT]
@@ -106,7 +118,9 @@ class Slot:
         if not ids:
             return None
         running = ids[ended] if started > ended else None
-        return Remains(token, ids[:ended], self.entries(), running, self.cells[STARTED_AT], ids[max(started, ended) :])
+        unstarted = ids[max(started, ended) :]
+        since, cpu_began = self.cells[STARTED_AT], self.cells[CPU_BEGAN]
+        return Remains(token, ids[:ended], self.entries(), running, since, unstarted, cpu_began)
 
 
 class Slots:

@@ -11,7 +11,7 @@ from setproctitle import setproctitle
 
 from taskmaster.chain import Handler, build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
-from taskmaster.processes import batch
+from taskmaster.processes import batch, limits
 from taskmaster.processes.failures import describe
 from taskmaster.processes.messages import Order
 from taskmaster.processes.plan import Plan
@@ -62,13 +62,14 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
     """Be the worker that was ordered; the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     slot = slots.slot(order.slot)
-    wakeups_fd, permits_fd = fds
+    wakeups_fd, permits_fd, stack_fd = fds
     wakeups = WakeupReader(wakeups_fd)
     if not wakeups.get(CONFIRMED_SECONDS):
         return 1  # the supervisor does not know of this worker: its place may be another's by now
     with ExitStack() as stack:
         try:
             surroundings, handler = _build(prepared, slot, stack)
+            limits.prepare_worker(prepared.consumer, stack_fd)
         except BaseException as error:  # the user's code: whatever comes, it is the reason why this worker cannot work
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
             slot.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
@@ -89,7 +90,9 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
 def _build(prepared: Prepared, slot: Slot, stack: ExitStack) -> tuple[Surroundings, Handler]:
     component = None if prepared.component is None else stack.enter_context(prepared.component())
     middlewares = [open_middleware(factory, stack) for factory in prepared.middlewares]
-    return Surroundings(slot, component), build(middlewares, innermost(prepared.callback))
+    handler = build(middlewares, innermost(prepared.callback))
+    timeout = prepared.consumer.timeout_seconds
+    return Surroundings(slot, component), handler if timeout is None else limits.with_timeout(handler, timeout)
 
 
 def _leave_on_sigterm(worker: Worker) -> None:

@@ -1,5 +1,7 @@
 """Callbacks for the tests, named as a configuration names them: "tests.support.callbacks:act"."""
 
+import ctypes
+import hashlib
 import os
 import signal
 import subprocess
@@ -111,6 +113,40 @@ def _grandchild(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return _hold(job, asked)
 
 
+def _sleep_in_c(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """A minute in C code that knows nothing of Python's signals."""
+    libc = ctypes.PyDLL(None) if asked.get("holding_the_gil") else ctypes.CDLL(None)
+    seconds = 60
+    while seconds:  # a signal shortens one sleep, not the sum of them
+        seconds = libc.sleep(seconds)
+    return None
+
+
+def _swallow(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Hold, whatever is raised."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            wait_at("never")
+        except BaseException:  # noqa: BLE001 — just that is meant
+            continue
+    return None
+
+
+def _eat(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Take that much resident memory, and hold."""
+    eaten = b"x" * (asked["mb"] * 1024 * 1024)
+    wait_at("never")
+    return Reject(str(len(eaten)))
+
+
+def _hash(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Minutes of CPU in C."""
+    hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2_000_000_000)
+    return None
+
+
 ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "ack": _ack,
     "reject": lambda job, asked: Reject(asked.get("reason", "no good")),
@@ -131,6 +167,10 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "sys_exit": _sys_exit,
     "interrupt": _interrupt,
     "grandchild": _grandchild,
+    "sleep_in_c": _sleep_in_c,
+    "swallow": _swallow,
+    "eat": _eat,
+    "hash": _hash,
 }
 
 

@@ -34,7 +34,8 @@ class Journal:
 
     def lines(self, word: str | None = None) -> list[dict[str, Any]]:
         """What was written, in order; with `word`, only lines of that kind."""
-        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+        whole, _, _ = self.path.read_text().rpartition("\n")  # what comes after it is being written
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if word is None or line["word"] == word]
 
     def runs(self) -> list[Run]:

@@ -272,7 +272,8 @@ def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
     assert refusal(MAIL + "concurency = 4\n") == (
         "taskmaster.toml: consumer 'mail': unknown key 'concurency' (did you mean 'concurrency'?); allowed are "
         "queue_name, callback, component, concurrency, middleware, delivery, max_runs, max_crashes, "
-        "retry_base_seconds, retry_max_seconds, batch"
+        "retry_base_seconds, retry_max_seconds, timeout_seconds, kill_after_seconds, memory_limit_mb, "
+        "cpu_limit_seconds, batch"
     )
 
 

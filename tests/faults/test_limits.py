@@ -1,0 +1,118 @@
+"""Jobs that take too long or too much: each ends where it should, and nobody else pays for it."""
+
+import time
+from typing import Any
+
+import pytest
+
+from taskmaster import Admin, Consumer, JobRecord, Publisher, State
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+
+def limited(**limits: Any) -> Consumer:
+    return Consumer("q", callback=ACT, **{"max_runs": 1, **limits})
+
+
+def rejected(admin: Admin, job_id: int) -> JobRecord:
+    eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    return admin.get(job_id)
+
+
+def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(limited(timeout_seconds=0.1)) as supervisor:
+        worker = supervisor.worker()
+        record = rejected(admin, publisher.put("q", {"do": "spin", "seconds": 30}))
+        fine = publisher.put("q")
+        eventually(lambda: fine in journal.finished())
+        assert supervisor.worker() == worker
+    (failure,) = record.failures
+    assert failure["kind"] == "timeout"
+    assert "timeout_seconds (0.1 s)" in failure["message"]
+    assert "_spin" in failure["traceback"]
+
+
+@pytest.mark.parametrize(
+    "payload", [{"do": "sleep_in_c"}, {"do": "sleep_in_c", "holding_the_gil": True}], ids=["gil free", "gil held"]
+)
+def test_a_sleep_in_c_ends_by_the_signal(
+    supervise: Supervise, publisher: Publisher, admin: Admin, payload: dict[str, Any]
+) -> None:
+    with supervise(limited(timeout_seconds=0.1, kill_after_seconds=5)):
+        record = rejected(admin, publisher.put("q", payload))
+    assert [failure["kind"] for failure in record.failures] == ["timeout"]
+
+
+@pytest.mark.parametrize(("payload", "frame"), [({"do": "hash"}, "_hash"), ({"do": "swallow"}, "_swallow")])
+def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, payload: dict[str, Any], frame: str
+) -> None:
+    with supervise(limited(timeout_seconds=0.1, kill_after_seconds=0.1)):
+        record = rejected(admin, publisher.put("q", payload))
+        fine = publisher.put("q")
+        eventually(lambda: fine in journal.finished())
+    (failure,) = record.failures
+    assert (failure["kind"], failure["cause"], failure["run"]) == ("timeout", "timeout", 1)
+    assert frame in failure["traceback"]
+    assert 0.2 < failure["duration_seconds"] < 5
+
+
+def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with supervise(limited(memory_limit_mb=200)):
+        record = rejected(admin, publisher.put("q", {"do": "eat", "mb": 260}))
+    (failure,) = record.failures
+    assert (failure["kind"], failure["cause"]) == ("memory limit", "memory limit")
+    assert "memory_limit_mb is 200" in failure["message"]
+    assert failure["peak_memory_mb"] > 200
+
+
+def test_a_job_that_maps_far_more_than_its_limit_at_once_gets_a_memory_error(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with supervise(limited(memory_limit_mb=200)):
+        record = rejected(admin, publisher.put("q", {"do": "eat", "mb": 4000}))
+    assert record.failures[0]["message"].startswith("MemoryError")
+
+
+def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(limited(cpu_limit_seconds=0.3)):
+        record = rejected(admin, publisher.put("q", {"do": "hash"}))
+        waiting = publisher.put("q", {"do": "hold"})
+        eventually(
+            lambda: time.monotonic() - journal.runs_of(waiting)[0].began > 0.5 if journal.runs_of(waiting) else 0
+        )
+        gates.open()
+        eventually(lambda: waiting in journal.finished())
+    (failure,) = record.failures
+    assert (failure["kind"], failure["cause"]) == ("cpu limit", "cpu limit")
+    assert 0.3 <= failure["cpu_seconds"] < 5
+
+
+def test_only_the_job_that_exceeds_its_limit_is_charged_and_its_batch_mates_are_not(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{}, {"do": "hash"}, {}, {}])
+    with supervise(limited(timeout_seconds=0.1, kill_after_seconds=0.1, batch=4)):
+        record = rejected(admin, ids[1])
+        eventually(lambda: set(journal.finished()) == set(ids) - {ids[1]})
+        eventually(lambda: [job.id for job in admin.find()] == [ids[1]])
+    assert len(record.failures) == 1
+    assert all(run.run == 1 for run in journal.runs())
+
+
+def test_a_killed_job_waits_before_its_next_run_and_is_rejected_with_every_cause(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    consumer = limited(
+        timeout_seconds=0.05, kill_after_seconds=0.0, max_runs=2, retry_base_seconds=0.01, retry_max_seconds=0.01
+    )
+    with supervise(consumer):
+        record = rejected(admin, publisher.put("q", {"do": "hash"}))
+    assert [failure["cause"] for failure in record.failures] == ["timeout", "timeout"]
+    assert record.run_count == 2
