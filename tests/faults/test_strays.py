@@ -98,7 +98,8 @@ def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
     prepared = Prepared(consumer, lambda job: None, never_entered, [])
     permits_fd = permits.create()
     try:
-        return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1), (wakeups_fd, permits_fd))
+        fds = (wakeups_fd, permits_fd, slots.fd)  # it never comes to writing a stack
+        return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1), fds)
     finally:
         os.close(permits_fd)
 
