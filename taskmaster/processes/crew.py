@@ -80,8 +80,8 @@ class Member:
         return self.life is not None and self.life.pid is not None
 
     def wake(self) -> bool:
-        """Tell the worker to look. Told already, or not idle: it looks anyway."""
-        if self.life is None or not self.slot.idle or self.slot.cells[TOLD]:
+        """Tell the worker to look. Told already and not yet looked: nothing to do."""
+        if self.life is None or not self.slot.booted or self.slot.cells[TOLD]:
             return False
         self.slot.cells[TOLD] = 1
         self.life.wakeups.put()
@@ -213,7 +213,7 @@ class Crew:
             member.failed_boots = 0
         elif not death.cut_off:
             member.failed_boots += 1
-        if member.failed_boots >= self.options.boot_attempts:
+        if member.failed_boots >= self.options.boot_attempts or refused(member):
             self.failure = boot_failure(member, death)
         self.vacate(member, lived_seconds=lived)
 
@@ -228,18 +228,22 @@ class Crew:
             member.enforce_limits(now)
 
     def wake(self, queue_name: str, jobs: int) -> None:
-        """Wake as many idle workers of a queue as there are jobs for."""
+        """Wake as many workers of a queue as there are jobs for, the idle ones first.
+
+        One that is busy is told too: it may have looked already, and be about to go idle.
+        """
         woken = 0
-        for member in self.members:
+        members = [member for member in self.members if member.consumer.queue_name == queue_name]
+        for member in sorted(members, key=lambda member: not member.slot.idle):
             if woken >= jobs:
                 return
-            woken += member.consumer.queue_name == queue_name and member.wake()
+            woken += member.wake()
 
     def wake_one_each(self) -> None:
         """Have one idle worker of each consumer look: what no notification told of is found within a second."""
         looking: set[int] = set()
         for member in self.members:
-            if member.consumer_index not in looking and member.wake():
+            if member.consumer_index not in looking and member.slot.idle and member.wake():
                 looking.add(member.consumer_index)
 
     def stop(self) -> list[tuple[UUID, Sequence[int]]]:
@@ -256,8 +260,8 @@ class Crew:
     def taken_back(self, members: Sequence[Member]) -> list[tuple[UUID, Sequence[int]]]:
         return [taken for member in members if (taken := member.take_back()) is not None]
 
-    def next_due(self) -> float | None:
-        """When a vacant slot is to be filled, or somebody to be looked at again."""
+    def next_due(self, *, spawning: bool) -> float | None:
+        """When a vacant slot is to be filled (if it can be), or somebody to be looked at again."""
         if any(member.alive and not member.slot.booted for member in self.members):
             return time.monotonic() + BOOT_LOOK_SECONDS
         if any(member.life is not None and member.life.condemned is not None for member in self.members):
@@ -266,7 +270,7 @@ class Crew:
             return time.monotonic() + min(LIMITS_LOOK_SECONDS, self.options.slow_after_seconds / 2)
         if any(member.waiting_behind for member in self.members):
             return time.monotonic() + self.options.slow_after_seconds / 2
-        return min((member.start_at for member in self.members if member.life is None), default=None)
+        return min((member.start_at for member in self.members if member.life is None and spawning), default=None)
 
     def booted(self) -> bool:
         return all(member.alive and member.slot.booted for member in self.members)
@@ -298,9 +302,16 @@ def death_of(member: Member, life: Life, status: int, usage: Usage) -> Death:
     )
 
 
+def refused(member: Member) -> bool:
+    """Did the worker find its configuration impossible? Another would find the same."""
+    return not member.slot.booted and any(entry.get("final") for entry in member.slot.entries())
+
+
 def boot_failure(member: Member, death: Death) -> str:
     reasons = [entry["boot"] for entry in member.slot.entries() if "boot" in entry]
     reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
+    if refused(member):
+        return reason
     return f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"
 
 

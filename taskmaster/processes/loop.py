@@ -114,7 +114,8 @@ class Loop:
         return watched
 
     def wait_seconds(self) -> float:
-        dues = [self.ledger.next_due(), self.nursery.next_due(), self.crew.next_due(), self.stop_by]
+        spawning = self.ledger.supervisor is not None and self.nursery.ready
+        dues = [self.ledger.next_due(), self.nursery.next_due(), self.crew.next_due(spawning=spawning), self.stop_by]
         next_due = min(due for due in dues if due is not None)
         return min(LONGEST_WAIT_SECONDS, max(0.0, next_due - time.monotonic()))
 
@@ -171,7 +172,7 @@ class Loop:
         """Stop claiming, give back what has not started, let running jobs finish; the second time, do not."""
         again = self.stop_by is not None
         grace = 0.0 if again else self.options.grace_seconds
-        log.info("%s: stopping %s", why, "now" if again else f"within {grace:g} s")
+        log.info("%s: stopping %s", why, "now" if again else f"within {grace:g} s; a second signal does not wait")
         self.stop_by = time.monotonic() + grace
         self.ledger.releases.extend(self.crew.stop())
 

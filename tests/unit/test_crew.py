@@ -1,0 +1,61 @@
+"""Whom the supervisor wakes, seen from the workers' ends of the wakeup queues."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from taskmaster import Consumer, SupervisorOptions
+from taskmaster.processes import permits
+from taskmaster.processes.crew import Crew, Life
+from taskmaster.processes.slots import IDLE, PHASE, WORKING, Slots
+from taskmaster.processes.wakeups import WakeupQueue, WakeupReader
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    """Two workers for one queue, which are no processes."""
+    slots = Slots(2)
+    crew = Crew([Consumer("q", callback="nobody:calls", concurrency=2)], SupervisorOptions(), slots)
+    for member in crew.members:
+        member.life = Life(member.index, f"worker {member.index}", WakeupQueue(), permits.create(), 0.0)
+    yield crew
+    for life in crew.lives():
+        life.close()
+    os.close(slots.fd)
+
+
+def woken(crew: Crew) -> list[bool]:
+    """Which workers find a wakeup."""
+    return [WakeupReader(os.dup(life.wakeups.reader_fd)).get(0.0) for life in crew.lives()]
+
+
+def phases(crew: Crew, *phases: int) -> None:
+    for member, phase in zip(crew.members, phases, strict=True):
+        member.slot.cells[PHASE] = phase
+
+
+def test_an_idle_worker_is_woken_rather_than_a_busy_one(crew: Crew) -> None:
+    phases(crew, WORKING, IDLE)
+    crew.wake("q", 1)
+    assert woken(crew) == [False, True]
+
+
+def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_look(crew: Crew) -> None:
+    phases(crew, WORKING, WORKING)
+    crew.wake("q", 2)
+    assert woken(crew) == [True, True]
+
+
+def test_a_worker_has_one_wakeup_at_most_however_many_jobs_come(crew: Crew) -> None:
+    phases(crew, IDLE, WORKING)
+    crew.wake("q", 100)
+    crew.wake("q", 100)
+    assert woken(crew) == [True, True]
+    assert woken(crew) == [False, False]
+
+
+def test_a_heartbeat_wakes_one_idle_worker_and_no_busy_one(crew: Crew) -> None:
+    phases(crew, WORKING, IDLE)
+    crew.wake_one_each()
+    assert woken(crew) == [False, True]
