@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from taskmaster.errors import JobNotFound
+from taskmaster.errors import InvalidJob, JobNotFound
 from taskmaster.job import JobRecord, State
 from taskmaster.session import Session
 from taskmaster.store import jobs, supervisors
@@ -13,6 +13,7 @@ from taskmaster.store.supervisors import SupervisorStatus
 from taskmaster.validation import check_queue_name
 
 MOST = 100
+LARGEST_ID = 2**63 - 1
 
 
 class Admin:
@@ -27,7 +28,7 @@ class Admin:
     def get(self, job_id: int) -> JobRecord:
         """One job, wherever it is. Raises JobNotFound: acked, deleted, or never put."""
         with self._session.use() as conn:
-            record = jobs.get(conn, job_id)
+            record = next((jobs.get(conn, known) for known in _possible([job_id])), None)
         if record is None:
             raise JobNotFound(f"there is no job {job_id}: it was acked or deleted, or never put")
         return record
@@ -63,7 +64,7 @@ class Admin:
         When some cannot be requeued the others are.
         """
         with self._session.use() as conn:
-            done = jobs.requeue(conn, ids)
+            done = jobs.requeue(conn, _possible(ids))
         _all_done(ids, done, "are not rejected, so they cannot be requeued")
         return done
 
@@ -75,7 +76,7 @@ class Admin:
     def delete(self, *ids: int) -> list[int]:
         """Delete jobs that are not running; their ids. Raises JobNotFound, naming those that were not deleted."""
         with self._session.use() as conn:
-            done = jobs.delete(conn, ids)
+            done = jobs.delete(conn, _possible(ids))
         _all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
         return done
 
@@ -97,7 +98,16 @@ class Admin:
         self.close()
 
 
+def _possible(ids: Sequence[int]) -> list[int]:
+    """The ids that a job could have. Raises InvalidJob for what is no number."""
+    for job_id in ids:
+        if isinstance(job_id, bool) or not isinstance(job_id, int):
+            raise InvalidJob(f"a job's id must be a whole number, got {job_id!r}")
+    return [job_id for job_id in ids if 0 < job_id <= LARGEST_ID]
+
+
 def _all_done(wanted: Sequence[int], done: Sequence[int], what: str) -> None:
     missing = sorted(set(wanted) - set(done))
     if missing:
-        raise JobNotFound(f"jobs {', '.join(map(str, missing))} {what}")
+        rest = f"; {len(done)} others were done" if done else ""
+        raise JobNotFound(f"jobs {', '.join(map(str, missing))} {what}{rest}")

@@ -287,7 +287,10 @@ def _one_sentence(directory: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise EmbeddedUnavailable(f"cannot use {directory} for the embedded Postgres: {error}") from error
+        raise EmbeddedUnavailable(
+            f"cannot use {directory} for the embedded Postgres: {error}; "
+            f"say which database to use instead with {ENVIRONMENT_VARIABLE} or database_url"
+        ) from error
 
 
 @contextmanager

@@ -47,6 +47,18 @@ def resolve_callable(reference: object, *, where: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], found)
 
 
+def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
+    """Raise InvalidConfig for a callback that cannot be called with one job, or that is a generator."""
+    if inspect.isgeneratorfunction(callback):
+        raise InvalidConfig(f"{where}: {_name(callback)!r} is a generator function, whose body would never run")
+    try:
+        inspect.signature(callback).bind(None)
+    except TypeError as error:
+        raise InvalidConfig(f"{where}: {_name(callback)!r} must take one argument, the job: {error}") from None
+    except ValueError:  # some builtins do not tell
+        return
+
+
 def middleware_factory(spec: MiddlewareSpec, *, where: str) -> MiddlewareFactory:
     """What builds the middleware in each worker, after the fork. Options are checked here, before any fork.
 
@@ -184,7 +196,8 @@ def _check_options(options: Mapping[str, Any], parameters: list[inspect.Paramete
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     for option in options:
         if option not in accepted and not takes_any:
-            allowed = f"it accepts {_listed(accepted)}" if accepted else "it accepts none"
+            names = [name for name in accepted if name != "handler"]
+            allowed = f"it accepts {_listed(names)}" if names else "it accepts none"
             raise InvalidConfig(f"{where}: unknown option {option!r}{hint(option, accepted)}; {allowed}")
     for name, parameter in accepted.items():
         if name not in options and parameter.default is inspect.Parameter.empty:

@@ -71,4 +71,5 @@ def run(consumer: Consumer | Callback, payload: Any = None, *, component: Any = 
             component = stack.enter_context(resolve_callable(consumer.component, where=f"{where}: component")())
         middlewares = [open_middleware(factory, stack) for factory in factories]
         chain = build(middlewares, innermost(callback))
-        return checked(chain(make_job(payload, component=component, **{"queue_name": consumer.queue_name, **job})))
+        outcome = chain(make_job(payload, component=component, **{"queue_name": consumer.queue_name, **job}))
+        return checked(outcome, who="a middleware")

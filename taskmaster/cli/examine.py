@@ -1,11 +1,12 @@
 """The process in which `taskmaster check` imports what the consumers name, and says how each chain is wrapped."""
 
 import sys
+from contextlib import ExitStack
 
 from taskmaster.config import Settings
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.fresh import take
-from taskmaster.processes.worker_main import prepare
+from taskmaster.processes.worker_main import Prepared, prepare
 
 
 def main(handed_fd: int) -> None:
@@ -14,7 +15,7 @@ def main(handed_fd: int) -> None:
     source = "consumers" if settings.source is None else settings.source.name
     try:
         for consumer in settings.consumers:
-            prepare(consumer, source=source)
+            build(prepare(consumer, source=source))
     except TaskmasterError as error:
         print(error)
         sys.exit(1)
@@ -24,6 +25,12 @@ def main(handed_fd: int) -> None:
             for c in settings.consumers
         )
     )
+
+
+def build(prepared: Prepared) -> None:
+    """Build the chain once, as a worker does: what its middlewares refuse is said here, before anything runs."""
+    with ExitStack() as stack:
+        prepared.chain(stack)
 
 
 def named(spec: object) -> str:

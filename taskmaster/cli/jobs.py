@@ -59,7 +59,7 @@ def say_done(what: str, count: int, *, as_json: bool) -> None:
 
 def one_of(ids: tuple[int, ...], queue: str | None) -> None:
     if bool(ids) == (queue is not None):
-        raise click.UsageError("name the jobs by their ids, or a queue with --queue")
+        raise click.UsageError(f"name the jobs by their ids, or a queue with --queue{', not both' if ids else ''}")
 
 
 def confirm(queue: str, state: str | None) -> None:

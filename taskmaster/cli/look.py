@@ -1,5 +1,6 @@
 """Looking: `status`, `jobs` and `show`."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -57,6 +58,8 @@ def jobs(*, queue: str | None, state: str | None, limit: int, as_json: bool, con
         return
     rows = [[r.id, r.queue_name, r.state, r.priority, r.run_count, short_json(r.payload), last(r)] for r in found]
     print_table(["id", "queue", "state", "priority", "runs", "payload", "last failure"], rows, empty="no jobs")
+    if len(found) == limit:
+        print(f"these are the first {limit}; --limit shows more", file=sys.stderr)
 
 
 def last(record: JobRecord) -> str:

@@ -1,5 +1,6 @@
 """The command itself: what it is made of, and how every failure becomes one sentence and an exit code."""
 
+import io
 import os
 import sys
 
@@ -9,7 +10,7 @@ import psycopg
 from taskmaster.cli import jobs, look, put, run, setup
 from taskmaster.cli.demo import demo
 from taskmaster.cli.output import printable
-from taskmaster.errors import TaskmasterError
+from taskmaster.errors import InvalidJob, TaskmasterError
 from taskmaster.processes.stdio import keep_for_stdio
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
@@ -31,6 +32,9 @@ for command in (
 def main() -> None:
     """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     keep_for_stdio()
+    for stream in (sys.stdout, sys.stderr):  # a payload may hold what the terminal's encoding cannot write
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -42,6 +46,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader, a `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
+    except InvalidJob as error:
+        fail(error)
+        code = USAGE
     except (TaskmasterError, click.ClickException, psycopg.Error, OSError) as error:
         code = fail(error)
     sys.exit(code)

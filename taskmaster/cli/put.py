@@ -1,8 +1,10 @@
 """`taskmaster put`: one job from the command line, or many from stdin."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,13 +44,15 @@ def put(
         settings.database_url, schema=settings.schema, max_payload_bytes=settings.max_payload_bytes
     ) as publisher:
         if payload == "-":
-            ids = publisher.put_many(queue, lines(sys.stdin.buffer), **options)
+            lines = Lines(sys.stdin.buffer)
+            with lines.named():
+                ids = publisher.put_many(queue, lines, **options)
         else:
             ids = [publisher.put(queue, decoded(payload, "the payload"), **options)]
     if as_json:
         print_json({"queue_name": queue, "ids": ids})
     elif payload == "-":
-        print(f"put {len(ids)} jobs into {queue!r}")
+        print(f"put {len(ids)} job{'' if len(ids) == 1 else 's'} into {queue!r}")
     else:
         print(ids[0])
 
@@ -56,13 +60,20 @@ def put(
 def decoded(text: str | bytes, what: str) -> Any:
     # Not orjson: it reads a number of more than 64 bits as a float, and what is put must not be rounded.
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"{what} is not JSON: {error}") from None
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large for a float")
+    return number
 
 
 def headers_object(headers: str | None) -> dict[str, Any] | None:
@@ -72,12 +83,27 @@ def headers_object(headers: str | None) -> dict[str, Any] | None:
     return found
 
 
-def lines(file: BinaryIO) -> Iterator[Any]:
-    """The JSON of each line that is not blank, with progress for a person who watches."""
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("put", total=None)
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield decoded(line, f"line {number} of stdin")
-            if number % 1000 == 0:
-                progress.update(task, completed=number, description=f"put {number:,} jobs")
+class Lines:
+    """The JSON of each line of a file that is not blank, with progress for a person who watches."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._number = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task("put", total=None)
+            for number, line in enumerate(self._file, start=1):
+                self._number = number
+                if line.strip():
+                    yield decoded(line, "it")
+                if number % 1000 == 0:
+                    progress.update(task, completed=number, description=f"put {number:,} jobs")
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Have a payload that is refused say its line: they are read one by one, as they are sent."""
+        try:
+            yield
+        except InvalidPayload as error:
+            raise InvalidPayload(f"line {self._number} of stdin: {error}; nothing was put") from None

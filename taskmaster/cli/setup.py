@@ -141,6 +141,8 @@ def callbacks(settings: Settings) -> str:
 
 def database(settings: Settings) -> str:
     with resolve_url(settings.database_url) as url, connect(url, settings.schema) as conn:
-        migrations.check(conn, settings.schema)
         version = migrations.version(conn)
+        if version is None:
+            return f"{settings.schema!r} is not there yet: 'taskmaster run', 'put' and 'migrate' make it"
+        migrations.check(conn, settings.schema)
         return f"Postgres {conn.info.server_version // 10_000}, schema {settings.schema!r} at version {version}"

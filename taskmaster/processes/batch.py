@@ -98,7 +98,7 @@ def _run_one(place: Place, row: leases.Row) -> Ending | None:
         outcome = place.handler(_job(row, place.surroundings))
         if outcome is ACK:
             return None
-        outcome = checked(outcome)
+        outcome = checked(outcome, who="a middleware")
     except UnreadablePayload as unreadable:
         outcome = Reject(str(unreadable))
     except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker

@@ -11,6 +11,7 @@ from setproctitle import setproctitle
 
 from taskmaster.chain import Handler, build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
+from taskmaster.errors import InvalidConfig
 from taskmaster.processes import batch, limits
 from taskmaster.processes.failures import describe
 from taskmaster.processes.messages import Order
@@ -18,7 +19,13 @@ from taskmaster.processes.plan import Plan
 from taskmaster.processes.slots import STOP, Slot, Slots
 from taskmaster.processes.wakeups import WakeupReader
 from taskmaster.processes.worker import Worker
-from taskmaster.references import MiddlewareFactory, middleware_factory, open_middleware, resolve_callable
+from taskmaster.references import (
+    MiddlewareFactory,
+    check_takes_job,
+    middleware_factory,
+    open_middleware,
+    resolve_callable,
+)
 from taskmaster.store.leases import Claimant
 
 CONFIRMED_SECONDS = 10.0  # within which the supervisor confirms a birth
@@ -33,17 +40,26 @@ class Prepared(NamedTuple):
     callback: Callback
     component: Component | None
     middlewares: Sequence[MiddlewareFactory]
+    where: str
+
+    def chain(self, stack: ExitStack) -> Handler:
+        """The callback in its middlewares, which are built now. Raises InvalidConfig, saying where."""
+        try:
+            return build([open_middleware(factory, stack) for factory in self.middlewares], innermost(self.callback))
+        except InvalidConfig as error:
+            raise InvalidConfig(f"{self.where}: {error}") from None
 
 
 def prepare(consumer: Consumer, *, source: str) -> Prepared:
     """Import what the consumer names. Raises InvalidConfig, beginning with `source` and the key."""
     where = f"{source}: consumer {consumer.queue_name!r}"
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
+    check_takes_job(callback, where=f"{where}: callback")
     component = consumer.component
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
     factories = [middleware_factory(spec, where=f"{where}: middleware") for spec in consumer.middleware]
-    return Prepared(consumer, callback, component, factories)
+    return Prepared(consumer, callback, component, factories, where)
 
 
 @dataclass(slots=True)
@@ -70,6 +86,9 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
         try:
             surroundings, handler = _build(prepared, slot, stack)
             limits.prepare_worker(prepared.consumer, stack_fd)
+        except InvalidConfig as error:  # no use in trying again
+            slot.write({"boot": str(error), "final": True})
+            return 1
         except BaseException as error:  # the user's code: whatever comes, it is the reason why this worker cannot work
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
             slot.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
@@ -89,8 +108,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
 
 def _build(prepared: Prepared, slot: Slot, stack: ExitStack) -> tuple[Surroundings, Handler]:
     component = None if prepared.component is None else stack.enter_context(prepared.component())
-    middlewares = [open_middleware(factory, stack) for factory in prepared.middlewares]
-    handler = build(middlewares, innermost(prepared.callback))
+    handler = prepared.chain(stack)
     timeout = prepared.consumer.timeout_seconds
     return Surroundings(slot, component), handler if timeout is None else limits.with_timeout(handler, timeout)
 

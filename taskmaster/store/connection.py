@@ -37,7 +37,7 @@ def connect(
             keepalives_count=3,
         )
     except psycopg.ProgrammingError as error:
-        raise InvalidConfig(f"database_url cannot be read: {_one_line(error)}") from None
+        raise InvalidConfig(_unreadable(database_url, error)) from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
     try:
@@ -49,6 +49,15 @@ def connect(
         raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
     set_json_loads(_as_it_is if hot else _loads, conn)
     return conn
+
+
+def _unreadable(database_url: str, error: psycopg.Error) -> str:
+    """Neither the URL nor libpq's own sentence, which quotes it: there may be a password in it."""
+    scheme, found, _ = database_url.partition("://")
+    if found and scheme not in ("postgresql", "postgres"):
+        return f"database_url must begin with postgresql://, got {scheme}://…"
+    hidden = _one_line(error).replace(database_url, "…")
+    return f"database_url cannot be read: {hidden.partition(' in ')[0] if '://' in hidden else hidden}"
 
 
 def _as_it_is(data: str | bytes) -> str | bytes:

@@ -162,11 +162,12 @@ def test_what_cannot_be_put_is_refused_in_one_sentence(cli: Cli, arguments: tupl
     )
     stdin = json.dumps("x" * 1_000_001) if "-" in arguments else ""
 
-    assert about in said(cli("put", *arguments, stdin=stdin))
+    assert about in said(cli("put", *arguments, stdin=stdin), code=2)
 
 
 def test_a_number_too_large_for_a_job_is_refused_and_not_rounded(cli: Cli, admin: Admin) -> None:
-    assert cli("put", "mail", "18446744073709551616").returncode == 1
+    assert cli("put", "mail", "18446744073709551616").returncode == 2
+    assert "1e999" in said(cli("put", "mail", '{"a": 1e999}'), code=2)
     assert admin.size("mail") == 0
 
 
@@ -180,7 +181,7 @@ def test_lines_from_stdin_are_put_in_order(cli: Cli, admin: Admin) -> None:
 def test_one_bad_line_is_named_and_nothing_is_put(cli: Cli, admin: Admin) -> None:
     good = "\n".join(str(number) for number in range(6000))
 
-    sentence = said(cli("put", "mail", "-", stdin=f"{good}\noops\n7\n"))
+    sentence = said(cli("put", "mail", "-", stdin=f"{good}\noops\n7\n"), code=2)
 
     assert "line 6001" in sentence
     assert admin.size("mail") == 0
