@@ -36,7 +36,7 @@ class Run(NamedTuple):
 
 
 def released(job_id: int) -> Ending:
-    """Back to ready, uncharged: it was not started, or was cut off by a shutdown."""
+    """Back to ready, uncharged."""
     return Ending(job_id, State.READY)
 
 
@@ -44,7 +44,7 @@ def ended(run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | Non
     """What becomes of a job whose callback answered; None: acked."""
     if isinstance(outcome, Ack):
         return None
-    if isinstance(outcome, Reject):
+    if isinstance(outcome, Reject) or consumer.once:
         return Ending(run.id, State.REJECTED, charged=True, failure=failure)
     if isinstance(outcome, Retry):
         return _retried(run, outcome.delay_seconds, consumer, failure)
@@ -60,12 +60,19 @@ def _retried(run: Run, delay_seconds: float | None, consumer: Consumer, failure:
 
 def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False) -> Ending:
     """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
-    if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs:
+    if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs or consumer.once:
         return Ending(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
     if run.crashes == 0 and not certain:  # the first time the blame is uncertain: at once, with another worker
         return Ending(run.id, State.READY, charged=True, crashed=True, failure=failure)
     delay = retry_delay(run.run, consumer)
     return Ending(run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure)
+
+
+def cut_off(run: Run, consumer: Consumer, failure: Failure) -> Ending:
+    """What becomes of a job that a shutdown stopped: it runs again, uncharged, unless it must never run twice."""
+    if consumer.once:
+        return Ending(run.id, State.REJECTED, charged=True, failure=failure)
+    return released(run.id)
 
 
 def retry_delay(run: int, consumer: Consumer) -> float:

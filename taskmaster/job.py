@@ -7,6 +7,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
+import psycopg
+
+from taskmaster.errors import TaskmasterError
 
 HIGHEST_PRIORITY = 0
 LOWEST_PRIORITY = 9
@@ -73,6 +76,11 @@ class Surroundings(Protocol):
     @property
     def stopping(self) -> bool: ...
 
+    @property
+    def connection(self) -> psycopg.Connection[Any]: ...
+
+    def progress(self, fraction: float, note: str) -> None: ...
+
 
 class Job(msgspec.Struct, frozen=True):
     """One unit of work, as its callback sees it.
@@ -101,6 +109,26 @@ class Job(msgspec.Struct, frozen=True):
     def stopping(self) -> bool:
         """True once the worker was asked to leave: a long callback should wrap up."""
         return self.surroundings is not None and self.surroundings.stopping
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """With `delivery = "transactional"`: the connection whose transaction commits what the callback writes, and the
+        job's end, together. It has the defaults of its role. `job.connection.transaction()` makes savepoints; to
+        commit is not the callback's to do. Raises TaskmasterError with any other delivery."""
+        if self.surroundings is None:
+            raise TaskmasterError("job.connection: this job runs nowhere")
+        return self.surroundings.connection
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Say how far the run is: `fraction` from 0 to 1, `note` up to 200 bytes. Shown by `taskmaster status` and
+        `show`, and kept in the history of a run that goes wrong. Costs about a microsecond. Raises ValueError.
+
+        >>> job.progress(0.5, "half of the pages")  # doctest: +SKIP
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"progress must be from 0 to 1, got {fraction!r}")
+        if self.surroundings is not None:
+            self.surroundings.progress(fraction, note)
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import psycopg
 
+from taskmaster.errors import InvalidJob
 from taskmaster.session import Session
 from taskmaster.store import jobs
 from taskmaster.validation import MAX_PAYLOAD_BYTES, check_delay, check_priority, check_queue_name, encode
@@ -76,6 +77,8 @@ class Publisher:
             return jobs.put_many(conn, self._schema, entry, encoded)
 
     def _entry(self, queue_name: str, headers: Mapping[str, Any] | None, priority: int, delay: float) -> jobs.Entry:
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidJob(f"headers must be a mapping, got {headers!r:.100}")
         encoded = None if headers is None else encode(dict(headers), what="headers", max_bytes=self._max_payload_bytes)
         return jobs.Entry(check_queue_name(queue_name), encoded, check_priority(priority), check_delay(delay))
 

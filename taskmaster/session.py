@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import psycopg
 
@@ -15,7 +16,7 @@ from taskmaster.store.connection import Connection, connect
 from taskmaster.validation import check_schema
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Session:
     """`database_url` None: TASKMASTER_DATABASE_URL, else the embedded server. Safe for threads: one at a time."""
 
@@ -29,6 +30,7 @@ class Session:
 
     def __post_init__(self) -> None:
         check_schema(self.schema)
+        opened.add(self)
 
     @contextmanager
     def use(self) -> Iterator[Connection]:
@@ -74,3 +76,15 @@ class Session:
                 self.connection.close()
                 self.resources.close()
             self.connection = None
+
+
+opened: WeakSet[Session] = WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a fork: another thread of the parent may have held one at that moment, and is not here to let go of it."""
+    for session in list(opened):
+        session.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import psycopg
 
 from taskmaster.chain import build, checked, innermost
 from taskmaster.consumer import Callback, Consumer
+from taskmaster.errors import TaskmasterError
 from taskmaster.job import Job, Outcome
 from taskmaster.references import middleware_factory, open_middleware, resolve_callable
 from taskmaster.validation import check_priority, check_queue_name, encode
@@ -19,6 +21,16 @@ from taskmaster.validation import check_priority, check_queue_name, encode
 class _Lent:
     component: Any
     stopping: bool
+    lent_connection: psycopg.Connection[Any] | None = None
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        if self.lent_connection is None:
+            raise TaskmasterError("job.connection: give make_job or run a connection")
+        return self.lent_connection
+
+    def progress(self, fraction: float, note: str) -> None:
+        """Nobody watches."""
 
 
 def make_job(
@@ -31,6 +43,7 @@ def make_job(
     run_count: int = 1,
     component: Any = None,
     stopping: bool = False,
+    connection: psycopg.Connection[Any] | None = None,
 ) -> Job:
     """A job as its callback sees it. Payload and headers go through JSON and back, as they do in production.
 
@@ -47,7 +60,7 @@ def make_job(
         priority=check_priority(priority),
         run_count=run_count,
         created_at=datetime.now(UTC),
-        surroundings=_Lent(component, stopping),
+        surroundings=_Lent(component, stopping, connection),
     )
 
 

@@ -58,6 +58,8 @@ def check_schema(schema: object) -> str:
         raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
     if schema.startswith("pg_"):
         raise InvalidConfig(f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}")
+    if schema == "$user":
+        raise InvalidConfig("schema must not be '$user', which Postgres reads as the role's own name")
     if "\0" in schema or any(0xD800 <= ord(char) <= 0xDFFF for char in schema):
         raise InvalidConfig(f"schema must not hold a character that Postgres cannot store, got {schema!r}")
     return schema

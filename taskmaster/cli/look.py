@@ -93,7 +93,7 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
 def failure_text(failure: dict[str, object]) -> str:
     """One entry of the history, as a person reads it."""
     used = [f"{failure[key]} {unit}" for key, unit in USED.items() if key in failure]
-    head = f"\nrun {failure.get('run')} on {failure.get('worker')} at {failure.get('at')}: {failure.get('kind')}"
+    head = f"\nrun {failure.get('run')} on {failure.get('worker')} at {failure.get('at')}: {failure.get('cause')}"
     seconds = failure.get("duration_seconds")
     took = f" after {seconds} s" if seconds is not None else ""
     took += f" ({', '.join(used)})" if used else ""

@@ -16,19 +16,28 @@ log = logging.getLogger("taskmaster")
 @click.command()
 @config_option
 def run(config: Path | None) -> None:
-    """Run the consumers of taskmaster.toml until SIGTERM or Ctrl-C; the second one does not wait for running jobs."""
+    """Run the consumers of taskmaster.toml until SIGTERM or Ctrl-C; the second one does not wait for running jobs.
+
+    SIGHUP reloads consumers and code; running jobs finish on the old.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s", stream=sys.stderr)
     settings = load(config)
-    assert settings.source is not None
     add_to_path(settings)
-    supervisor = Supervisor(
+    supervisor = supervisor_of(settings)
+    supervisor.run(
+        on_ready=lambda: log.info("ready: %s", described(settings)), reload=lambda: supervisor_of(load(config))
+    )
+
+
+def supervisor_of(settings: Settings) -> Supervisor:
+    assert settings.source is not None
+    return Supervisor(
         settings.database_url,
         settings.consumers,
         options=settings.supervisor,
         schema=settings.schema,
         source=settings.source.name,
     )
-    supervisor.run(on_ready=lambda: log.info("ready: %s", described(settings)))
 
 
 def described(settings: Settings) -> str:

@@ -1,134 +1,30 @@
-"""The workers as the supervisor knows them: one member per slot, alive or about to be replaced."""
+"""The workers of one configuration: one member per slot, alive or about to be replaced."""
 
+import itertools
 import math
 import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from taskmaster.consumer import Consumer
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes import limits, messages, permits
+from taskmaster.processes import messages, permits
 from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.burial import Death, Usage, cause
+from taskmaster.processes.death import IN_ORDER, Coroner, Death, Usage, boot_failure, death_of, refused
 from taskmaster.processes.failures import HOST
+from taskmaster.processes.life import STACK_SECONDS, Life, kill_group
+from taskmaster.processes.member import Member
 from taskmaster.processes.nursery import Nursery
-from taskmaster.processes.slots import BEGAN_AT, COUNT, STARTED, STOP, TOLD, Slot, Slots
-from taskmaster.processes.wakeups import WakeupQueue
+from taskmaster.processes.slots import Slots
 
-STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
-LIMITS_LOOK_SECONDS = 0.1
+SERIALS = itertools.count(1)  # of all workers of this process
+ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places
 BOOT_LOOK_SECONDS = 0.02  # a worker that has booted says so in its slot only
-
-
-@dataclass(slots=True)
-class Life:
-    """One worker process: ordered, then (with a pid) born."""
-
-    serial: int
-    name: str
-    wakeups: WakeupQueue
-    permits_fd: int
-    ordered_at: float
-    stack_fd: int = field(default_factory=lambda: os.memfd_create("taskmaster-stack"))
-    pid: int | None = None
-    cut_off: bool = False
-    condemned: limits.Excess | None = None
-    kill_at: float = 0.0
-
-    def close(self) -> None:
-        self.wakeups.close()
-        os.close(self.permits_fd)
-        os.close(self.stack_fd)
-
-    def condemn(self, excess: limits.Excess) -> None:
-        """Have it write its stack; it is killed a moment later."""
-        assert self.pid is not None
-        self.condemned, self.kill_at = excess, time.monotonic() + STACK_SECONDS
-        os.kill(self.pid, limits.DUMP)
-
-    def spare(self) -> None:
-        """The job ended just in time."""
-        self.condemned = None
-        os.ftruncate(self.stack_fd, 0)
-        os.lseek(self.stack_fd, 0, os.SEEK_SET)
-
-    def kill(self) -> None:
-        """End it and everything that it has started, now."""
-        self.cut_off = True
-        if self.pid is not None:
-            kill_group(self.pid)
-
-
-@dataclass(slots=True)
-class Member:
-    """A slot and whoever works in it."""
-
-    index: int
-    consumer_index: int
-    consumer: Consumer
-    slot: Slot
-    backoff: Backoff
-    life: Life | None = None
-    start_at: float = 0.0
-    failed_boots: int = 0
-
-    @property
-    def alive(self) -> bool:
-        return self.life is not None and self.life.pid is not None
-
-    def wake(self) -> bool:
-        """Tell the worker to look. Told already and not yet looked: nothing to do."""
-        if self.life is None or not self.slot.booted or self.slot.cells[TOLD]:
-            return False
-        self.slot.cells[TOLD] = 1
-        self.life.wakeups.put()
-        return True
-
-    def stop(self) -> None:
-        """Have the worker leave after the job at hand."""
-        self.slot.cells[STOP] = 1
-        if self.life is not None:
-            self.life.wakeups.put()
-
-    def take_back(self) -> tuple[UUID, Sequence[int]] | None:
-        """Keep the worker from starting the rest of its batch: the token, and the jobs that it will not start."""
-        if self.life is None:
-            return None
-        token, ids = before = self.slot.batch()
-        drained = permits.drain(self.life.permits_fd)
-        # Another batch meanwhile: its worker finds no permits, and gives back the rest of it by itself.
-        unchanged = before == self.slot.batch() and drained <= len(ids)
-        return (token, ids[len(ids) - drained :]) if drained and unchanged else None
-
-    def enforce_limits(self, now: float) -> None:
-        """Kill the worker when its job exceeds a limit."""
-        if self.life is None or self.life.pid is None or not self.watched:
-            return
-        if self.life.condemned is None:
-            excess = limits.excess(self.consumer, self.life.pid, self.slot)
-            if excess is not None:
-                self.life.condemn(excess)
-        elif self.slot.running() != self.life.condemned.job:
-            self.life.spare()
-        elif now >= self.life.kill_at:
-            kill_group(self.life.pid)
-
-    @property
-    def watched(self) -> bool:
-        """May a job run here that has limits?"""
-        return self.consumer.limited and self.alive and not (self.slot.idle and not self.slot.cells[TOLD])
-
-    def slow_since(self, seconds: float) -> bool:
-        """Has the batch run for so long while jobs of it wait? It was meant to take 20 ms."""
-        return self.waiting_behind > 0 and time.monotonic_ns() - self.slot.cells[BEGAN_AT] > seconds * 1e9
-
-    @property
-    def waiting_behind(self) -> int:
-        """Jobs of the batch that have not been started."""
-        return self.slot.cells[COUNT] - self.slot.cells[STARTED]
+OUTPUT_LOOK_SECONDS = 0.05  # for limits too: so much later at most is shown what a busy worker prints
 
 
 @dataclass(slots=True)
@@ -139,12 +35,16 @@ class Crew:
     options: SupervisorOptions
     slots: Slots
     members: list[Member] = field(default_factory=list)
-    serial: int = 0
+    turns: list[int] = field(default_factory=list)  # per consumer: whose turn it is to be replaced, see recycling.py
+    turns_out: set[int] = field(default_factory=set)
+    coroner: Coroner = field(default_factory=Coroner)
     stopping: bool = False
     failure: str | None = None  # why it makes no sense to go on
 
     def __post_init__(self) -> None:
         for number, consumer in enumerate(self.consumers):
+            self.turns.append(permits.create())
+            self.turns_out.add(number)
             for _ in range(consumer.concurrency):
                 backoff = Backoff(self.options.restart_base_seconds, self.options.restart_max_seconds)
                 index = len(self.members)
@@ -153,20 +53,46 @@ class Crew:
     def lives(self) -> Iterator[Life]:
         return (member.life for member in self.members if member.life is not None)
 
-    def spawn_missing(self, nursery: Nursery, supervisor: int, now: float) -> None:
-        """Order a worker for each vacant slot whose time has come."""
+    def spawn_missing(self, nursery: Nursery, supervisor: int, now: float, elsewhere: Mapping[str, int]) -> None:
+        """Order a worker for each vacant slot whose time has come.
+
+        `elsewhere`: workers of each queue that still finish their jobs on an older configuration. They count.
+        """
+        if self.stopping:
+            return
+        room = Counter({consumer.queue_name: consumer.concurrency for consumer in self.consumers})
+        room.subtract(elsewhere)
+        room.subtract(self.working())
         for member in self.members:
-            if member.life is None and now >= member.start_at and nursery.ready and not self.stopping:
+            queue_name = member.consumer.queue_name
+            if member.life is not None or now < member.start_at or not nursery.takes_orders:
+                continue
+            if room[queue_name] > 0:
+                room[queue_name] -= 1
                 self.spawn(member, nursery, supervisor, now)
+            else:
+                member.start_at = now + ROOM_LOOK_SECONDS
+
+    def working(self) -> Counter[str]:
+        """Workers by queue."""
+        return Counter(member.consumer.queue_name for member in self.members if member.life is not None)
 
     def spawn(self, member: Member, nursery: Nursery, supervisor: int, now: float) -> None:
-        self.serial += 1
         member.slot.clear()
-        name = f"{HOST}:{os.getpid()}:{self.serial}"
-        member.life = Life(self.serial, name, WakeupQueue(), permits.create(), now)
-        wanted = messages.Order(self.serial, member.consumer_index, member.index, name, supervisor)
-        nursery.order(wanted, (member.life.wakeups.reader_fd, member.life.permits_fd, member.life.stack_fd))
-        member.life.wakeups.handed_over()
+        serial = next(SERIALS)
+        life = member.life = Life(serial, f"{HOST}:{os.getpid()}:{serial}", now)
+        wanted = messages.Order(serial, member.consumer_index, member.index, life.name, supervisor)
+        wakeups, permits_fd, stack, *output = life.fds()
+        nursery.order(wanted, (wakeups, permits_fd, stack, self.turns[member.consumer_index], *output))
+        life.wakeups.handed_over()
+
+    def give_turns(self) -> None:
+        """Let the next worn worker of a consumer leave, once all of its workers are up."""
+        for number in list(self.turns_out):
+            if all(m.alive and m.slot.booted for m in self.members if m.consumer_index == number):
+                permits.drain(self.turns[number])
+                permits.fill(self.turns[number], 1)
+                self.turns_out.discard(number)
 
     def born(self, birth: messages.Born) -> None:
         """Note the pid of a worker; one that is not wanted any more is ended."""
@@ -198,7 +124,7 @@ class Crew:
         """A child was reaped: its death, to be settled; None when it was no worker."""
         for member in self.members:
             if member.life is not None and member.life.pid == pid:
-                death = death_of(member, member.life, status, usage)
+                death = death_of(member, member.life, self.coroner.cause(status), usage)
                 self.judge(member, death)
                 return death
         return None
@@ -206,7 +132,7 @@ class Crew:
     def judge(self, member: Member, death: Death) -> None:
         """Decide when the slot is filled again, or that it makes no sense."""
         assert member.life is not None
-        in_order = member.slot.booted and (death.cut_off or death.cause == "exit code 0")
+        in_order = member.slot.booted and (death.cut_off or death.cause == IN_ORDER)
         useful = in_order or member.slot.served > 0 or death.excess is not None
         lived = math.inf if useful else time.monotonic() - member.life.ordered_at
         if member.slot.booted:
@@ -221,6 +147,7 @@ class Crew:
         assert member.life is not None
         member.life.close()
         member.life = None
+        self.turns_out.add(member.consumer_index)
         member.start_at = time.monotonic() + member.backoff.record(lived_seconds)
 
     def enforce_limits(self, now: float) -> None:
@@ -260,17 +187,24 @@ class Crew:
     def taken_back(self, members: Sequence[Member]) -> list[tuple[UUID, Sequence[int]]]:
         return [taken for member in members if (taken := member.take_back()) is not None]
 
-    def next_due(self, *, spawning: bool) -> float | None:
-        """When a vacant slot is to be filled (if it can be), or somebody to be looked at again."""
-        if any(member.alive and not member.slot.booted for member in self.members):
-            return time.monotonic() + BOOT_LOOK_SECONDS
-        if any(member.life is not None and member.life.condemned is not None for member in self.members):
-            return time.monotonic() + STACK_SECONDS / 2
-        if any(member.watched for member in self.members):
-            return time.monotonic() + min(LIMITS_LOOK_SECONDS, self.options.slow_after_seconds / 2)
-        if any(member.waiting_behind for member in self.members):
-            return time.monotonic() + self.options.slow_after_seconds / 2
-        return min((member.start_at for member in self.members if member.life is None and spawning), default=None)
+    def next_due(self, now: float, *, spawning: bool) -> float:
+        """When somebody is to be looked at again, or (if it can be) a vacant slot to be filled."""
+        return min((self.due(member, now) for member in self.members if member.life or spawning), default=math.inf)
+
+    def due(self, member: Member, now: float) -> float:
+        if member.life is None:
+            return member.start_at
+        if member.life.condemned is not None:
+            return now + STACK_SECONDS / 2
+        if not member.slot.booted:
+            return now + BOOT_LOOK_SECONDS if member.alive else math.inf
+        if not member.busy:
+            return math.inf
+        return now + min(OUTPUT_LOOK_SECONDS, self.options.slow_after_seconds / 2)
+
+    def pass_on_output(self) -> None:
+        for life in self.lives():
+            life.output.pass_on()
 
     def booted(self) -> bool:
         return all(member.alive and member.slot.booted for member in self.members)
@@ -281,44 +215,14 @@ class Crew:
     def living(self) -> list[str]:
         return [life.name for life in self.lives()]
 
+    def running(self) -> list[dict[str, Any]]:
+        """The runs that have lasted for a while or say how far they are, as `taskmaster status` shows them."""
+        return [shown for member in self.members if (shown := member.running()) is not None]
 
-def death_of(member: Member, life: Life, status: int, usage: Usage) -> Death:
-    """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
-    remains, excess = member.slot.remains(), life.condemned
-    innocent = excess is not None and (remains is None or remains.running != excess.job)
-    if innocent:
-        excess = None
-    return Death(
-        member.consumer,
-        life.name,
-        life.pid or 0,
-        cause(status) if excess is None else excess.cause,
-        life.cut_off or innocent,
-        remains,
-        time.monotonic_ns(),
-        usage,
-        excess,
-        limits.read_stack(life.stack_fd),
-    )
+    def lost_leases(self) -> int:
+        """Batches of living workers whose outcomes were not written."""
+        return sum(member.slot.lost_leases for member in self.members)
 
-
-def refused(member: Member) -> bool:
-    """Did the worker find its configuration impossible? Another would find the same."""
-    return not member.slot.booted and any(entry.get("final") for entry in member.slot.entries())
-
-
-def boot_failure(member: Member, death: Death) -> str:
-    reasons = [entry["boot"] for entry in member.slot.entries() if "boot" in entry]
-    reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
-    if refused(member):
-        return reason
-    return f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"
-
-
-def kill_group(pid: int) -> None:
-    """SIGKILL a worker and its process group, which it may not have founded yet."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    def close(self) -> None:
+        for fd in self.turns:
+            os.close(fd)

@@ -4,9 +4,10 @@ import socket
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmaster.endings import Failure
+from taskmaster.processes.slots import Progress
 
 HOST = socket.gethostname()
 OWN = str(Path(__file__).parent.parent)
@@ -14,22 +15,46 @@ MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 16_000
 
 
+class Used(NamedTuple):
+    """What is known of a run beside how it ended: what it used, printed and said of its progress."""
+
+    cpu_seconds: float
+    peak_memory_mb: float
+    stdout: str = ""
+    stderr: str = ""
+    progress: Progress | None = None
+
+
 def failure(
-    kind: str, message: str, *, run: int, worker: str, duration_seconds: float, traceback: str | None = None
+    cause: str,
+    message: str,
+    *,
+    run: int,
+    worker: str,
+    duration_seconds: float,
+    used: Used,
+    traceback: str | None = None,
 ) -> Failure:
-    """One record. Text is cut to a bounded length, and made storable: no NUL, no lone surrogate."""
+    """One record. Text is cut to a bounded length, and made storable: no NUL, no lone surrogate.
+
+    `cause` is one of: exception, retry, rejected, timeout, memory limit, cpu limit, out of memory, signal NAME,
+    exit code N, lost database, lost host, shutdown. `peak_memory_mb` is the worker's, over its life.
+    """
     record: dict[str, Any] = {
-        "kind": kind,
+        "cause": cause,
         "message": _storable(message, MAX_MESSAGE),
         "run": run,
         "worker": worker,
         "host": HOST,
         "duration_seconds": round(duration_seconds, 6),
+        "cpu_seconds": round(max(0.0, used.cpu_seconds), 3),
+        "peak_memory_mb": round(used.peak_memory_mb, 1),
         "at": datetime.now(UTC).isoformat(),
     }
-    if traceback:
-        record["traceback"] = _storable(traceback, MAX_TRACEBACK)
-    return record
+    if used.progress is not None:
+        record |= {"progress": used.progress.fraction, "progress_note": used.progress.note}
+    texts = {"traceback": traceback, "stdout": used.stdout, "stderr": used.stderr}
+    return record | {name: _storable(text, MAX_TRACEBACK) for name, text in texts.items() if text}
 
 
 def describe(error: BaseException) -> str:

@@ -12,17 +12,22 @@ import psycopg
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.burial import Death, endings
+from taskmaster.processes.debts import Debts
 from taskmaster.processes.failures import HOST
-from taskmaster.processes.worker import Database
+from taskmaster.processes.plan import Database
+from taskmaster.processes.silence import Silence
 from taskmaster.store import leases, migrate, supervisors
 from taskmaster.store.connection import Connection, connect
 
 log = logging.getLogger("taskmaster.supervisor")
 
 RESCUER_MAX_CRASHES = 3  # a rescuer may not have the consumer of a job that it rescues: the default stands
-LOCKED_SECONDS = 0.1  # before a due job that another transaction has locked is looked at again
-ORPHAN_LOOKS = 3  # a claim may commit after the death of the worker that sent it: look again on the next heartbeats
+LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is looked at again
+# A claim may commit after the death of the worker that sent it, for as long as Postgres lets a statement run.
+ORPHANS_SECONDS = 65.0
+BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
+
+Releases = list[tuple[UUID, Sequence[int]]]
 
 
 class Evicted(Exception):
@@ -31,7 +36,7 @@ class Evicted(Exception):
 
 @dataclass(slots=True)
 class Ledger:
-    """Heartbeat, promotion, rescue and burials, each when it is due."""
+    """Heartbeat, burials, rescue and promotion, each when it is due. The heartbeat first: nothing may hold it up."""
 
     database: Database
     options: SupervisorOptions
@@ -41,67 +46,91 @@ class Ledger:
     heartbeat_at: float = 0.0
     promote_at: float | None = None
     rescue_at: float = 0.0
-    orphan_looks: int = 0
-    deaths: deque[Death] = field(default_factory=deque)
+    catch_up_at: float = 0.0
+    orphans_until: float = 0.0
+    locked: bool = False
     releases: deque[tuple[UUID, Sequence[int]]] = field(default_factory=deque)
+    debts: Debts = field(init=False)
+    silence: Silence = field(init=False)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
+
+    def __post_init__(self) -> None:
+        self.debts = Debts(self.database.schema)
+        self.silence = Silence(self.options.heartbeat_seconds, self.options.gone_after_seconds)
 
     @property
     def open(self) -> bool:
         return self.connection is not None
 
-    def tend(self, now: float, *, idle: bool, living: Sequence[str]) -> bool:
+    def tend(self, now: float, report: supervisors.Report, *, living: Sequence[str]) -> bool:
         """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting."""
         if self.connection is None and now < self.connect_at:
             return False
         try:
             conn = self.connection or self.connected()
-            self.catch_up(conn)
-            beat = now >= self.heartbeat_at and self.heartbeat(conn, now, idle=idle, living=living)
+            beat = now >= self.heartbeat_at and self.heartbeat(conn, now, report)
+            if now >= self.catch_up_at:
+                self.catch_up(conn, now)
+            if beat:
+                self.look_after(conn, now, living)
             self.promote(conn, now)
-            return beat
         except (psycopg.Error, DatabaseUnreachable) as error:
             self.lost(error, now)
             return False
+        if self.backoff.failures:
+            log.info("the database is back")
+            self.backoff.reset()
+        return beat
 
     def next_due(self) -> float:
         if self.connection is None:
             return self.connect_at
-        return self.heartbeat_at if self.promote_at is None else min(self.heartbeat_at, self.promote_at)
+        dues = [self.heartbeat_at]
+        if self.promote_at is not None:
+            dues.append(self.promote_at)
+        if self.debts.owed:
+            dues.append(self.catch_up_at)
+        return min(dues)
 
-    def catch_up(self, conn: Connection) -> None:
+    def catch_up(self, conn: Connection, now: float) -> None:
         """Settle for the dead and give back what was taken back, in the order in which it happened."""
-        while self.releases:
-            leases.release(conn, *self.releases[0])
-            self.releases.popleft()
-        while self.deaths:
-            bury(conn, self.deaths[0])
-            self.deaths.popleft()
-            self.orphan_looks = ORPHAN_LOOKS
+        try:
+            while self.releases:
+                leases.release(conn, *self.releases[0])
+                self.releases.popleft()
+            if self.debts.deaths:
+                self.orphans_until = now + ORPHANS_SECONDS
+            self.debts.pay(conn)
+            if self.debts.owed:  # somebody holds the job at this moment
+                self.catch_up_at = now + LOCKED_SECONDS
+        except BLOCKED as error:
+            log.warning("what dead workers left waits for a lock: %s", error.diag.message_primary)
+            self.catch_up_at = now + LOCKED_SECONDS
 
-    def heartbeat(self, conn: Connection, now: float, *, idle: bool, living: Sequence[str]) -> bool:
+    def heartbeat(self, conn: Connection, now: float, report: supervisors.Report) -> bool:
         assert self.supervisor is not None
-        beat = supervisors.heartbeat(conn, self.supervisor, idle=idle, idle_ms=self.options.notify_ms)
-        if not beat.alive:
+        beat = supervisors.heartbeat(conn, self.supervisor, report._replace(locked=self.locked))
+        if beat is None:
             conn.close()
             self.connection = self.supervisor = None
             raise Evicted
+        self.locked = beat.locked
         self.heartbeat_at = now + self.options.heartbeat_seconds
-        self.due_in(beat.due_seconds, now)
-        if self.orphan_looks:
-            leases.release_orphans(conn, self.supervisor, living)
-            self.orphan_looks -= 1
-        if now >= self.rescue_at:
-            self.rescue(conn, now)
+        self.promote_at = None if beat.due_seconds is None else now + max(0.0, beat.due_seconds)
+        self.silence.listen(beat.others, now)
         return True
 
-    def rescue(self, conn: Connection, now: float) -> None:
+    def look_after(self, conn: Connection, now: float, living: Sequence[str]) -> None:
+        """After a heartbeat: give back what dead workers claimed with their last breath, and what others have left."""
         assert self.supervisor is not None
-        gone_after = self.options.gone_after_seconds
-        rescued = supervisors.rescue(conn, self.supervisor, gone_after=gone_after, max_crashes=RESCUER_MAX_CRASHES)
-        self.rescue_at = now + gone_after / 3
-        if rescued:
-            log.warning("rescued %d jobs of a supervisor that is gone", rescued)
+        if now < self.orphans_until and not self.debts.deaths:
+            leases.release_orphans(conn, self.supervisor, living)
+        silent = self.silence.silent(now)
+        if silent or now >= self.rescue_at:
+            self.rescue_at = now + self.options.gone_after_seconds / 3
+            rescued = supervisors.rescue(conn, silent, max_crashes=RESCUER_MAX_CRASHES)
+            if rescued:
+                log.warning("rescued %d jobs of a supervisor that is gone", rescued)
 
     def promote(self, conn: Connection, now: float) -> None:
         """Make scheduled jobs ready at their time; all that are due, a thousand at a time."""
@@ -115,9 +144,6 @@ class Ledger:
         else:
             self.promote_at = None
 
-    def due_in(self, seconds: float | None, now: float) -> None:
-        self.promote_at = None if seconds is None else now + max(0.0, seconds)
-
     def schedule_changed(self, now: float) -> None:
         """Look at the schedule at once: something is due soon."""
         self.promote_at = now
@@ -126,15 +152,14 @@ class Ledger:
         """Connect; the first time, or after an eviction, migrate and register too."""
         name = f"taskmaster supervisor {HOST}:{os.getpid()}"
         conn = connect(self.database.url, self.database.schema, name=name, statement_timeout="10s")
+        self.connection = conn
         if self.supervisor is None:
             for migration in migrate.migrate(conn, self.database.schema):
                 log.info("applied migration %s", migration)
             self.supervisor = supervisors.register(conn, f"{HOST}:{os.getpid()}")
-        if self.backoff.failures:
-            log.info("the database is back")
-        self.backoff.reset()
-        self.heartbeat_at = 0.0
-        self.connection = conn
+        supervisors.watch_session(conn)
+        self.silence.forget()
+        self.locked, self.heartbeat_at = False, 0.0
         return conn
 
     def lost(self, error: Exception, now: float) -> None:
@@ -146,21 +171,14 @@ class Ledger:
             self.connection = None
         self.connect_at = now + self.backoff.record()
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         """Leave in order, when the database still answers."""
         if self.connection is None or self.supervisor is None:
             return
         try:
-            self.catch_up(self.connection)
+            self.catch_up(self.connection, now)
             leases.release_orphans(self.connection, self.supervisor, [])
             supervisors.retire(self.connection, self.supervisor)
         except psycopg.Error as error:
             log.warning("the database failed at the end, the next supervisor will clean up: %s", error)
         self.connection.close()
-
-
-def bury(conn: Connection, death: Death) -> None:
-    """Settle the batch of a dead worker. The lease gone: the worker had settled it with its last breath."""
-    remains = death.remains
-    if remains is not None:
-        leases.settle(conn, remains.token, endings(death, remains, leases.counts(conn, remains.token)))

@@ -8,19 +8,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from taskmaster.errors import WorkersFailed
+from taskmaster.errors import TaskmasterError, WorkersFailed
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.burial import Usage
-from taskmaster.processes.crew import Crew, kill_group
+from taskmaster.processes.death import Death, Usage
+from taskmaster.processes.generation import Generation
+from taskmaster.processes.generations import Generations
 from taskmaster.processes.ledger import Evicted, Ledger
+from taskmaster.processes.life import kill_group
 from taskmaster.processes.listener import Heard, Listener
-from taskmaster.processes.nursery import Nursery
-from taskmaster.processes.signals import Signals
-from taskmaster.processes.slots import Slots
+from taskmaster.processes.orphans import children
+from taskmaster.processes.signals import Signals, terminal_is_gone
+from taskmaster.store.supervisors import Report
 
 log = logging.getLogger("taskmaster.supervisor")
 
 LONGEST_WAIT_SECONDS = 1.0
+CLOSE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -29,15 +32,16 @@ class Loop:
 
     options: SupervisorOptions
     signals: Signals
-    slots: Slots
-    crew: Crew
-    nursery: Nursery
+    generations: Generations
     listener: Listener
     ledger: Ledger
     on_ready: Callable[[], object]
     ready: bool = False
     stop_by: float | None = None
-    dead_before_born: dict[int, tuple[int, Usage]] = field(default_factory=dict)
+    failure: str | None = None
+    lost_leases: int = 0
+    children_before: frozenset[int] = field(default_factory=lambda: frozenset(children()))
+    leftovers: bool = False
 
     def run(self) -> None:
         """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
@@ -47,29 +51,46 @@ class Loop:
             self.tend_workers(now)
             self.say_ready()
             self.wait()
-        if self.crew.failure is not None:
-            raise WorkersFailed(self.crew.failure)
+        if self.failure is not None:
+            raise WorkersFailed(self.failure)
 
     def finished(self) -> bool:
-        return self.stop_by is not None and not any(self.crew.lives())
+        return self.stop_by is not None and not any(self.lives())
+
+    def lives(self) -> list[object]:
+        return [life for generation in self.generations for life in generation.crew.lives()]
 
     # -- what is due
 
     def tend_store(self, now: float) -> None:
         """Settle, beat, promote, rescue, listen."""
         try:
-            if self.ledger.tend(now, idle=self.crew.idle(), living=self.crew.living()):
+            if self.ledger.tend(now, self.report(), living=self.living()):
                 self.after_heartbeat()
         except Evicted:
             self.evicted()
         if self.ledger.open:
             self.hear(self.listener.tend(now))
 
+    def report(self) -> Report:
+        """What a heartbeat says of us."""
+        crews = [generation.crew for generation in self.generations]
+        return Report(
+            idle=any(crew.idle() for crew in crews),
+            idle_ms=self.options.notify_ms,
+            lost_leases=self.lost_leases + sum(crew.lost_leases() for crew in crews),
+            running=[run for crew in crews for run in crew.running()],
+        )
+
+    def living(self) -> list[str]:
+        return [name for generation in self.generations for name in generation.crew.living()]
+
     def after_heartbeat(self) -> None:
         """Puts notify for a while from here; and one idle worker of each consumer looks by itself."""
-        if self.crew.idle():
-            self.slots.notified_until_ns = time.monotonic_ns() + self.options.notify_ms * 1_000_000
-        self.crew.wake_one_each()
+        current = self.generations.current
+        if current.crew.idle():
+            current.slots.notified_until_ns = time.monotonic_ns() + self.options.notify_ms * 1_000_000
+        current.crew.wake_one_each()
 
     def evicted(self) -> None:
         """Others have taken over our jobs: whoever runs them here must not go on."""
@@ -77,19 +98,14 @@ class Loop:
         self.kill_all()
 
     def tend_workers(self, now: float) -> None:
-        """Fill vacant slots, give back what waits behind a slow job, end what exceeds its limits or the grace."""
-        if self.stop_by is None:
-            self.nursery.tend(now)
-            if self.ledger.supervisor is not None:
-                self.crew.spawn_missing(self.nursery, self.ledger.supervisor, now)
-        elif now >= self.stop_by:
+        """Keep the workers as they should be, and end what outlives the grace."""
+        if self.stop_by is not None and now >= self.stop_by:
             self.kill_all()
-        self.crew.enforce_limits(now)
-        self.crew.never_born(self.nursery.take_lost())
-        self.ledger.releases.extend(self.crew.taken_back_behind_slow_jobs())
+        self.ledger.releases.extend(self.generations.tend(now, self.ledger.supervisor))
+        self.end_leftovers()
 
     def say_ready(self) -> None:
-        if not self.ready and self.listener.up and self.crew.booted():
+        if not self.ready and self.listener.up and self.generations.current.crew.booted():
             self.ready = True
             self.on_ready()
 
@@ -109,64 +125,104 @@ class Loop:
         watched: dict[int, Callable[[], None]] = {self.signals.fileno(): self.handle_signals}
         if self.listener.connection is not None:
             watched[self.listener.connection.fileno()] = lambda: self.hear(self.listener.read())
-        if self.nursery.channel is not None:
-            watched[self.nursery.channel.fileno()] = self.hear_template
+        for generation in self.generations:
+            watched |= generation.watched(self.hear_template)
         return watched
 
     def wait_seconds(self) -> float:
-        spawning = self.ledger.supervisor is not None and self.nursery.ready
-        dues = [self.ledger.next_due(), self.nursery.next_due(), self.crew.next_due(spawning=spawning), self.stop_by]
-        next_due = min(due for due in dues if due is not None)
-        return min(LONGEST_WAIT_SECONDS, max(0.0, next_due - time.monotonic()))
+        now = time.monotonic()
+        registered = self.ledger.supervisor is not None
+        dues = [generation.next_due(now, registered=registered) for generation in self.generations]
+        dues.append(self.ledger.next_due())
+        if self.stop_by is not None and self.stop_by > now:
+            dues.append(self.stop_by)
+        return min(LONGEST_WAIT_SECONDS, max(0.0, min(dues) - now))
 
     def hear(self, heard: Heard | None) -> None:
         """Pass on what LISTEN brought."""
         if heard is None:
             return
         for queue_name, jobs in heard.jobs.items():
-            self.crew.wake(queue_name, jobs)
+            self.generations.current.crew.wake(queue_name, jobs)
         if heard.due:
             self.ledger.schedule_changed(time.monotonic())
 
-    def hear_template(self) -> None:
-        birth = self.nursery.read()
-        if birth is None:
-            return
-        self.crew.born(birth)
-        ended = self.dead_before_born.pop(birth.pid, None)
-        if ended is not None:
-            self.bury(birth.pid, *ended)
+    def hear_template(self, generation: Generation) -> None:
+        try:
+            self.mourn(generation, generation.hear())
+        except TaskmasterError as error:
+            if generation is not self.generations.coming:
+                raise
+            self.generations.refuse(error)
 
     def handle_signals(self) -> None:
         received = self.signals.read()
         if signal.SIGCHLD in received:
             self.reap()
         for number in received:
-            if number != signal.SIGCHLD:
+            if number == signal.SIGHUP and not terminal_is_gone():
+                self.reload()
+            elif number != signal.SIGCHLD:
                 self.stop(signal.Signals(number).name)
 
     def reap(self) -> None:
         """Wait for every child that is dead: workers, templates, and orphans that callbacks left behind."""
         while (pid := dead_child()) is not None:
-            if self.nursery.process is not None and self.nursery.process.pid == pid:
-                self.nursery.end("it died")
+            owner = next((generation for generation in self.generations if generation.owns(pid)), None)
+            if owner is not None and not owner.crew.knows(pid):
+                self.template_died(owner)
                 continue
-            if self.crew.knows(pid):
+            if owner is not None:
                 kill_group(pid)  # its children; while it is not waited for, its number cannot be another's
             _, status, used = os.wait4(pid, 0)
-            self.bury(pid, status, Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9)))
+            usage = Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9))
+            for generation in [owner] if owner else list(self.generations):
+                self.mourn(generation, generation.bury(pid, status, usage))
 
-    def bury(self, pid: int, status: int, usage: Usage) -> None:
-        death = self.crew.died(pid, status, usage)
-        if death is not None:
-            log.info("worker %s (pid %d) of %r left: %s", death.worker, pid, death.consumer.queue_name, death.cause)
-            self.ledger.deaths.append(death)
-        elif self.nursery.ordered:
-            self.dead_before_born[pid] = status, usage
-        if self.crew.failure is not None and self.stop_by is None:
+    def template_died(self, owner: Generation) -> None:
+        try:
+            owner.nursery.end("it died")
+        except TaskmasterError as error:
+            if owner is not self.generations.coming:
+                raise
+            self.generations.refuse(error)
+
+    def mourn(self, generation: Generation, death: Death | None) -> None:
+        """See to it that a dead worker's batch is settled."""
+        if death is None:
+            return
+        job = "" if death.remains is None or death.remains.running is None else f" under job {death.remains.running}"
+        log.info("worker %s (pid %d) of %r left%s: %s", *death[1:3], death.consumer.queue_name, job, death.cause)
+        self.ledger.debts.deaths.append(death)
+        self.leftovers = True
+        self.lost_leases += death.lost_leases
+        if generation.crew.failure is not None and self.stop_by is None:
+            self.failure = generation.crew.failure
             self.stop("workers fail")
 
-    # -- leaving
+    def end_leftovers(self) -> None:
+        """End what callbacks of a dead worker have left: children of ours that are nobody we know.
+
+        While a birth is awaited nobody can be told from it. A child's own children come to us in their turn.
+        """
+        if not self.leftovers or any(generation.nursery.ordered for generation in self.generations):
+            return
+        strangers = [
+            pid
+            for pid in children()
+            if pid not in self.children_before and not any(generation.owns(pid) for generation in self.generations)
+        ]
+        for pid in strangers:
+            os.kill(pid, signal.SIGKILL)  # a zombie at worst: it is ours to wait for
+        self.leftovers = bool(strangers)
+
+    # -- reloading and leaving
+
+    def reload(self) -> None:
+        """Read the configuration and the code anew, in a new template."""
+        if self.stop_by is None:
+            log.info("SIGHUP: reloading configuration and code")
+            self.generations.reload()
 
     def stop(self, why: str) -> None:
         """Stop claiming, give back what has not started, let running jobs finish; the second time, do not."""
@@ -174,23 +230,29 @@ class Loop:
         grace = 0.0 if again else self.options.grace_seconds
         log.info("%s: stopping %s", why, "now" if again else f"within {grace:g} s; a second signal does not wait")
         self.stop_by = time.monotonic() + grace
-        self.ledger.releases.extend(self.crew.stop())
+        self.ledger.releases.extend(self.generations.leave())
 
     def kill_all(self) -> None:
-        for life in self.crew.lives():
-            life.kill()
+        for generation in self.generations:
+            generation.kill()
 
     def close(self) -> None:
         """Leave nobody and nothing behind."""
-        self.nursery.kill()
+        self.generations.drop_coming()
         self.kill_all()
-        deadline = time.monotonic() + 1.0
-        while any(life.pid for life in self.crew.lives()) and time.monotonic() < deadline:
+        self.leftovers = True
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while (any(self.lives()) or self.leftovers) and time.monotonic() < deadline:
             self.reap()
-            select.select([self.signals.fileno()], [], [], 0.05)
+            self.end_leftovers()
+            poll = select.poll()
+            poll.register(self.signals.fileno(), select.POLLIN)
+            poll.poll(50 if self.leftovers or any(self.lives()) else 0)
             self.signals.read()
+        for generation in self.generations:
+            generation.close()
         self.listener.close()
-        self.ledger.close()
+        self.ledger.close(time.monotonic())
 
 
 def dead_child() -> int | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 MAX_MESSAGE = 64 * 1024
-MAX_FDS = 3
+MAX_FDS = 6
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -21,14 +21,15 @@ class Failed(msgspec.Struct, tag=True):
 
 
 class Order(msgspec.Struct, tag=True):
-    """Start a worker for a consumer in a slot. With it go the wakeup queue's reading end, the permits, and where
-    to write its stack."""
+    """Start a worker for a consumer in a slot. With it go the descriptors of its life, and whose turn it is to be
+    replaced. `held_fd` is set by the template: the worker's end of the lifeline."""
 
     serial: int
     consumer: int
     slot: int
     worker: str
     supervisor: int
+    held_fd: int = -1
 
 
 class Born(msgspec.Struct, tag=True):

@@ -18,6 +18,7 @@ log = logging.getLogger("taskmaster.supervisor")
 
 PRELOAD_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
+MOST_ORDERED = 32
 # One thread per worker: a pool per process on top of a process per core only makes them wait for each other, and a
 # template with threads cannot be forked. Whoever has set these has decided otherwise.
 SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -41,11 +42,15 @@ class Nursery:
     lost: set[int] = field(default_factory=set)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=5.0))
 
+    @property
+    def takes_orders(self) -> bool:
+        """More at once would fill the channel in both directions, and each end would wait for the other."""
+        return self.ready and len(self.ordered) < MOST_ORDERED
+
     def tend(self, now: float) -> None:
         """Start a template when there is none, and give up on one that does not answer."""
         if self.answer_by is not None and now >= self.answer_by:
-            log.warning("the template did not answer in time and is replaced")
-            self.end("it did not answer")
+            self.end("it did not answer in time")
         if self.process is None and now >= self.start_at:
             self.start(now)
 
@@ -109,11 +114,11 @@ class Nursery:
         """Let go of the template; a new one starts after a while."""
         now = time.monotonic()
         self.kill()
-        if self.ready:
-            self.backoff.record(now - self.started_at)
-        elif self.backoff.record() >= self.backoff.max_seconds:
+        log.warning("the template is replaced: %s", reason)
+        wait = self.backoff.record(now - self.started_at if self.ready else 0.0)
+        if not self.ready and wait >= self.backoff.max_seconds:
             raise WorkersFailed(f"the template process dies before it is ready: {reason}")
-        self.start_at = now + self.backoff.base_seconds * 2.0 ** max(0, self.backoff.failures - 1)
+        self.start_at = now + max(wait, self.backoff.base_seconds)
         self.ready = False
 
     def kill(self) -> None:

@@ -2,9 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskmaster.consumer import Consumer
-from taskmaster.processes.worker import Database
+
+
+class Database(NamedTuple):
+    """Where the jobs are."""
+
+    url: str
+    schema: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,14 +36,19 @@ class Running:
             os.close(handed)
             os.close(report_write)
         with os.fdopen(report_read, "rb", buffering=0) as report:
-            self._wait_until_ready(report.fileno(), within_seconds)
+            try:
+                self._wait_until_ready(report.fileno(), within_seconds)
+            except BaseException:
+                self.kill()
+                raise
 
     def _wait_until_ready(self, report_fd: int, within_seconds: float) -> None:
-        readable, _, _ = select.select([report_fd], [], [], within_seconds)
+        poll = select.poll()
+        poll.register(report_fd, select.POLLIN)
+        readable = poll.poll(within_seconds * 1000)
         said = os.read(report_fd, 65_536) if readable else b""
         if said == READY:
             return
-        self.kill()
         if said:
             raise WorkersFailed(said.decode())
         raise WorkersFailed(

@@ -1,7 +1,9 @@
 """Signals are data that the loop reads."""
 
 import os
+import select
 import signal
+import stat
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -10,7 +12,7 @@ from typing import Any, Self
 from taskmaster.errors import TaskmasterError
 
 OUT_AFTER_GRACE_SECONDS = 1.8  # then the kernel ends this process, and the lifeline its children
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -53,7 +55,16 @@ class Signals:
 
     def _noted(self, number: int, frame: FrameType | None) -> None:
         """The wakeup descriptor has it already. Asked to leave, the kernel sees to it, should the loop hang."""
-        if number != signal.SIGCHLD:
+        if number in (signal.SIGTERM, signal.SIGINT):
             grace = 0.0 if self._asked else self._grace_seconds
             self._asked = True
             signal.setitimer(signal.ITIMER_REAL, grace + OUT_AFTER_GRACE_SECONDS)
+
+
+def terminal_is_gone() -> bool:
+    """Was this SIGHUP the hang-up of a terminal that we write to? Then it is a farewell, not a reload."""
+    poll = select.poll()
+    for fd in (0, 1, 2):
+        if stat.S_ISCHR(os.fstat(fd).st_mode):  # isatty() says no of one that is gone
+            poll.register(fd, select.POLLOUT)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))

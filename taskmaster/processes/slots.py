@@ -18,22 +18,32 @@ from taskmaster.consumer import MAX_BATCH
 
 CELL = 8
 # The cells of a row, by index.
-PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN, CPU_BEGAN, IDS = (
-    *range(11),
-    12,
-    16,
-)
+PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN = range(11)
+CPU_BEGAN, OUT_AT, ERR_AT, PROGRESS_OF, PROGRESS, NOTE, LOST, BACKEND, IDS = range(TOKEN + 2, TOKEN + 11)
 HEADER_CELLS = IDS + MAX_BATCH
-JOURNAL_AT = HEADER_CELLS * CELL
+NOTE_BYTES = 200
+NOTE_AT = HEADER_CELLS * CELL
+JOURNAL_AT = NOTE_AT + NOTE_BYTES
 JOURNAL_BYTES = 256 * 1024
 ROW_BYTES = -(-(JOURNAL_AT + JOURNAL_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
 TABLE_BYTES = mmap.PAGESIZE  # one page in front for what concerns all workers
 
 BOOTING, WORKING, IDLE = 0, 1, 2
+MILLION = 1_000_000
+
+
+class Progress(NamedTuple):
+    """How far a run says that it is: from 0 to 1, and in words."""
+
+    fraction: float
+    note: str
 
 
 class Remains(NamedTuple):
-    """What a dead worker's slot says of its last batch. `ended` jobs are acked unless they have an entry."""
+    """What a dead worker's slot says of its last batch. `ended` jobs are acked unless they have an entry.
+
+    `written`: how long its standard output and error were when the run began.
+    """
 
     token: UUID
     ended: Sequence[int]
@@ -42,13 +52,16 @@ class Remains(NamedTuple):
     running_since_ns: int
     unstarted: Sequence[int]
     cpu_began_ns: int = 0
+    written: tuple[int, int] = (0, 0)
+    progress: Progress | None = None
 
 
 class Slot:
     """One row. Reading and writing need no lock: each cell has one writer."""
 
     def __init__(self, row: memoryview) -> None:
-        self.cells = row[:JOURNAL_AT].cast("q")
+        self.cells = row[:NOTE_AT].cast("q")
+        self._note = row[NOTE_AT : NOTE_AT + NOTE_BYTES]
         self._token = row[TOKEN * CELL : TOKEN * CELL + 16]
         self._journal = row[JOURNAL_AT : JOURNAL_AT + JOURNAL_BYTES]
 
@@ -64,6 +77,16 @@ class Slot:
     @property
     def booted(self) -> bool:
         return self.cells[PHASE] != BOOTING
+
+    @property
+    def backend(self) -> int:
+        """The pid of the server process that serves this worker; 0: it has none."""
+        return self.cells[BACKEND]
+
+    @property
+    def lost_leases(self) -> int:
+        """Batches whose outcomes were not written, because others had taken them over."""
+        return self.cells[LOST]
 
     @property
     def served(self) -> int:
@@ -119,8 +142,36 @@ class Slot:
             return None
         running = ids[ended] if started > ended else None
         unstarted = ids[max(started, ended) :]
-        since, cpu_began = self.cells[STARTED_AT], self.cells[CPU_BEGAN]
-        return Remains(token, ids[:ended], self.entries(), running, since, unstarted, cpu_began)
+        cells = self.cells
+        return Remains(
+            token,
+            ids[:ended],
+            self.entries(),
+            running,
+            cells[STARTED_AT],
+            unstarted,
+            cells[CPU_BEGAN],
+            (cells[OUT_AT], cells[ERR_AT]),
+            self.progress(),
+        )
+
+    def note_progress(self, fraction: float, note: str) -> None:
+        """Keep how far the job at hand is. It belongs to the run that began at STARTED_AT, so nobody need clear it."""
+        cells = self.cells
+        cells[PROGRESS_OF] = 0
+        encoded = note.encode("utf-8", "replace")[:NOTE_BYTES]
+        self._note[: len(encoded)] = encoded
+        cells[NOTE] = len(encoded)
+        cells[PROGRESS] = int(fraction * MILLION)
+        cells[PROGRESS_OF] = cells[STARTED_AT]
+
+    def progress(self) -> Progress | None:
+        """How far the run at hand says that it is; None: it has not said."""
+        cells = self.cells
+        if not cells[PROGRESS_OF] or cells[PROGRESS_OF] != cells[STARTED_AT]:
+            return None
+        note = bytes(self._note[: cells[NOTE]]).decode("utf-8", "ignore")
+        return Progress(cells[PROGRESS] / MILLION, note.replace("\0", ""))
 
 
 class Slots:

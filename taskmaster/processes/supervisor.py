@@ -1,6 +1,5 @@
 """The supervisor as users see it: what it is made of, and `run` in this process. `start` is in running.py."""
 
-import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -12,20 +11,20 @@ from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.crew import Crew
+from taskmaster.processes.generation import Generation
+from taskmaster.processes.generations import Generations
 from taskmaster.processes.ledger import Ledger
 from taskmaster.processes.lifeline import Lifeline
 from taskmaster.processes.listener import Listener
 from taskmaster.processes.loop import Loop
 from taskmaster.processes.nursery import Nursery
-from taskmaster.processes.plan import Plan
+from taskmaster.processes.orphans import adopt_orphans
+from taskmaster.processes.plan import Database, Plan
 from taskmaster.processes.running import Running
 from taskmaster.processes.signals import Signals
 from taskmaster.processes.slots import Slots
 from taskmaster.processes.stdio import keep_for_stdio
-from taskmaster.processes.worker import Database
 from taskmaster.validation import check_schema
-
-PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,13 @@ class Supervisor:
                     f"{self.source}: two consumers for queue {name!r}; raise the concurrency of one instead"
                 )
 
-    def run(self, *, on_ready: Callable[[], object] = lambda: None) -> None:
+    def run(
+        self, *, on_ready: Callable[[], object] = lambda: None, reload: "Callable[[], Supervisor] | None" = None
+    ) -> None:
         """Run in this process, which must be its main thread, until SIGTERM or SIGINT; waits for every child it has.
+
+        SIGHUP has new workers run the supervisor that `reload` answers (None: this one, its modules imported anew), and
+        running jobs finish on the old ones. When it, or what it names, cannot be loaded, the old ones stay at work.
 
         Raises InvalidConfig when something named cannot be loaded, SchemaMismatch, and WorkersFailed when workers die
         again and again before they can work. A database that does not answer is waited for.
@@ -66,8 +70,18 @@ class Supervisor:
             database = Database(stack.enter_context(_url(self.database_url)), self.schema)
             signals = stack.enter_context(Signals(self.options.grace_seconds))
             setproctitle("taskmaster supervisor")
-            _adopt_orphans()
-            self._loop(database, signals, on_ready, stack).run()
+            adopt_orphans()
+            lifeline = stack.enter_context(closing(Lifeline()))
+
+            def renewed() -> Generation:
+                newer = self if reload is None else reload()
+                self._refuse_changes(newer)
+                return newer._generation(database, lifeline, self.options)
+
+            generations = Generations(self._generation(database, lifeline, self.options), renewed)
+            listener, ledger = Listener(database.url, database.schema), Ledger(database, self.options)
+            loop = Loop(self.options, signals, generations, listener, ledger, on_ready)
+            stack.enter_context(closing(loop)).run()
 
     def start(self, *, within_seconds: float = 60.0) -> Running:
         """Run in a process of its own, and return when all workers are up. Safe in an application with threads.
@@ -79,27 +93,23 @@ class Supervisor:
         """
         return Running(self, within_seconds=within_seconds)
 
-    def _loop(self, database: Database, signals: Signals, on_ready: Callable[[], object], stack: ExitStack) -> Loop:
+    def _generation(self, database: Database, lifeline: Lifeline, options: SupervisorOptions) -> Generation:
         slots = Slots(sum(consumer.concurrency for consumer in self.consumers))
-        lifeline = stack.enter_context(closing(Lifeline()))
         plan = Plan(
             database=database,
             consumers=self.consumers,
             source=self.source,
             slots=slots.count,
-            notify_ms=self.options.notify_ms,
+            notify_ms=options.notify_ms,
         )
-        loop = Loop(
-            self.options,
-            signals,
-            slots,
-            Crew(self.consumers, self.options, slots),
-            Nursery(plan, slots.fd, lifeline.read_fd),
-            Listener(database.url, database.schema),
-            Ledger(database, self.options),
-            on_ready,
-        )
-        return stack.enter_context(closing(loop))
+        return Generation(slots, Crew(self.consumers, options, slots), Nursery(plan, slots.fd, lifeline.read_fd))
+
+    def _refuse_changes(self, newer: "Supervisor") -> None:
+        """What belongs to the supervisor's process cannot be reloaded."""
+        for name in ("database_url", "schema", "options"):
+            if getattr(self, name) != getattr(newer, name):
+                what = "[supervisor]" if name == "options" else name
+                raise InvalidConfig(f"{self.source}: {what} has changed, and only a restart can change it")
 
 
 @contextmanager
@@ -109,10 +119,3 @@ def _url(database_url: str | None) -> Iterator[str]:
         return
     with resolve_url(None) as url:
         yield url
-
-
-def _adopt_orphans() -> None:
-    """Become the parent of workers and of what callbacks leave behind, so that all can be waited for."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")

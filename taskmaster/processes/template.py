@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import msgspec
 from setproctitle import setproctitle
 
 from taskmaster.errors import TaskmasterError
@@ -110,10 +111,11 @@ def live(template: Template, wanted: messages.Order, fds: Sequence[int]) -> NoRe
     try:
         os.setpgid(0, 0)
         os.close(template.held_fd)
-        lifeline.hold(template.lifeline_fd)
+        held_fd = lifeline.hold(template.lifeline_fd)
         template.channel.close()
         prepared = template.prepared[wanted.consumer]
-        status = worker_main.main(template.plan, prepared, template.slots, wanted, fds)
+        order = msgspec.structs.replace(wanted, held_fd=held_fd)
+        status = worker_main.main(template.plan, prepared, template.slots, order, fds)
     except SystemExit as leaving:
         logging.getLogger("taskmaster.worker").warning("%s", leaving)
     except BaseException:

@@ -1,24 +1,31 @@
 """A worker's life from the fork to its last breath: what is prepared before it, built in it, and closed at its end."""
 
 import logging
-import signal
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from setproctitle import setproctitle
 
 from taskmaster.chain import Handler, build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
-from taskmaster.processes import batch, limits
+from taskmaster.processes import limits, output
 from taskmaster.processes.failures import describe
+from taskmaster.processes.guard import Guard
+from taskmaster.processes.leased import Leased
 from taskmaster.processes.messages import Order
-from taskmaster.processes.plan import Plan
-from taskmaster.processes.slots import STOP, Slot, Slots
+from taskmaster.processes.orphans import adopt_orphans
+from taskmaster.processes.plan import Database, Plan
+from taskmaster.processes.recycling import Wear
+from taskmaster.processes.run import Place
+from taskmaster.processes.slots import Slots
+from taskmaster.processes.surroundings import Surroundings
+from taskmaster.processes.transactional import Transactional
 from taskmaster.processes.wakeups import WakeupReader
-from taskmaster.processes.worker import Worker
+from taskmaster.processes.worker import Delivery, Worker
 from taskmaster.references import (
     MiddlewareFactory,
     check_takes_job,
@@ -55,6 +62,7 @@ def prepare(consumer: Consumer, *, source: str) -> Prepared:
     where = f"{source}: consumer {consumer.queue_name!r}"
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
     check_takes_job(callback, where=f"{where}: callback")
+    _check_cpus(consumer, where)
     component = consumer.component
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
@@ -62,29 +70,27 @@ def prepare(consumer: Consumer, *, source: str) -> Prepared:
     return Prepared(consumer, callback, component, factories, where)
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What the jobs of this worker see of it."""
-
-    slot: Slot
-    component: Any
-
-    @property
-    def stopping(self) -> bool:
-        return bool(self.slot.cells[STOP])
+def _check_cpus(consumer: Consumer, where: str) -> None:
+    there = os.sched_getaffinity(0)
+    if absent := sorted(set(consumer.cpu_affinity) - there):
+        raise InvalidConfig(
+            f"{where}: cpu_affinity names CPU {absent[0]}; there are {', '.join(map(str, sorted(there)))}"
+        )
 
 
 def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequence[int]) -> int:
     """Be the worker that was ordered; the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     slot = slots.slot(order.slot)
-    wakeups_fd, permits_fd, stack_fd = fds
+    wakeups_fd, permits_fd, stack_fd, turn_fd, *output_fds = fds
     wakeups = WakeupReader(wakeups_fd)
     if not wakeups.get(CONFIRMED_SECONDS):
         return 1  # the supervisor does not know of this worker: its place may be another's by now
+    output.capture(output_fds)
     with ExitStack() as stack:
+        surroundings = Surroundings(slot)
         try:
-            surroundings, handler = _build(prepared, slot, stack)
+            handler = _build(prepared, surroundings, stack)
             limits.prepare_worker(prepared.consumer, stack_fd)
         except InvalidConfig as error:  # no use in trying again
             slot.write({"boot": str(error), "final": True})
@@ -93,31 +99,36 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
             slot.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
             return 1
+        place = Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings)
         worker = Worker(
-            plan.database,
-            Claimant(order.supervisor, order.worker, prepared.consumer.queue_name),
-            batch.Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings),
+            plan.database.schema,
+            _delivery(plan.database, place, order.supervisor),
+            slot,
             slots,
             wakeups,
+            Wear(prepared.consumer, turn_fd),
             plan.notify_ms,
         )
-        _leave_on_sigterm(worker)
-        worker.run()
+        worker.run(Guard((wakeups_fd, permits_fd, order.held_fd), worker.leave))
     return 0
 
 
-def _build(prepared: Prepared, slot: Slot, stack: ExitStack) -> tuple[Surroundings, Handler]:
-    component = None if prepared.component is None else stack.enter_context(prepared.component())
+def _build(prepared: Prepared, surroundings: Surroundings, stack: ExitStack) -> Handler:
+    """What the jobs need, made in this process: after the fork."""
+    adopt_orphans()
+    os.nice(prepared.consumer.nice)
+    if prepared.consumer.cpu_affinity:
+        os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
+    os.register_at_fork(after_in_child=partial(setattr, surroundings, "forked", True))
+    if prepared.component is not None:
+        surroundings.component = stack.enter_context(prepared.component())
     handler = prepared.chain(stack)
     timeout = prepared.consumer.timeout_seconds
-    return Surroundings(slot, component), handler if timeout is None else limits.with_timeout(handler, timeout)
+    return handler if timeout is None else limits.with_timeout(handler, timeout)
 
 
-def _leave_on_sigterm(worker: Worker) -> None:
-    """SIGTERM to a worker, or to all processes of a service: finish the job at hand and leave."""
-
-    def leave(*_: object) -> None:
-        worker.leaving = True
-
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's to handle
+def _delivery(database: Database, place: Place, supervisor: int) -> Delivery:
+    consumer = place.consumer
+    if consumer.transactional:
+        return Transactional(database, place.worker, place)
+    return Leased(database, Claimant(supervisor, place.worker, consumer.queue_name, consumer.once), place)

@@ -15,11 +15,17 @@ Connection = psycopg.Connection[Any]
 
 
 def connect(
-    database_url: str, schema: str, *, name: str = "taskmaster", statement_timeout: str = "60s", hot: bool = False
+    database_url: str,
+    schema: str,
+    *,
+    name: str = "taskmaster",
+    statement_timeout: str = "60s",
+    hot: bool = False,
+    lent: bool = False,
 ) -> Connection:
     """Open a connection in autocommit whose search path is `schema`.
 
-    `hot`, for workers: plans are pinned, and JSON stays bytes.
+    `hot`, for workers: plans are pinned, and JSON stays bytes. `lent`, for callbacks: as the role has it.
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig for a URL that is none.
     """
@@ -35,12 +41,16 @@ def connect(
             keepalives_idle=10,
             keepalives_interval=3,
             keepalives_count=3,
+            tcp_user_timeout=15_000,  # what was sent into nothing is an error after so many milliseconds
         )
     except psycopg.ProgrammingError as error:
         raise InvalidConfig(_unreadable(database_url, error)) from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
     try:
+        if lent:
+            conn.execute(statement("session_lent"))
+            return conn
         conn.execute(statement("session"), {"schema": schema, "statement_timeout": statement_timeout})
         if hot:
             conn.execute(statement("pin_plans"))
@@ -75,7 +85,7 @@ def _loads(data: str | bytes) -> Any:
 def _loads_leniently(data: str | bytes) -> Any:
     try:
         return json.loads(data)
-    except RecursionError:  # nested deeper than Python goes: shown as it is written
+    except (RecursionError, ValueError):  # nested deeper than Python goes, or a number too long: shown as it is written
         return data if isinstance(data, str) else data.decode()
 
 

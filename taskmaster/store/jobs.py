@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from psycopg import Cursor
 from psycopg.rows import tuple_row
 
+from taskmaster.errors import InvalidJob
 from taskmaster.job import JobRecord, State
 from taskmaster.store.connection import Connection
 from taskmaster.store.statements import qualified, statement
@@ -36,7 +38,13 @@ class Count(NamedTuple):
 def put(conn: Connection, schema: str, entry: Entry, payload: bytes) -> int:
     """Put one job in the connection's transaction; its id. Works on any connection, ours or the caller's."""
     parameters = entry._asdict() | {"payload": payload.decode(), "headers": _text(entry.headers)}
-    row = conn.cursor(row_factory=tuple_row).execute(qualified("put", schema), parameters).fetchone()
+    try:
+        row = Cursor(conn, row_factory=tuple_row).execute(qualified("put", schema), parameters).fetchone()
+    except UnicodeEncodeError as error:
+        raise InvalidJob(
+            f"the connection's client_encoding ({conn.info.encoding}) cannot write {error.object[error.start]!r}:"
+            " set it to UTF8"
+        ) from None
     assert row is not None
     return int(row[0])
 
@@ -53,7 +61,7 @@ def put_many(conn: Connection, schema: str, entry: Entry, payloads: Iterable[byt
 
 def _copy(conn: Connection, schema: str, entry: Entry, payloads: Sequence[bytes]) -> list[int]:
     parameters = {"schema": schema, "count": len(payloads), "delay_seconds": entry.delay_seconds}
-    cursor = conn.cursor(row_factory=tuple_row)
+    cursor = Cursor(conn, row_factory=tuple_row)  # of our own kind, whatever the caller's connection makes
     row = cursor.execute(statement("draw_ids"), parameters).fetchone()
     assert row is not None
     ids, due = row

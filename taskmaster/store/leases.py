@@ -15,11 +15,12 @@ from taskmaster.store.statements import statement
 
 
 class Claimant(NamedTuple):
-    """Who claims, and from which queue."""
+    """Who claims, and from which queue. `once`: its jobs must never run twice."""
 
     supervisor: int
     worker: str
     queue_name: str
+    once: bool = False
 
 
 class Row(NamedTuple):
@@ -49,6 +50,7 @@ def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -
     parameters = {
         "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
         "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
+        "once": claimant.once,
     }  # fmt: skip
     began = time.monotonic()
     rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()

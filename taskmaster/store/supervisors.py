@@ -1,18 +1,41 @@
 """Liveness of supervisors, the schedule, and what is left behind by those that are gone."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
 
 from taskmaster.store.connection import Connection
-from taskmaster.store.statements import statement
+from taskmaster.store.statements import qualified, statement
 
 PROMOTE_AT_MOST = 1000
 
 
-class Heartbeat(NamedTuple):
-    """`alive` is False when others took this supervisor for dead; `due_seconds` is until the next scheduled job."""
+class Report(NamedTuple):
+    """What a supervisor says with a heartbeat. `locked`: its session holds the lock that says it lives."""
 
-    alive: bool
+    idle: bool
+    idle_ms: int
+    locked: bool = False
+    lost_leases: int = 0
+    running: Sequence[dict[str, Any]] = ()
+
+
+class Heartbeat(NamedTuple):
+    """What it hears. `due_seconds` is until the next scheduled job; `others`: the last heartbeat of each, by id."""
+
     due_seconds: float | None
+    others: dict[int, datetime]
+    locked: bool
+
+
+class Silent(NamedTuple):
+    """A supervisor not heard of since a heartbeat. `given_up`: for so long that its session lock counts no more."""
+
+    id: int
+    heartbeat_at: datetime
+    given_up: bool
 
 
 class SupervisorStatus(NamedTuple):
@@ -21,6 +44,19 @@ class SupervisorStatus(NamedTuple):
     name: str
     up_seconds: float
     silent_seconds: float
+    lost_leases: int
+
+
+class Running(NamedTuple):
+    """A run that has lasted for a second or longer. `progress` is from 0 to 1; None: it has not said."""
+
+    job_id: int
+    queue_name: str
+    worker: str
+    pid: int
+    seconds: float
+    progress: float | None
+    note: str | None
 
 
 def register(conn: Connection, name: str) -> int:
@@ -35,16 +71,24 @@ def retire(conn: Connection, supervisor: int) -> None:
     conn.execute(statement("retire"), {"supervisor": supervisor})
 
 
-def heartbeat(conn: Connection, supervisor: int, *, idle: bool, idle_ms: int) -> Heartbeat:
-    """Say that the supervisor lives, and, when somebody is idle, that puts shall notify."""
-    parameters = {"supervisor": supervisor, "idle": idle, "idle_ms": idle_ms}
+def watch_session(conn: Connection) -> None:
+    """Have the server notice soon when this session's host is gone."""
+    conn.execute(statement("liveness"))
+
+
+def heartbeat(conn: Connection, supervisor: int, report: Report) -> Heartbeat | None:
+    """Say that the supervisor lives; None: others took it for dead."""
+    parameters = {**report._asdict(), "supervisor": supervisor, "running": orjson.dumps(report.running).decode()}
     row = conn.execute(statement("heartbeat"), parameters).fetchone()
-    return Heartbeat(False, None) if row is None else Heartbeat(True, row[0])
+    if row is None:
+        return None
+    due_seconds, ids, heartbeats, locked, _ = row
+    return Heartbeat(due_seconds, dict(zip(ids or (), heartbeats or (), strict=True)), locked)
 
 
-def doze(conn: Connection, idle_ms: int) -> None:
-    """Say that somebody sleeps: puts shall notify for so long."""
-    conn.execute(statement("doze"), {"idle_ms": idle_ms})
+def doze(conn: Connection, schema: str, idle_ms: int) -> None:
+    """Say that somebody sleeps: puts shall notify for so long. Works on any connection."""
+    conn.execute(qualified("doze", schema), {"schema": schema, "idle_ms": idle_ms})
 
 
 def promote(conn: Connection) -> tuple[int, float | None]:
@@ -54,11 +98,22 @@ def promote(conn: Connection) -> tuple[int, float | None]:
     return row[0], row[1]
 
 
-def rescue(conn: Connection, supervisor: int, *, gone_after: float, max_crashes: int) -> int:
-    """Give back the leases of supervisors silent for `gone_after` seconds; how many jobs."""
-    parameters = {"supervisor": supervisor, "gone_after": gone_after, "max_crashes": max_crashes}
+def rescue(conn: Connection, silent: Sequence[Silent], *, max_crashes: int) -> int:
+    """Give back the leases of silent supervisors, and of those that are not registered; how many jobs."""
+    parameters = {
+        "ids": [one.id for one in silent],
+        "heartbeats": [one.heartbeat_at for one in silent],
+        "given_up": [one.given_up for one in silent],
+        "max_crashes": max_crashes,
+    }
     row = conn.execute(statement("rescue"), parameters).fetchone()
     return int(row[0]) if row else 0
+
+
+def running(conn: Connection, job_id: int | None, *, most: int) -> list[Running]:
+    """What runs now, longest first; of one job, or (None) of all."""
+    rows = conn.execute(statement("running"), {"id": job_id, "most": most}).fetchall()
+    return [Running(*row) for row in rows]
 
 
 def find(conn: Connection) -> list[SupervisorStatus]:

@@ -10,6 +10,7 @@ import pytest
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES
 from taskmaster.store.statements import statement
+from taskmaster.store.supervisors import Report
 from tests.support.store import claimed, put_many
 
 DEAD = 50_000
@@ -60,6 +61,7 @@ def explained(conn: Connection, name: str, parameters: dict[str, Any]) -> list[P
 def claim_parameters() -> dict[str, Any]:
     return {
         "priorities": PRIORITIES, "lows": [-1] * 10, "batch": 100, "supervisor": 1, "worker": "w", "queue_name": "q",
+        "once": False,
     }  # fmt: skip
 
 
@@ -120,7 +122,7 @@ def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(c
     conn.execute("analyze")
     for name, parameters in (
         ("promote", {"most": 1000}),
-        ("heartbeat", {"supervisor": 1, "idle": True, "idle_ms": 1000}),
+        ("heartbeat", {**Report(idle=True, idle_ms=1000)._asdict(), "running": "[]", "supervisor": 1}),
     ):
         plan = explained(conn, name, parameters)
         assert "scheduled_due" in [node.get("Index Name") for node in plan]

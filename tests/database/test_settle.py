@@ -8,7 +8,7 @@ from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many, states
 
-FAILURE = {"kind": "exception", "message": "boom"}
+FAILURE = {"cause": "exception", "message": "boom"}
 
 
 def test_a_batch_that_acked_is_gone(conn: Connection) -> None:
@@ -108,7 +108,7 @@ def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None
 def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) -> None:
     job_id = put(conn)
     for run in range(1, 31):
-        failure = {"kind": "exception", "run": run}
+        failure = {"cause": "exception", "run": run}
         ending = Ending(job_id, State.READY, charged=True, failure=failure)
         assert leases.settle(conn, claimed(conn).token, [ending])
     record = jobs.get(conn, job_id)

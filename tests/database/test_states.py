@@ -8,7 +8,7 @@ from taskmaster.endings import Ending, released
 from taskmaster.job import TRANSITIONS, State
 from taskmaster.store import jobs, leases, supervisors
 from taskmaster.store.connection import Connection
-from tests.support.store import claim, claimed, put, register, rejected, states
+from tests.support.store import claim, claimed, put, register, rejected, rescue, states
 
 # The states that exist: a queue that keeps acked jobs, and cancelling, come later.
 STORED = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
@@ -81,7 +81,8 @@ def gives_back(conn: Connection, job_id: int) -> object:
 
 
 def rescues(conn: Connection, job_id: int) -> object:
-    return supervisors.rescue(conn, register(conn), gone_after=0.0, max_crashes=3)
+    row = conn.execute("select supervisor from leases").fetchone()
+    return row and rescue(conn, row[0])
 
 
 def orphans(conn: Connection, job_id: int) -> object:

@@ -16,16 +16,17 @@ from psycopg.conninfo import conninfo_to_dict
 from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
 from taskmaster.job import ACK
 from taskmaster.processes import permits
-from taskmaster.processes.batch import Place
+from taskmaster.processes.leased import Leased
 from taskmaster.processes.ledger import Ledger
+from taskmaster.processes.plan import Database
+from taskmaster.processes.run import Place
 from taskmaster.processes.slots import Slots
-from taskmaster.processes.wakeups import WakeupQueue, WakeupReader
-from taskmaster.processes.worker import Database, Worker
-from taskmaster.processes.worker_main import Surroundings
+from taskmaster.processes.surroundings import Surroundings
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor
 from taskmaster.store.leases import Claimant
+from taskmaster.store.supervisors import Report
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.store import QUEUE, SCHEMA, claim, claimed, ids, leases_left, put, put_many, register, states
@@ -121,21 +122,19 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
     conn: Connection, database_url: str
 ) -> None:
     us, job_id = register(conn), put(conn)
-    consumer, slots, wakeups, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), WakeupQueue(), permits.create()
-    place = Place(consumer, "w", slots.slot(0), permits_fd, lambda job: ACK, Surroundings(slots.slot(0), None))
-    reader = WakeupReader(os.dup(wakeups.reader_fd))
-    worker = Worker(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place, slots, reader, 3_000)
-    with worker.connected() as own:
-        worker.give_back_forgotten(own)
-        leases.claim(conn, worker.claimant, Cursor(), batch=1)  # sent on the connection that was cut
+    consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
+    place = Place(consumer, "w", slots.slot(0), permits_fd, lambda job: ACK, Surroundings(slots.slot(0)))
+    delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
+    with delivery.connect() as own:
+        delivery.give_back_forgotten(own)
+        leases.claim(conn, delivery.claimant, Cursor(), batch=1)  # sent on the connection that was cut
         assert states(conn) == {job_id: State.RUNNING}
 
         def given_back() -> bool:
-            worker.give_back_forgotten(own)
+            delivery.give_back_forgotten(own)
             return states(conn) == {job_id: State.READY}
 
         eventually(given_back)
-    wakeups.close()
     for fd in (permits_fd, slots.fd):
         os.close(fd)
 
@@ -179,14 +178,14 @@ def test_a_due_job_that_somebody_has_locked_does_not_make_the_supervisor_spin(
         assert states(conn) == {job_id: State.SCHEDULED}
     turns_within(0.2, ledger, began=now)  # let go of, it need not wait for a heartbeat
     assert states(conn) == {job_id: State.READY}
-    ledger.close()
+    ledger.close(now)
 
 
 def turns_within(seconds: float, ledger: Ledger, *, began: float) -> tuple[int, float]:
     """How often a loop comes to tend the ledger in so long, by a clock of our own, which then shows the second."""
     turns, now = 0, began
     while now < began + seconds and turns < 100:
-        ledger.tend(now, idle=False, living=[])
+        ledger.tend(now, Report(idle=False, idle_ms=0), living=[])
         now = max(now, ledger.next_due())
         turns += 1
     return turns, now

@@ -13,12 +13,12 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
 from taskmaster.processes import permits, worker_main
-from taskmaster.processes.crew import Crew, Life
+from taskmaster.processes.crew import Crew
+from taskmaster.processes.life import Life
 from taskmaster.processes.messages import Born, Order
-from taskmaster.processes.plan import Plan
+from taskmaster.processes.plan import Database, Plan
 from taskmaster.processes.slots import Slots
 from taskmaster.processes.wakeups import WakeupQueue, WakeupReader
-from taskmaster.processes.worker import Database
 from taskmaster.processes.worker_main import Prepared
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
@@ -98,7 +98,7 @@ def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
     prepared = Prepared(consumer, lambda job: None, never_entered, [], "test")
     permits_fd = permits.create()
     try:
-        fds = (wakeups_fd, permits_fd, slots.fd)  # it never comes to writing a stack
+        fds = (wakeups_fd, permits_fd, *[slots.fd] * 4)  # it never comes to using the others
         return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1), fds)
     finally:
         os.close(permits_fd)
@@ -165,7 +165,7 @@ def crew() -> Iterator[Crew]:
     """A crew that has ordered its only worker."""
     slots = Slots(1)
     crew = Crew([Consumer("q", callback=ACT)], SupervisorOptions(), slots)
-    life = crew.members[0].life = Life(SERIAL, "w", WakeupQueue(), permits.create(), 0.0)
+    life = crew.members[0].life = Life(SERIAL, "w", 0.0)
     yield crew
     life.close()
     os.close(slots.fd)

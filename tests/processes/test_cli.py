@@ -107,7 +107,7 @@ def said(process: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
 
 def rejected(conn: Any, payload: str = "null", queue_name: str = "mail", reason: str = "no") -> int:
     """A rejected job with one failure, as a worker leaves it."""
-    failure = {"kind": "reject", "message": reason, "run": 1, "worker": "w", "traceback": f"Traceback: {reason}"}
+    failure = {"cause": "reject", "message": reason, "run": 1, "worker": "w", "traceback": f"Traceback: {reason}"}
     (job_id,) = conn.execute(
         "insert into rejected (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, failures)"
         " values (nextval('job_ids'), %s, 0, 1, 0, 0, now(), %s::json, %s::jsonb) returning id",

@@ -8,12 +8,12 @@ import pytest
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.processes.ledger import Ledger
 from taskmaster.processes.listener import Heard, Listener
-from taskmaster.processes.worker import Database
+from taskmaster.processes.plan import Database
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.store import SCHEMA, put, register
+from tests.support.store import SCHEMA, beat, put, register
 
 FOREIGN = ["", " ", "rubbish", "٣ queue", "² queue", "-1 q", "1e3 q", "1.5 q", "99999999999999999999 q", "7", "\n"]
 TOO_LONG = pytest.param("9" * 5_000 + " q", id="5000 digits")
@@ -73,9 +73,9 @@ def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeat
 
 def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
     ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
-    assert ledger.tend(0.0, idle=True, living=[])
+    assert ledger.tend(0.0, supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), living=[])
     assert open_for_seconds(conn) > 2 * 5.0
-    ledger.close()
+    ledger.close(0.0)
 
 
 def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(
@@ -87,9 +87,9 @@ def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(
 
 def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connection) -> None:
     us = register(conn)
-    supervisors.heartbeat(conn, us, idle=True, idle_ms=15_000)
-    supervisors.doze(conn, 3_000)
-    supervisors.heartbeat(conn, us, idle=True, idle_ms=3_000)
+    beat(conn, us, idle=True, idle_ms=15_000)
+    supervisors.doze(conn, "taskmaster", 3_000)
+    beat(conn, us, idle=True, idle_ms=3_000)
     assert open_for_seconds(conn) > 10.0
 
 
@@ -97,9 +97,9 @@ def test_a_put_notifies_while_somebody_sleeps_and_no_longer(conn: Connection, da
     us = register(conn)
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute("listen taskmaster")
-        supervisors.heartbeat(conn, us, idle=False, idle_ms=15_000)
+        beat(conn, us, idle=False, idle_ms=15_000)
         put(conn, queue="nobody asleep")
-        supervisors.heartbeat(conn, us, idle=True, idle_ms=15_000)
+        beat(conn, us, idle=True, idle_ms=15_000)
         put(conn, queue="asleep")
         conn.execute("select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)")
         put(conn, queue="too long ago")

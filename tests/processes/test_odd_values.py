@@ -96,7 +96,7 @@ def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
         assert supervisor.worker() == worker
     assert journal.finished() == [before, after]
     (failure,) = admin.get(unreadable).failures
-    assert failure["kind"] == "rejected"
+    assert failure["cause"] == "rejected"
     assert failure["message"].startswith("its payload or headers cannot be read: ")
     assert "\n" not in failure["message"]
 

@@ -76,7 +76,7 @@ def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
         job_id = publisher.put("q", {"do": "raise_unstorable"})
         (failure,) = once(admin, job_id, State.REJECTED).failures
         assert supervisor.worker() == worker  # an exception ends the run, not the worker
-    assert failure["kind"] == "exception"
+    assert failure["cause"] == "exception"
     assert failure["message"] == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
     assert "in _raise_unstorable\n" in failure["traceback"]
     assert f"{os.sep}taskmaster{os.sep}processes" not in failure["traceback"]
@@ -102,7 +102,7 @@ def test_a_callback_decides_when_it_is_run_again(supervise: Supervise, publisher
     assert record.run_count == 1
     assert record.run_at is not None
     assert 3500 < (record.run_at - record.created_at).total_seconds() < 3700
-    assert (record.failures[0]["kind"], record.failures[0]["message"]) == ("retry", "the printer is busy")
+    assert (record.failures[0]["cause"], record.failures[0]["message"]) == ("retry", "the printer is busy")
 
 
 def test_a_snooze_does_not_use_up_a_run(
@@ -124,7 +124,7 @@ def test_an_unknown_answer_is_a_failure_that_says_so_and_no_silent_reject(
         ids = publisher.put_many("q", [{"do": "unknown", "answer": answer} for answer in answers])
         for job_id, answer in zip(ids, answers, strict=True):
             (failure,) = once(admin, job_id, State.REJECTED).failures
-            assert failure["kind"] == "exception"
+            assert failure["cause"] == "exception"
             assert "InvalidOutcome" in failure["message"]
             assert repr(answer) in failure["message"]
             assert "allowed are None, Ack()" in failure["message"]

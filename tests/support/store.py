@@ -49,7 +49,7 @@ def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
     """A job that was rejected on its first run."""
     job_id = put(conn, queue=queue)
     lease = claimed(conn, queue=queue)
-    failure = {"kind": "rejected", "message": "no good", "run": 1}
+    failure = {"cause": "rejected", "message": "no good", "run": 1}
     assert leases.settle(conn, lease.token, [Ending(job_id, State.REJECTED, charged=True, failure=failure)])
     return job_id
 
@@ -68,3 +68,15 @@ def leases_left(conn: Connection) -> int:
     row = conn.execute("select count(*) from leases").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def beat(conn: Connection, supervisor: int, *, idle: bool = False, idle_ms: int = 0) -> supervisors.Heartbeat | None:
+    """A heartbeat; None: it was taken for dead."""
+    return supervisors.heartbeat(conn, supervisor, supervisors.Report(idle=idle, idle_ms=idle_ms))
+
+
+def rescue(conn: Connection, *silent: int, given_up: bool = False, max_crashes: int = 3) -> int:
+    """Rescue as a supervisor that has heard nothing from these since what the table says now."""
+    rows = conn.execute("select id, heartbeat_at from supervisors where id = any(%s)", (list(silent),)).fetchall()
+    heard = [supervisors.Silent(id, heartbeat_at, given_up) for id, heartbeat_at in rows]
+    return supervisors.rescue(conn, heard, max_crashes=max_crashes)

@@ -8,11 +8,12 @@ import pytest
 
 from taskmaster import Consumer, State
 from taskmaster.endings import Ending
-from taskmaster.processes.burial import Death, cause, endings
+from taskmaster.processes.burial import endings
+from taskmaster.processes.death import Death, cause
 from taskmaster.processes.slots import Remains
 
 CONSUMER = Consumer("q", callback=lambda job: None)
-REJECTED = Ending(2, State.REJECTED, charged=True, failure={"kind": "rejected"})
+REJECTED = Ending(2, State.REJECTED, charged=True, failure={"cause": "rejected"})
 
 
 def remains(running: int | None = 3) -> Remains:
@@ -39,7 +40,6 @@ def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
 def test_the_history_says_who_died_of_what_and_when() -> None:
     charged = next(ending for ending in endings(death(), remains(), COUNTS) if ending.id == 3)
     assert charged.failure is not None
-    assert charged.failure["kind"] == "crash"
     assert charged.failure["cause"] == "signal SIGKILL"
     assert (charged.failure["run"], charged.failure["worker"]) == (1, "host:1:1")
     assert charged.failure["duration_seconds"] == 2.5
@@ -74,7 +74,7 @@ def replace_running(running: int | None) -> Remains:
 
 
 def test_an_ending_survives_the_way_through_the_slot() -> None:
-    full = replace(REJECTED, crashed=True, delay_seconds=1.5, failure={"kind": "crash", "message": "…"})
+    full = replace(REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"})
     entry = orjson.loads(orjson.dumps(asdict(full)))
     (found, *_) = endings(death(), remains()._replace(entries=[entry]), {})
     assert found == full

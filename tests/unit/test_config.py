@@ -273,7 +273,7 @@ def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
         "taskmaster.toml: consumer 'mail': unknown key 'concurency' (did you mean 'concurrency'?); allowed are "
         "queue_name, callback, component, concurrency, middleware, delivery, max_runs, max_crashes, "
         "retry_base_seconds, retry_max_seconds, timeout_seconds, kill_after_seconds, memory_limit_mb, "
-        "cpu_limit_seconds, batch"
+        "cpu_limit_seconds, max_jobs_per_worker, max_memory_per_worker_mb, nice, cpu_affinity, batch"
     )
 
 
@@ -311,8 +311,14 @@ def test_a_mistake_outside_of_the_consumers_is_named(text: str, sentence: str) -
     [
         ("concurrency = 0", "concurrency must be a whole number from 1 to 1000, got 0"),
         ("concurrency = '4'", "concurrency must be a whole number from 1 to 1000, got '4'"),
-        ("delivery = 'exactly_once'", "delivery must be one of 'at_least_once', got 'exactly_once'"),
-        ("delivery = ['at_least_once']", "delivery must be one of 'at_least_once', got ['at_least_once']"),
+        (
+            "delivery = 'exactly_once'",
+            "delivery must be one of 'at_least_once', 'at_most_once', 'transactional', got 'exactly_once'",
+        ),
+        (
+            "delivery = ['at_least_once']",
+            "delivery must be one of 'at_least_once', 'at_most_once', 'transactional', got ['at_least_once']",
+        ),
         ("batch = 'all'", "batch must be a whole number from 1 to 500 or \"auto\", got 'all'"),
         ("max_runs = 0", "max_runs must be"),
         ("max_crashes = 1.5", "max_crashes must be"),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from taskmaster import Consumer, SupervisorOptions
-from taskmaster.processes import permits
-from taskmaster.processes.crew import Crew, Life
+from taskmaster.processes.crew import Crew
+from taskmaster.processes.life import Life
 from taskmaster.processes.slots import IDLE, PHASE, WORKING, Slots
-from taskmaster.processes.wakeups import WakeupQueue, WakeupReader
+from taskmaster.processes.wakeups import WakeupReader
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def crew() -> Iterator[Crew]:
     slots = Slots(2)
     crew = Crew([Consumer("q", callback="nobody:calls", concurrency=2)], SupervisorOptions(), slots)
     for member in crew.members:
-        member.life = Life(member.index, f"worker {member.index}", WakeupQueue(), permits.create(), 0.0)
+        member.life = Life(member.index, f"worker {member.index}", 0.0)
     yield crew
     for life in crew.lives():
         life.close()

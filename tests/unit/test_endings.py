@@ -20,7 +20,7 @@ def consumer(max_runs: int = 5, max_crashes: int = 3, base: float = 10.0, longes
 
 
 FIRST = Run(id=1, run=1, crashes=0)
-FAILURE = {"kind": "exception"}
+FAILURE = {"cause": "exception"}
 
 
 def test_an_ack_needs_no_ending() -> None:

@@ -1,1 +1,1 @@
-copy {schema}.ready (id, queue_name, priority, headers, payload) from stdin
+copy {schema}.ready (id, queue_name, priority, headers, payload) from stdin (encoding 'UTF8')

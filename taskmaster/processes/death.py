@@ -1,0 +1,142 @@
+"""The end of a worker: what it died of, and what it leaves to whoever settles for it."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from taskmaster.consumer import Consumer
+from taskmaster.processes import limits
+from taskmaster.processes.life import Life
+from taskmaster.processes.member import Member
+from taskmaster.processes.output import tails
+from taskmaster.processes.slots import Remains
+
+IN_ORDER = "exit code 0"
+OUT_OF_MEMORY = "out of memory"
+OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+CGROUPS = Path("/proc/self/cgroup")
+VMSTAT = Path("/proc/vmstat")
+
+
+class Usage(NamedTuple):
+    """What a process has used in its life, as the kernel says when it is waited for."""
+
+    peak_mb: float = 0.0
+    cpu_ns: int = 0
+
+
+class Death(NamedTuple):
+    """One worker's end. `cut_off`: the supervisor ended it, so nobody is charged. Times are monotonic.
+
+    `excess`: the limit for which the supervisor ended it; `stack`: what it wrote of its stack then; `printed`: what
+    its last run wrote to standard output and error; `backend`: the server process that served it.
+    """
+
+    consumer: Consumer
+    worker: str
+    pid: int
+    cause: str
+    cut_off: bool
+    remains: Remains | None
+    died_ns: int
+    usage: Usage = Usage()
+    excess: limits.Excess | None = None
+    stack: str | None = None
+    printed: tuple[str, str] = ("", "")
+    backend: int = 0
+    lost_leases: int = 0
+
+
+def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
+    """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
+    remains, excess = member.slot.remains(), life.condemned
+    innocent = excess is not None and (remains is None or remains.running != excess.job)
+    if innocent:
+        excess = None
+    return Death(
+        member.consumer,
+        life.name,
+        life.pid or 0,
+        cause if excess is None else excess.cause,
+        life.cut_off or innocent,
+        remains,
+        time.monotonic_ns(),
+        usage,
+        excess,
+        limits.read_stack(life.stack_fd),
+        tails(life.output.fds(), remains.written) if remains else ("", ""),
+        member.slot.backend,
+        member.slot.lost_leases,
+    )
+
+
+@dataclass(slots=True)
+class Coroner:
+    """Tells what a process died of. A SIGKILL that came with an OOM kill of the kernel's was one."""
+
+    oom_kills: int = field(default_factory=lambda: oom_kills())
+
+    def cause(self, status: int) -> str:
+        """A wait status in words: `exit code 3`, `signal SIGKILL`, `out of memory`."""
+        found = cause(status)
+        if found == "signal SIGKILL":
+            before, self.oom_kills = self.oom_kills, oom_kills()
+            return OUT_OF_MEMORY if self.oom_kills > before else found
+        return found
+
+
+def cause(status: int) -> str:
+    """A wait status in words, as it stands."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-code}"
+
+
+def oom_kills() -> int:
+    """How often the kernel has ended a process for want of memory: in our cgroups, and on this machine."""
+    return sum(map(_count, (VMSTAT, *_cgroup_files())))
+
+
+def _cgroup_files() -> Iterator[Path]:
+    """Where our cgroups count: memory.events in version 2, memory.oom_control in version 1."""
+    for line in _text(CGROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield Path(f"/sys/fs/cgroup{path}/memory.events")
+        elif "memory" in controllers.split(","):
+            yield Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+
+
+def _count(path: Path) -> int:
+    found = OOM_KILLS.search(_text(path))
+    return int(found[1]) if found else 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # not on this system
+        return ""
+
+
+def refused(member: Member) -> bool:
+    """Did the worker find its configuration impossible? Another would find the same."""
+    return not member.slot.booted and any(entry.get("final") for entry in member.slot.entries())
+
+
+def boot_failure(member: Member, death: Death) -> str:
+    """Why it makes no sense to go on, in a sentence."""
+    reasons = [entry["boot"] for entry in member.slot.entries() if "boot" in entry]
+    reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
+    if refused(member):
+        return str(reason)
+    return f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"

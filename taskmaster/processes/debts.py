@@ -1,0 +1,59 @@
+"""What is still to be written of workers that have died."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from taskmaster.endings import Ending
+from taskmaster.processes.burial import endings
+from taskmaster.processes.death import Death
+from taskmaster.processes.slots import Remains
+from taskmaster.store import leases, transactions
+from taskmaster.store.connection import Connection
+
+MOST_TRIES = 300
+
+
+class Charge(NamedTuple):
+    """A run that was lost with its transaction, and how often it was tried to charge it."""
+
+    ending: Ending
+    run: int
+    tries: int = 0
+
+
+@dataclass(slots=True)
+class Debts:
+    """Settles leases in the order of the deaths; charges lost transactions when nobody else holds their jobs."""
+
+    schema: str
+    deaths: deque[Death] = field(default_factory=deque)
+    charges: list[Charge] = field(default_factory=list)
+
+    @property
+    def owed(self) -> bool:
+        return bool(self.deaths or self.charges)
+
+    def pay(self, conn: Connection) -> None:
+        """Write what can be written now. Raises psycopg.Error; what was not written is kept."""
+        while self.deaths:
+            death = self.deaths[0]
+            if death.remains is not None:
+                self.bury(conn, death, death.remains)
+            self.deaths.popleft()
+        self.charges = [left for charge in self.charges if (left := self.charge(conn, charge)) is not None]
+
+    def bury(self, conn: Connection, death: Death, remains: Remains) -> None:
+        """Settle a batch. The lease gone: the worker had settled it with its last breath."""
+        if not death.consumer.transactional:
+            leases.settle(conn, remains.token, endings(death, remains, leases.counts(conn, remains.token)))
+            return
+        transactions.terminate(conn, self.schema, death.backend, f"taskmaster {death.worker}")
+        (job_id,) = [*remains.ended, *remains.unstarted, *([] if remains.running is None else [remains.running])]
+        found = endings(death, remains, transactions.counts(conn, self.schema, job_id))
+        self.charges += [Charge(ending, ending.failure["run"]) for ending in found if ending.failure]
+
+    def charge(self, conn: Connection, charge: Charge) -> Charge | None:
+        """What is left of it: while another runs the job it is locked, and that run's end may make the charge void."""
+        locked = transactions.charge(conn, self.schema, charge.ending, run=charge.run).locked
+        return charge._replace(tries=charge.tries + 1) if locked and charge.tries < MOST_TRIES else None

@@ -1,0 +1,104 @@
+"""One configuration at work: its template, its workers and their slots. A reload makes another one."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from taskmaster.processes.crew import Crew
+from taskmaster.processes.death import Death, Usage
+from taskmaster.processes.ledger import Releases
+from taskmaster.processes.nursery import Nursery
+from taskmaster.processes.slots import Slots
+
+log = logging.getLogger("taskmaster.supervisor")
+
+
+@dataclass(slots=True)
+class Generation:
+    """Keeps the wanted number of workers alive, until it is told to leave."""
+
+    slots: Slots
+    crew: Crew
+    nursery: Nursery
+    dead_before_born: dict[int, tuple[int, Usage]] = field(default_factory=dict)
+
+    @property
+    def gone(self) -> bool:
+        return self.crew.stopping and not any(self.crew.lives())
+
+    def prepare(self, now: float) -> bool:
+        """See to the template; True once it is ready. Raises InvalidConfig or WorkersFailed."""
+        self.nursery.tend(now)
+        return self.nursery.ready
+
+    def tend(self, now: float, supervisor: int | None, elsewhere: Mapping[str, int]) -> Releases:
+        """Fill vacant slots, end what exceeds its limits; what waited behind slow jobs and is taken back."""
+        if not self.crew.stopping:
+            self.prepare(now)
+            if supervisor is not None:
+                self.crew.spawn_missing(self.nursery, supervisor, now, elsewhere)
+            self.crew.give_turns()
+        self.crew.enforce_limits(now)
+        self.crew.pass_on_output()
+        self.crew.never_born(self.nursery.take_lost())
+        if not self.nursery.ordered:
+            self.dead_before_born.clear()  # a pid without an order was no worker's
+        return self.crew.taken_back_behind_slow_jobs()
+
+    def next_due(self, now: float, *, registered: bool) -> float:
+        dues = [self.crew.next_due(now, spawning=registered and self.nursery.takes_orders and not self.crew.stopping)]
+        if not self.crew.stopping and (due := self.nursery.next_due()) is not None:
+            dues.append(due)
+        return min(dues)
+
+    def watched(self, hear: Callable[["Generation"], None]) -> dict[int, Callable[[], None]]:
+        channel = self.nursery.channel
+        return {} if channel is None else {channel.fileno(): lambda: hear(self)}
+
+    def hear(self) -> Death | None:
+        """Take in what the template says; the death of a worker that was told of only after it."""
+        birth = self.nursery.read()
+        if birth is None:
+            return None
+        self.crew.born(birth)
+        ended = self.dead_before_born.pop(birth.pid, None)
+        return None if ended is None else self.bury(birth.pid, *ended)
+
+    def owns(self, pid: int) -> bool:
+        """Is it the template, or a worker that was born?"""
+        process = self.nursery.process
+        return self.crew.knows(pid) or (process is not None and process.pid == pid)
+
+    def bury(self, pid: int, status: int, usage: Usage) -> Death | None:
+        """A child was waited for: its death when it was a worker of ours; one that is not yet told of is remembered."""
+        death = self.crew.died(pid, status, usage)
+        if death is None and self.nursery.ordered:
+            self.dead_before_born[pid] = status, usage
+        return death
+
+    def leave(self) -> Releases:
+        """Have all workers leave after the job at hand; what they will not start. The template is needed no more."""
+        released = self.crew.stop()
+        self.nursery.kill()
+        self.crew.never_born(self.nursery.take_lost())
+        return released
+
+    def kill(self) -> None:
+        for life in self.crew.lives():
+            life.kill()
+
+    def close(self) -> None:
+        self.nursery.kill()
+        self.kill()
+        self.crew.close()
+        os.close(self.slots.fd)
+
+
+def working(generations: list[Generation]) -> Counter[str]:
+    """Workers by queue."""
+    total: Counter[str] = Counter()
+    for generation in generations:
+        total += generation.crew.working()
+    return total

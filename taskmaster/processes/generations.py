@@ -1,0 +1,75 @@
+"""The configuration at work, the one that is to follow it, and those whose last jobs still run."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.processes.generation import Generation, working
+from taskmaster.processes.ledger import Releases
+
+log = logging.getLogger("taskmaster.supervisor")
+
+
+@dataclass(slots=True)
+class Generations:
+    """`make` reads the configuration anew; it raises TaskmasterError when that cannot be used."""
+
+    current: Generation
+    make: Callable[[], Generation]
+    coming: Generation | None = None
+    leaving: list[Generation] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Generation]:
+        """All that have processes."""
+        yield self.current
+        if self.coming is not None:
+            yield self.coming
+        yield from self.leaving
+
+    def reload(self) -> None:
+        """Begin another generation; the one at work goes on until the other's template is ready."""
+        self.drop_coming()
+        try:
+            self.coming = self.make()
+        except TaskmasterError as error:
+            self.refuse(error)
+
+    def refuse(self, error: TaskmasterError) -> None:
+        self.drop_coming()
+        log.error("not reloaded, the old configuration and code stay at work: %s", error)
+
+    def drop_coming(self) -> None:
+        if self.coming is not None:
+            self.coming.close()
+            self.coming = None
+
+    def tend(self, now: float, supervisor: int | None) -> Releases:
+        """See to all of them; the jobs that their workers will not start."""
+        released = self.take_over(now) if self.coming is not None else []
+        for generation in self:
+            if generation is not self.coming:
+                released += generation.tend(now, supervisor, working(self.leaving))
+        for generation in [gone for gone in self.leaving if gone.gone]:
+            self.leaving.remove(generation)
+            generation.close()
+        return released
+
+    def take_over(self, now: float) -> Releases:
+        """When the new template is ready: the old workers leave after the job at hand, new ones take their places."""
+        assert self.coming is not None
+        try:
+            if not self.coming.prepare(now):
+                return []
+        except TaskmasterError as error:
+            self.refuse(error)
+            return []
+        old, self.current, self.coming = self.current, self.coming, None
+        self.leaving.append(old)
+        log.info("reloaded: new workers run the new code, running jobs finish on the old")
+        return old.leave()
+
+    def leave(self) -> Releases:
+        """All leave."""
+        self.drop_coming()
+        return [released for generation in self for released in generation.leave()]

@@ -1,0 +1,97 @@
+"""Deliveries `at_least_once` and `at_most_once`: claim a batch under a lease, run it, settle it in one statement."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from taskmaster.endings import Ending
+from taskmaster.processes import batch
+from taskmaster.processes.batching import BatchSize
+from taskmaster.processes.plan import Database
+from taskmaster.processes.run import Place
+from taskmaster.processes.slots import LOST
+from taskmaster.store import leases
+from taskmaster.store.connection import Connection, connect
+from taskmaster.store.cursor import Cursor
+
+log = logging.getLogger("taskmaster.worker")
+
+# After connecting, a worker gives back what it holds without knowing: a claim that was on its way when the connection
+# was lost may commit for as long as Postgres lets a statement run.
+FORGOTTEN_SECONDS = 65.0
+FORGOTTEN_LOOK_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Leased:
+    """The claims of one worker. What could not be settled is kept until it is: the token makes that safe."""
+
+    database: Database
+    claimant: leases.Claimant
+    place: Place
+    unsettled: tuple[UUID, Sequence[Ending]] | None = None
+    cursor: Cursor = field(default_factory=Cursor)
+    size: BatchSize = field(init=False)
+    forgotten_until: float = 0.0
+    forgotten_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        wanted = self.place.consumer.batch
+        fixed = None if wanted == "auto" else wanted
+        self.size = BatchSize(fixed=1 if fixed is None and self.claimant.once else fixed)
+
+    @property
+    def pending(self) -> bool:
+        return self.unsettled is not None
+
+    def connect(self) -> Connection:
+        conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.claimant.worker}", hot=True)
+        self.cursor = Cursor()
+        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
+        return conn
+
+    def lost(self) -> None:
+        self.size.claim_failed()
+
+    def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
+        """Claim, run and settle one batch of `at_most` jobs; how many were started, None: there was nothing."""
+        self.give_back_forgotten(conn)
+        wanted = self.size.next()
+        lease = leases.claim(conn, self.claimant, self.cursor, batch=min(wanted, at_most or wanted))
+        if lease is None:
+            return None
+        lease = self.alone(conn, lease)
+        began = time.monotonic()
+        result = batch.run(self.place, conn, lease)
+        self.size.record(result.started, time.monotonic() - began)
+        self.unsettled = lease.token, result.endings
+        self.finish(conn)
+        return result.started
+
+    def alone(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
+        """A job that has killed a worker before runs alone, so that no other is with it when it does so again."""
+        suspect = next((row for row in lease.rows if row.crashes), None)
+        if suspect is None or len(lease.rows) == 1:
+            return lease
+        leases.release(conn, lease.token, [row.id for row in lease.rows if row is not suspect])
+        self.size.claim_failed()  # there may be more of them: claim few for a while, rather than give many back
+        return leases.Lease(lease.token, [suspect])
+
+    def finish(self, conn: Connection) -> None:
+        """Settle the batch in one statement."""
+        assert self.unsettled is not None
+        token, endings = self.unsettled
+        if not leases.settle(conn, token, endings):
+            self.place.slot.cells[LOST] += 1
+            log.warning("lease %s was lost, others have taken over its jobs: outcomes were not written", token)
+        self.unsettled = None
+        self.place.slot.finish()
+
+    def give_back_forgotten(self, conn: Connection) -> None:
+        """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
+        now = time.monotonic()
+        if self.forgotten_at <= now < self.forgotten_until:
+            leases.release_forgotten(conn, self.claimant)
+            self.forgotten_at = now + FORGOTTEN_LOOK_SECONDS

@@ -1,0 +1,102 @@
+"""A slot and whoever works in it: waking, stopping, limits, and taking back what has not started."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from taskmaster.consumer import Consumer
+from taskmaster.processes import limits, permits
+from taskmaster.processes.backoff import Backoff
+from taskmaster.processes.life import Life, kill_group
+from taskmaster.processes.slots import BEGAN_AT, COUNT, STARTED, STARTED_AT, STOP, TOLD, Slot
+
+SHOWN_AFTER_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Member:
+    """One place of a crew. `life` None: vacant until `start_at`."""
+
+    index: int
+    consumer_index: int
+    consumer: Consumer
+    slot: Slot
+    backoff: Backoff
+    life: Life | None = None
+    start_at: float = 0.0
+    failed_boots: int = 0
+
+    @property
+    def alive(self) -> bool:
+        return self.life is not None and self.life.pid is not None
+
+    @property
+    def busy(self) -> bool:
+        """Does it run something, or is it about to look?"""
+        return self.alive and not (self.slot.idle and not self.slot.cells[TOLD])
+
+    @property
+    def watched(self) -> bool:
+        """May a job run here that has limits?"""
+        return self.consumer.limited and self.busy
+
+    def wake(self) -> bool:
+        """Tell the worker to look. Told already and not yet looked: nothing to do."""
+        if self.life is None or not self.slot.booted or self.slot.cells[TOLD]:
+            return False
+        self.slot.cells[TOLD] = 1
+        self.life.wakeups.put()
+        return True
+
+    def stop(self) -> None:
+        """Have the worker leave after the job at hand."""
+        self.slot.cells[STOP] = 1
+        if self.life is not None:
+            self.life.wakeups.put()
+
+    def take_back(self) -> tuple[UUID, Sequence[int]] | None:
+        """Keep the worker from starting the rest of its batch: the token, and the jobs that it will not start."""
+        if self.life is None:
+            return None
+        token, ids = before = self.slot.batch()
+        drained = permits.drain(self.life.permits_fd)
+        # Another batch meanwhile: its worker finds no permits, and gives back the rest of it by itself.
+        unchanged = before == self.slot.batch() and drained <= len(ids)
+        return (token, ids[len(ids) - drained :]) if drained and unchanged else None
+
+    def enforce_limits(self, now: float) -> None:
+        """Kill the worker when its job exceeds a limit."""
+        if self.life is None or self.life.pid is None or not self.watched:
+            return
+        if self.life.condemned is None:
+            excess = limits.excess(self.consumer, self.life.pid, self.slot)
+            if excess is not None:
+                self.life.condemn(excess)
+        elif self.slot.running() != self.life.condemned.job:
+            self.life.spare()
+        elif now >= self.life.kill_at:
+            kill_group(self.life.pid)
+
+    def running(self) -> dict[str, Any] | None:
+        """The job that runs here, when it has done so for a second or says how far it is."""
+        job, life = self.slot.running(), self.life
+        if job is None or life is None:
+            return None
+        seconds = (time.monotonic_ns() - self.slot.cells[STARTED_AT]) / 1e9
+        progress = self.slot.progress()
+        if progress is None and seconds < SHOWN_AFTER_SECONDS:
+            return None
+        shown = {"job": job, "queue_name": self.consumer.queue_name, "worker": life.name, "pid": life.pid}
+        said = {} if progress is None else {"progress": progress.fraction, "note": progress.note}
+        return {**shown, "seconds": round(seconds, 3), **said}
+
+    def slow_since(self, seconds: float) -> bool:
+        """Has the batch run for so long while jobs of it wait? It was meant to take 20 ms."""
+        return self.waiting_behind > 0 and time.monotonic_ns() - self.slot.cells[BEGAN_AT] > seconds * 1e9
+
+    @property
+    def waiting_behind(self) -> int:
+        """Jobs of the batch that have not been started."""
+        return self.slot.cells[COUNT] - self.slot.cells[STARTED]

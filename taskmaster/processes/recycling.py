@@ -1,0 +1,37 @@
+"""When a worker has served for long enough, and may be replaced: one worker of a consumer at a time.
+
+Whose turn it is, the kernel decides: a semaphore per consumer holds one unit, which a worn worker takes before it
+leaves, and which the supervisor puts back when all of the consumer's workers are up again.
+"""
+
+import os
+from dataclasses import dataclass
+
+from taskmaster.consumer import Consumer
+from taskmaster.processes import permits
+from taskmaster.processes.limits import MIB, resident_bytes
+
+
+@dataclass(slots=True)
+class Wear:
+    """How much one worker has served."""
+
+    consumer: Consumer
+    turn_fd: int
+    jobs: int = 0
+
+    def left(self) -> int | None:
+        """How many more jobs it is meant to run; None: any number, or its turn to leave has not come."""
+        most = self.consumer.max_jobs_per_worker
+        return None if most is None or self.jobs >= most else most - self.jobs
+
+    def record(self, jobs: int) -> bool:
+        """Note that so many jobs have run; True: leave now."""
+        self.jobs += jobs
+        return self._worn() and permits.take(self.turn_fd)
+
+    def _worn(self) -> bool:
+        most_jobs, most_mb = self.consumer.max_jobs_per_worker, self.consumer.max_memory_per_worker_mb
+        if most_jobs is not None and self.jobs >= most_jobs:
+            return True
+        return most_mb is not None and resident_bytes(os.getpid()) > most_mb * MIB

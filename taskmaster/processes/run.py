@@ -1,0 +1,107 @@
+"""One run of one job: the callback in its chain, and the record of what went wrong."""
+
+import os
+import resource
+import time
+from typing import NamedTuple
+
+import orjson
+import psycopg
+
+from taskmaster.chain import Handler, checked
+from taskmaster.consumer import Consumer
+from taskmaster.endings import Ending, Failure, Run, ended
+from taskmaster.errors import JobTimeout
+from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.processes.failures import Used, describe, failure, stack, text_of
+from taskmaster.processes.output import STANDARD, tails
+from taskmaster.processes.slots import CPU_BEGAN, ERR_AT, OUT_AT, Slot
+from taskmaster.processes.surroundings import Surroundings
+from taskmaster.store.leases import Row
+
+
+class UnreadablePayload(Exception):
+    """A payload that came into the table by SQL and cannot be decoded."""
+
+
+class Place(NamedTuple):
+    """Where jobs run: all that stays the same for a worker's life."""
+
+    consumer: Consumer
+    worker: str
+    slot: Slot
+    permits_fd: int
+    handler: Handler
+    surroundings: Surroundings
+
+
+def run_one(place: Place, row: Row) -> Ending | None:
+    """Run the callback in its chain; None: acked. The one place that turns a surprise into an outcome."""
+    began = time.monotonic_ns()
+    error: BaseException | None = None
+    outcome: Outcome
+    try:
+        outcome = place.handler(_job(row, place.surroundings))
+        if outcome is ACK and not place.surroundings.forked:
+            return None
+        outcome = checked(outcome, who="a middleware")
+    except UnreadablePayload as unreadable:
+        outcome = Reject(str(unreadable))
+    except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
+        error, outcome = surprise, Retry(reason=describe(surprise))
+    if place.surroundings.forked:  # a child of the callback's that came back from it: the run is its parent's
+        os._exit(0)
+    record = _record(place, row, outcome, error, (time.monotonic_ns() - began) / 1e9)
+    return ended(Run(row.id, row.run_count, row.crashes), outcome, place.consumer, record)
+
+
+def _job(row: Row, surroundings: Surroundings) -> Job:
+    """The job, its JSON decoded. SQL may have put what orjson refuses, like 1e999: it must not stop the others."""
+    job_id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues = row
+    try:
+        decoded = orjson.loads(payload), None if headers is None else orjson.loads(headers)
+    except orjson.JSONDecodeError as error:
+        raise UnreadablePayload(f"its payload or headers cannot be read: {error}") from None
+    return Job(job_id, queue_name, *decoded, priority, run_count, created_at, crashes, rescues, surroundings)
+
+
+def _record(place: Place, row: Row, outcome: Outcome, error: BaseException | None, seconds: float) -> Failure | None:
+    """What goes on the job's history; nothing for an ack, nor for a snooze that can be had."""
+    match outcome:
+        case Reject(reason=reason):
+            cause = "rejected"
+        case Retry(reason=reason):
+            cause = _cause(place, error)
+        case Snooze() if place.consumer.once:
+            cause, reason = "rejected", "it asked to run later, and delivery = 'at_most_once' never runs a job again"
+        case _:
+            return None
+    return failure(
+        cause,
+        text_of(reason),
+        run=row.run_count,
+        worker=place.worker,
+        duration_seconds=seconds,
+        used=_used(place.slot),
+        traceback=None if error is None else stack(error),
+    )
+
+
+def _cause(place: Place, error: BaseException | None) -> str:
+    if error is None:
+        return "retry"
+    connection = place.surroundings.lent_connection
+    if connection is not None and connection.closed and isinstance(error, psycopg.Error):
+        return "lost database"
+    return "timeout" if isinstance(error, JobTimeout) else "exception"
+
+
+def _used(slot: Slot) -> Used:
+    cells = slot.cells
+    cpu = (time.process_time_ns() - cells[CPU_BEGAN]) / 1e9
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    try:
+        stdout, stderr = tails(STANDARD, (cells[OUT_AT], cells[ERR_AT]))
+    except OSError:  # the callback has closed them
+        stdout = stderr = ""
+    return Used(cpu, peak, stdout, stderr, slot.progress())

@@ -1,0 +1,31 @@
+"""What a worker lends to the jobs that it runs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.processes.slots import STOP, Slot
+from taskmaster.store.connection import Connection
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What jobs see of their worker. `forked` is True in a process that a callback has forked."""
+
+    slot: Slot
+    component: Any = None
+    lent_connection: Connection | None = None
+    forked: bool = False
+
+    @property
+    def stopping(self) -> bool:
+        return bool(self.slot.cells[STOP])
+
+    @property
+    def connection(self) -> Connection:
+        if self.lent_connection is None:
+            raise TaskmasterError("job.connection is there for consumers with delivery = 'transactional' only")
+        return self.lent_connection
+
+    def progress(self, fraction: float, note: str) -> None:
+        self.slot.note_progress(fraction, note)

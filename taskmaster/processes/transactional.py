@@ -1,0 +1,122 @@
+"""Delivery `transactional`: one job at a time is held, run and ended in one transaction, which is the callback's too.
+
+Its row is only locked until the end: whoever dies, Postgres gives the job back with the lock. A savepoint around the
+callback takes back what it wrote when its run fails, and the lock stays, so the failure is written in the same commit.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from uuid import UUID
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from taskmaster.endings import Ending, Run, ended
+from taskmaster.job import Retry
+from taskmaster.processes import batch, permits
+from taskmaster.processes.failures import Used, describe, failure
+from taskmaster.processes.plan import Database
+from taskmaster.processes.run import Place, run_one
+from taskmaster.processes.slots import ENDED, STARTED, STARTED_AT
+from taskmaster.store import transactions
+from taskmaster.store.connection import Connection, connect
+from taskmaster.store.cursor import Cursor
+
+NO_TOKEN = UUID(int=0)
+
+
+@dataclass(slots=True)
+class Transactional:
+    """One worker's transactions. `owed`: a failed run that could not be written in its own transaction."""
+
+    database: Database
+    worker: str
+    place: Place
+    owed: Ending | None = None
+    cursor: Cursor = field(default_factory=Cursor)
+
+    @property
+    def pending(self) -> bool:
+        return self.owed is not None
+
+    def connect(self) -> Connection:
+        conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True)
+        self.cursor = Cursor()
+        self.place.surroundings.lent_connection = conn
+        return conn
+
+    def lost(self) -> None:
+        """The lock is lost with the connection, and the job is ready again."""
+
+    def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
+        """Hold, run and end one job; 1, or None: there was nothing."""
+        held = None
+        try:
+            with conn.transaction():
+                held = transactions.hold_one(conn, self.database.schema, self.place.consumer.queue_name, self.cursor)
+                if held is None or not self.begin(held):
+                    return None
+                self.owed = self.run(conn, held)
+                transactions.end(conn, self.database.schema, held, self.owed)
+        except psycopg.Error as error:
+            if held is None:
+                raise
+            self.owed = self.owed or self.not_committed(conn, held, error)
+            if conn.closed:
+                raise
+        else:
+            self.owed = None
+            self.place.slot.finish()
+        return 1
+
+    def begin(self, held: transactions.Held) -> bool:
+        """Enter the job in the slot, as a batch of its own; False: it must not start any more."""
+        slot = self.place.slot
+        slot.begin(NO_TOKEN, [held.row.id])
+        permits.fill(self.place.permits_fd, 1)
+        if not permits.take(self.place.permits_fd):
+            slot.finish()
+            return False
+        return True
+
+    def run(self, conn: Connection, held: transactions.Held) -> Ending | None:
+        """Run the callback between two savepoints; what it wrote stays only when it acks."""
+        cells = self.place.slot.cells
+        cells[STARTED_AT] = time.monotonic_ns()
+        batch.note_beginning(self.place.slot)
+        cells[STARTED] = 1
+        with conn.transaction():
+            ending = run_one(self.place, held.row) or self.broken(conn, held)
+            if ending is not None:
+                self.place.slot.write(asdict(ending))
+                self.owed = ending  # until the transaction has committed it
+            cells[ENDED] = 1
+            if ending is not None:
+                raise psycopg.Rollback
+        return ending
+
+    def broken(self, conn: Connection, held: transactions.Held) -> Ending | None:
+        """An ack that cannot be had: the callback went past an error of the database's, or ended the transaction."""
+        match conn.info.transaction_status:
+            case TransactionStatus.INERROR:
+                return self.failed(held, "the callback acked after an error of the database's, which undoes its writes")
+            case TransactionStatus.IDLE:
+                return self.failed(held, "the callback ended the transaction; commit and rollback are not its to do")
+            case _:
+                return None
+
+    def not_committed(self, conn: Connection, held: transactions.Held, error: psycopg.Error) -> Ending | None:
+        """The run acked, and its commit was refused. When the connection broke, nobody knows: then nothing is said."""
+        return None if conn.closed else self.failed(held, f"its transaction was not committed: {describe(error)}")
+
+    def failed(self, held: transactions.Held, message: str) -> Ending | None:
+        run = held.row.run_count
+        record = failure("exception", message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0))
+        return ended(Run(held.row.id, run, held.row.crashes), Retry(), self.place.consumer, record)
+
+    def finish(self, conn: Connection) -> None:
+        """Charge the run whose transaction was lost; void when somebody else holds the job by now."""
+        if self.owed is not None and self.owed.failure is not None:
+            transactions.charge(conn, self.database.schema, self.owed, run=self.owed.failure["run"])
+        self.owed = None
+        self.place.slot.finish()

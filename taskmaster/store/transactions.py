@@ -1,0 +1,74 @@
+"""Jobs run inside a transaction: hold one, end it, charge a run whose transaction was lost.
+
+The connection is the callback's too, so its search path is not ours: every statement names the schema.
+"""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from taskmaster.endings import Ending
+from taskmaster.store.connection import Connection
+from taskmaster.store.cursor import PRIORITIES, Cursor
+from taskmaster.store.leases import Row
+from taskmaster.store.statements import qualified
+
+
+class Held(NamedTuple):
+    """A job locked by the transaction: where its row is, and the job."""
+
+    place: str
+    row: Row
+
+
+class Charged(NamedTuple):
+    """`moved`: the run was charged. `locked`: somebody else runs the job at this moment."""
+
+    moved: bool
+    locked: bool
+
+
+def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> Held | None:
+    """Lock the next job of a queue until the transaction ends; None when there is nothing."""
+    sweep = cursor.sweeping()
+    parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
+    found = conn.execute(qualified("hold_one", schema), parameters).fetchone()
+    places = [] if found is None else [(found[6], found[1])]
+    cursor.record(places, wanted=1, sweep=sweep, seconds=0.0)
+    return None if found is None else Held(found[0], Row._make(found[2:]))
+
+
+def end(conn: Connection, schema: str, held: Held, ending: Ending | None) -> None:
+    """End the job that the transaction holds; None: it is acked."""
+    if ending is None:
+        conn.execute(qualified("ack_one", schema), {"place": held.place, "id": held.row.id})
+    else:
+        charge(conn, schema, ending, run=held.row.run_count)
+
+
+def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charged:
+    """Move a job to where the ending of its run says, unless it is gone, locked, or has been charged since."""
+    parameters: dict[str, Any] = {
+        "id": ending.id,
+        "run": run,
+        "state": str(ending.state),
+        "charge": int(ending.charged),
+        "crash": int(ending.crashed),
+        "delay_seconds": float(ending.delay_seconds),
+        "failure": orjson.dumps(ending.failure).decode() if ending.failure else None,
+    }
+    row = conn.execute(qualified("charge_one", schema), parameters).fetchone()
+    assert row is not None
+    moved, there = row
+    return Charged(moved > 0, there > 0 and not moved)
+
+
+def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, int]]:
+    """Runs and crashes so far of the job, when it is in ready."""
+    row = conn.execute(qualified("held_counts", schema), {"id": job_id}).fetchone()
+    return {} if row is None else {job_id: (row[0], row[1])}
+
+
+def terminate(conn: Connection, schema: str, backend: int, name: str) -> None:
+    """End the server process of a worker that is dead, so that its locks go."""
+    conn.execute(qualified("terminate_backend", schema), {"backend": backend, "name": name})
