@@ -50,7 +50,7 @@ class Transactional:
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Hold, run and end one job; 1, or None: there was nothing."""
-        held = None
+        held, written = None, False
         try:
             with conn.transaction():
                 held = transactions.hold_one(conn, self.database.schema, self.place.consumer.queue_name, self.cursor)
@@ -58,13 +58,15 @@ class Transactional:
                     return None
                 self.owed = self.run(conn, held)
                 transactions.end(conn, self.database.schema, held, self.owed)
+                written = True
         except psycopg.Error as error:
             if held is None:
                 raise
             self.owed = self.owed or self.not_committed(conn, held, error)
             if conn.closed:
                 raise
-        else:
+            written = False
+        if written:  # else the transaction was ended or lost under it, and `finish` writes what is owed
             self.owed = None
             self.place.slot.finish()
         return 1
@@ -97,6 +99,8 @@ class Transactional:
 
     def broken(self, conn: Connection, held: transactions.Held) -> Ending | None:
         """An ack that cannot be had: the callback went past an error of the database's, or ended the transaction."""
+        if conn.closed:
+            return self.failed(held, "the connection of its transaction was lost under it", cause="lost database")
         match conn.info.transaction_status:
             case TransactionStatus.INERROR:
                 return self.failed(held, "the callback acked after an error of the database's, which undoes its writes")
@@ -109,9 +113,9 @@ class Transactional:
         """The run acked, and its commit was refused. When the connection broke, nobody knows: then nothing is said."""
         return None if conn.closed else self.failed(held, f"its transaction was not committed: {describe(error)}")
 
-    def failed(self, held: transactions.Held, message: str) -> Ending | None:
+    def failed(self, held: transactions.Held, message: str, *, cause: str = "exception") -> Ending | None:
         run = held.row.run_count
-        record = failure("exception", message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0))
+        record = failure(cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0))
         return ended(Run(held.row.id, run, held.row.crashes), Retry(), self.place.consumer, record)
 
     def finish(self, conn: Connection) -> None:
