@@ -9,7 +9,7 @@ from taskmaster.job import JobRecord, State
 from taskmaster.session import Session
 from taskmaster.store import jobs, supervisors
 from taskmaster.store.jobs import Count
-from taskmaster.store.supervisors import SupervisorStatus
+from taskmaster.store.supervisors import Running, SupervisorStatus
 from taskmaster.validation import check_queue_name
 
 MOST = 100
@@ -57,6 +57,14 @@ class Admin:
         """The supervisors that are registered, and how long each has been silent."""
         with self._session.use() as conn:
             return supervisors.find(conn)
+
+    def running(self, job_id: int | None = None, *, most: int = MOST) -> list[Running]:
+        """Runs that have lasted for a second or say how far they are, longest first; of one job, or of all.
+
+        As their supervisors last said it: with each heartbeat, once a second.
+        """
+        with self._session.use() as conn:
+            return supervisors.running(conn, job_id, most=most)
 
     def requeue(self, *ids: int) -> list[int]:
         """Put rejected jobs back, `run_count` 0; their ids. Raises JobNotFound, naming those that are not rejected.

@@ -10,8 +10,10 @@ from rich.text import Text
 from taskmaster.cli.common import admin, config_option, json_option
 from taskmaster.cli.output import duration, pretty, print_json, print_table, printable, record_json, short_json
 from taskmaster.job import JobRecord, State
+from taskmaster.store.supervisors import Running, SupervisorStatus
 
 USED = {"cpu_seconds": "s of CPU", "peak_memory_mb": "MB at its peak"}
+SILENT_SECONDS = 10.0  # a supervisor that says nothing for so long is not well
 SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
 
 
@@ -21,10 +23,10 @@ SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
 def status(*, as_json: bool, config: Path | None) -> None:
     """Show jobs by queue and state, and the supervisors."""
     with admin(config) as opened:
-        counts, supervisors = opened.counts(), opened.supervisors()
+        counts, supervisors, running = opened.counts(), opened.supervisors(), opened.running()
     if as_json:
-        queues = [count._asdict() for count in counts]
-        print_json({"queues": queues, "supervisors": [supervisor._asdict() for supervisor in supervisors]})
+        queues, runs = [count._asdict() for count in counts], [run._asdict() for run in running]
+        print_json({"queues": queues, "running": runs, "supervisors": [one._asdict() for one in supervisors]})
         return
     by_queue: dict[str, dict[State, int]] = {}
     oldest: dict[str, float] = {}
@@ -36,11 +38,29 @@ def status(*, as_json: bool, config: Path | None) -> None:
     ]
     print_table(["queue", *SHOWN, "oldest"], rows, empty="no jobs")
     print()
+    if running:
+        print_table(["job", "queue", "worker", "for", "progress", "note"], map(running_row, running), empty="")
+        print()
     print_table(
-        ["supervisor", "up", "last heartbeat"],
-        [[s.name, duration(s.up_seconds), f"{duration(s.silent_seconds)} ago"] for s in supervisors],
+        ["supervisor", "up", "last heartbeat", "lost leases"],
+        [
+            [s.name, duration(s.up_seconds), f"{duration(s.silent_seconds)} ago{gone(s)}", s.lost_leases]
+            for s in supervisors
+        ],
         empty="no supervisor runs",
     )
+
+
+def running_row(run: Running) -> list[object]:
+    return [run.job_id, run.queue_name, run.worker, duration(run.seconds), progress(run), run.note or ""]
+
+
+def progress(run: Running) -> str:
+    return "" if run.progress is None else f"{run.progress:.0%}"
+
+
+def gone(supervisor: SupervisorStatus) -> str:
+    return " (gone?)" if supervisor.silent_seconds > SILENT_SECONDS else ""
 
 
 @click.command()
@@ -76,14 +96,18 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
     """Show one job: its payload and the history of its failures."""
     with admin(config) as opened:
         record = opened.get(job_id)
+        running = opened.running(job_id)
     if as_json:
-        print_json(record_json(record))
+        print_json({**record_json(record), "running": [run._asdict() for run in running]})
         return
     console = Console(highlight=False, soft_wrap=True)
     for name in ("id", "queue_name", "state", "priority", "run_count", "created_at", "run_at", "worker"):
         value = getattr(record, name)
         if value is not None:
             console.print(Text(f"{name:<12} {printable(str(value))}"))
+    for run in running:
+        said = f", {progress(run)} {run.note or ''}" if run.progress is not None else ""
+        console.print(Text(printable(f"{'running':<12} for {duration(run.seconds)} in process {run.pid}{said}")))
     for name in ("headers", "payload"):
         console.print(Text(f"{name:<12} {printable(pretty(getattr(record, name)))}"))
     for failure in record.failures:
@@ -97,4 +121,8 @@ def failure_text(failure: dict[str, object]) -> str:
     seconds = failure.get("duration_seconds")
     took = f" after {seconds} s" if seconds is not None else ""
     took += f" ({', '.join(used)})" if used else ""
-    return "\n".join(filter(None, [f"{head}{took}", str(failure.get("message")), str(failure.get("traceback") or "")]))
+    if "progress" in failure:
+        took += f", at {failure['progress']:.0%} {failure.get('progress_note') or ''}"
+    texts = [str(failure["traceback"])] if failure.get("traceback") else []
+    texts += [f"{name}:\n{failure[name]}" for name in ("stdout", "stderr") if failure.get(name)]
+    return "\n".join([f"{head}{took}", str(failure.get("message")), *texts])

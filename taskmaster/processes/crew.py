@@ -65,23 +65,35 @@ class Crew:
         room.subtract(self.working())
         for member in self.members:
             queue_name = member.consumer.queue_name
-            if member.life is not None or now < member.start_at or not nursery.takes_orders:
+            waits = member.life is not None and member.life.waits
+            if not waits and (member.life is not None or now < member.start_at or not nursery.takes_orders):
                 continue
-            if room[queue_name] > 0:
-                room[queue_name] -= 1
-                self.spawn(member, nursery, supervisor, now)
-            else:
+            if room[queue_name] <= 0:
                 member.start_at = now + ROOM_LOOK_SECONDS
+                continue
+            room[queue_name] -= 1
+            if waits:
+                member.begin()
+            else:
+                self.spawn(member, nursery, supervisor, now)
+
+    def scout(self, nursery: Nursery, supervisor: int, now: float) -> bool:
+        """Start one worker of each consumer, which waits; True once all are up: the code can be worked with."""
+        scouts = {member.consumer_index: member for member in reversed(self.members)}.values()
+        for member in scouts:
+            if member.life is None and now >= member.start_at and nursery.takes_orders:
+                self.spawn(member, nursery, supervisor, now, waits=True)
+        return all(member.alive and member.slot.idle for member in scouts)
 
     def working(self) -> Counter[str]:
-        """Workers by queue."""
-        return Counter(member.consumer.queue_name for member in self.members if member.life is not None)
+        """Workers by queue, but for those that wait."""
+        return Counter(m.consumer.queue_name for m in self.members if m.life is not None and not m.life.waits)
 
-    def spawn(self, member: Member, nursery: Nursery, supervisor: int, now: float) -> None:
+    def spawn(self, member: Member, nursery: Nursery, supervisor: int, now: float, *, waits: bool = False) -> None:
         member.slot.clear()
         serial = next(SERIALS)
-        life = member.life = Life(serial, f"{HOST}:{os.getpid()}:{serial}", now)
-        wanted = messages.Order(serial, member.consumer_index, member.index, life.name, supervisor)
+        life = member.life = Life(serial, f"{HOST}:{os.getpid()}:{serial}", now, waits)
+        wanted = messages.Order(serial, member.consumer_index, member.index, life.name, supervisor, waits)
         wakeups, permits_fd, stack, *output = life.fds()
         nursery.order(wanted, (wakeups, permits_fd, stack, self.turns[member.consumer_index], *output))
         life.wakeups.handed_over()
@@ -198,6 +210,8 @@ class Crew:
             return now + STACK_SECONDS / 2
         if not member.slot.booted:
             return now + BOOT_LOOK_SECONDS if member.alive else math.inf
+        if member.life.waits:
+            return now + ROOM_LOOK_SECONDS
         if not member.busy:
             return math.inf
         return now + min(OUTPUT_LOOK_SECONDS, self.options.slow_after_seconds / 2)

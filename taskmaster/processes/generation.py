@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from taskmaster.errors import WorkersFailed
 from taskmaster.processes.crew import Crew
 from taskmaster.processes.death import Death, Usage
 from taskmaster.processes.ledger import Releases
@@ -32,6 +33,17 @@ class Generation:
         """See to the template; True once it is ready. Raises InvalidConfig or WorkersFailed."""
         self.nursery.tend(now)
         return self.nursery.ready
+
+    def scout(self, now: float, supervisor: int) -> bool:
+        """Before it is at work: True once one worker of each consumer is up and waits.
+
+        Raises InvalidConfig or WorkersFailed when there is no working with it.
+        """
+        up = self.prepare(now) and self.crew.scout(self.nursery, supervisor, now)
+        self.crew.never_born(self.nursery.take_lost())
+        if self.crew.failure is not None:
+            raise WorkersFailed(self.crew.failure)
+        return up
 
     def tend(self, now: float, supervisor: int | None, elsewhere: Mapping[str, int]) -> Releases:
         """Fill vacant slots, end what exceeds its limits; what waited behind slow jobs and is taken back."""

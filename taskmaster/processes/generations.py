@@ -46,7 +46,7 @@ class Generations:
 
     def tend(self, now: float, supervisor: int | None) -> Releases:
         """See to all of them; the jobs that their workers will not start."""
-        released = self.take_over(now) if self.coming is not None else []
+        released = self.take_over(now, supervisor) if self.coming is not None else []
         for generation in self:
             if generation is not self.coming:
                 released += generation.tend(now, supervisor, working(self.leaving))
@@ -55,11 +55,11 @@ class Generations:
             generation.close()
         return released
 
-    def take_over(self, now: float) -> Releases:
-        """When the new template is ready: the old workers leave after the job at hand, new ones take their places."""
+    def take_over(self, now: float, supervisor: int | None) -> Releases:
+        """When new workers can work: the old ones leave after the job at hand, and new ones take their places."""
         assert self.coming is not None
         try:
-            if not self.coming.prepare(now):
+            if supervisor is None or not self.coming.scout(now, supervisor):
                 return []
         except TaskmasterError as error:
             self.refuse(error)

@@ -17,12 +17,14 @@ STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
 class Life:
     """What the supervisor shares with one worker, from its order to its burial.
 
-    `cut_off`: the supervisor ended it for reasons of its own, so nobody is charged.
+    `waits`: it is a scout of a new generation, and claims nothing until the generation is at work. `cut_off`: the
+    supervisor ended it for reasons of its own, so nobody is charged.
     """
 
     serial: int
     name: str
     ordered_at: float
+    waits: bool = False
     wakeups: WakeupQueue = field(default_factory=WakeupQueue)
     permits_fd: int = field(default_factory=permits.create)
     stack_fd: int = field(default_factory=lambda: os.memfd_create("taskmaster-stack"))

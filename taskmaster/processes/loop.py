@@ -196,6 +196,8 @@ class Loop:
         self.ledger.debts.deaths.append(death)
         self.leftovers = True
         self.lost_leases += death.lost_leases
+        if generation is self.generations.coming:
+            return  # it is refused when it is looked after next
         if generation.crew.failure is not None and self.stop_by is None:
             self.failure = generation.crew.failure
             self.stop("workers fail")

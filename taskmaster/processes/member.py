@@ -44,11 +44,17 @@ class Member:
 
     def wake(self) -> bool:
         """Tell the worker to look. Told already and not yet looked: nothing to do."""
-        if self.life is None or not self.slot.booted or self.slot.cells[TOLD]:
+        if self.life is None or self.life.waits or not self.slot.booted or self.slot.cells[TOLD]:
             return False
         self.slot.cells[TOLD] = 1
         self.life.wakeups.put()
         return True
+
+    def begin(self) -> None:
+        """Have a worker that waits begin."""
+        assert self.life is not None
+        self.life.waits = False
+        self.wake()
 
     def stop(self) -> None:
         """Have the worker leave after the job at hand."""

@@ -22,13 +22,15 @@ class Failed(msgspec.Struct, tag=True):
 
 class Order(msgspec.Struct, tag=True):
     """Start a worker for a consumer in a slot. With it go the descriptors of its life, and whose turn it is to be
-    replaced. `held_fd` is set by the template: the worker's end of the lifeline."""
+    replaced. `waits`: it claims nothing until it is woken. `held_fd` is set by the template: the worker's end of the
+    lifeline."""
 
     serial: int
     consumer: int
     slot: int
     worker: str
     supervisor: int
+    waits: bool = False
     held_fd: int = -1
 
 

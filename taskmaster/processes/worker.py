@@ -60,6 +60,7 @@ class Worker:
     wakeups: WakeupReader
     wear: Wear
     notify_ms: int
+    waits: bool = False
     leaving: bool = False
     connection: Connection | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.02, max_seconds=0.5))
@@ -75,6 +76,7 @@ class Worker:
 
     def run(self, health: Health) -> None:
         """Work until told to stop, and leave nothing pending behind."""
+        self.wait_for_the_start()
         self.slot.cells[PHASE] = WORKING
         while self.delivery.pending or not self.stopping:
             health.watch_signals()
@@ -87,6 +89,13 @@ class Worker:
                 self.leave()
         if self.connection is not None:
             self.connection.close()
+
+    def wait_for_the_start(self) -> None:
+        """A scout of a new generation shows that it could work, and waits until it is its turn."""
+        self.slot.cells[PHASE] = IDLE
+        while self.waits and not self.stopping:
+            self.waits = not self.wakeups.get(IDLE_SECONDS)
+        self.slot.cells[TOLD] = 0
 
     def turn(self) -> None:
         """Finish, or run what is there, or wait for something."""

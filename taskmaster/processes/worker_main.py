@@ -108,6 +108,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
             wakeups,
             Wear(prepared.consumer, turn_fd),
             plan.notify_ms,
+            order.waits,
         )
         worker.run(Guard((wakeups_fd, permits_fd, order.held_fd), worker.leave))
     return 0

@@ -35,7 +35,7 @@ def test_a_job_due_before_the_one_that_is_waited_for_is_not_overslept(
 ) -> None:
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
         first = publisher.put("q")
-        eventually(lambda: journal.finished() == [first])  # now all are idle
+        eventually(lambda: journal.finished() == [first] and somebody_sleeps(conn))
         later = publisher.put("q", delay=60)
         job_id = publisher.put("q", delay=0.3)
         run_at = admin.get(job_id).run_at
@@ -62,3 +62,9 @@ def test_a_delayed_job_keeps_its_priority_and_its_id(
         eventually(lambda: admin.find(most=1) == [])
     (line,) = journal.lines("began")
     assert (line["id"], line["priority"]) == (job_id, 6)
+
+
+def somebody_sleeps(conn: Connection) -> bool:
+    """Do puts notify? They do once a worker has found nothing."""
+    row = conn.execute("select last_value > extract(epoch from clock_timestamp()) * 1000 from idle_until").fetchone()
+    return row == (True,)
