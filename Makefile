@@ -4,7 +4,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 # Named after the Python, so that another one makes the environment anew.
 STAMP := .venv/made-with-python-$(VERSION)
 
-.PHONY: test lint demo bench clean
+.PHONY: test lint demo bench bench-faults clean
 
 test: lint
 	.venv/bin/pytest
@@ -19,6 +19,9 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	.venv/bin/python -m benchmarks
+
+bench-faults: $(STAMP)
+	.venv/bin/python -m benchmarks kills disturbed stops
 
 clean:
 	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

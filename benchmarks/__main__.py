@@ -1,11 +1,14 @@
-"""`make bench`: measure, print one table, write out/latest.json. Names as arguments run only those measurements."""
+"""`make bench`: measure, print one table, write out/latest.json. Names as arguments run only those measurements.
+
+`make bench-faults` measures what happens under kills and stops, and writes out/faults.json.
+"""
 
 import argparse
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import cpu, drain, idle, pickup, pinned, put, report
+from benchmarks import cpu, disturbed, drain, idle, kills, pickup, pinned, put, report, stops
 from benchmarks.place import database, postgres_version, say
 
 Measurement = Callable[[str], report.Figures]
@@ -18,6 +21,8 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "idle": idle.measure,
     "pinned": pinned.measure,
 }
+FAULTS: Mapping[str, Measurement] = {"kills": kills.measure, "disturbed": disturbed.measure, "stops": stops.measure}
+ALL = {**MEASUREMENTS, **FAULTS}
 
 
 def main() -> None:
@@ -28,21 +33,27 @@ def main() -> None:
         about = report.about(postgres_version(url), load)
         for name in names:
             say(f"{name} …")
-            figures |= MEASUREMENTS[name](url)
+            figures |= ALL[name](url)
     about["seconds"] = round(time.monotonic() - began)
     report.show(figures, about)
-    # A part is not the whole: it goes into a file of its own.
-    report.write(figures, about, "latest" if len(names) == len(MEASUREMENTS) else "partial")
+    report.write(figures, about, file_of(names))
+
+
+def file_of(names: Sequence[str]) -> str:
+    """A part is not the whole: it goes into a file of its own."""
+    return {tuple(MEASUREMENTS): "latest", tuple(FAULTS): "faults"}.get(tuple(names), "partial")
 
 
 def chosen() -> Sequence[str]:
     """The measurements asked for, in the order in which they are made."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(MEASUREMENTS)}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(ALL)}; default: {' '.join(MEASUREMENTS)}"
+    )
     names = parser.parse_args().names
-    if unknown := [name for name in names if name not in MEASUREMENTS]:
-        parser.error(f"there is no measurement {unknown[0]!r}; there are: {', '.join(MEASUREMENTS)}")
-    return [name for name in MEASUREMENTS if name in names or not names]
+    if unknown := [name for name in names if name not in ALL]:
+        parser.error(f"there is no measurement {unknown[0]!r}; there are: {', '.join(ALL)}")
+    return [name for name in ALL if name in names] if names else list(MEASUREMENTS)
 
 
 if __name__ == "__main__":

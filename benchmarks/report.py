@@ -22,12 +22,17 @@ AT_LEAST: Mapping[str, float] = {
     "drain_to_raw": 0.5,
     "cpu_efficiency": 0.95,
     "pinned_last_to_first": 0.9,
+    "disturbed_to_undisturbed": 0.9,
 }
 AT_MOST: Mapping[str, float] = {
     "pickup_p50_ms": 3.0,
     "pickup_p99_ms": 12.0,
     "idle_cpu_percent": 0.5,
     "idle_statements_per_s": 3.0,
+    "kill_to_run_again_p99_ms": 100.0,
+    "kill_to_replacement_p99_ms": 300.0,
+    "stop_idle_max_ms": 300.0,
+    "stop_loaded_beyond_grace_max_ms": 2000.0,
 }
 
 
