@@ -39,6 +39,12 @@ class Generations:
         self.drop_coming()
         log.error("not reloaded, the old configuration and code stay at work: %s", error)
 
+    def blame(self, generation: Generation, error: TaskmasterError) -> None:
+        """One of them cannot be used: the coming one is refused, for any other the error is raised."""
+        if generation is not self.coming:
+            raise error
+        self.refuse(error)
+
     def drop_coming(self) -> None:
         if self.coming is not None:
             self.coming.close()

@@ -1,22 +1,18 @@
 """The supervisor's loop: one thread; signals are data, the loop decides. It never runs user code."""
 
 import logging
-import os
 import select
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from taskmaster.errors import TaskmasterError, WorkersFailed
+from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.death import Death, Usage
-from taskmaster.processes.generation import Generation
 from taskmaster.processes.generations import Generations
 from taskmaster.processes.ledger import Evicted, Ledger
-from taskmaster.processes.life import kill_group
 from taskmaster.processes.listener import Heard, Listener
-from taskmaster.processes.orphans import children
+from taskmaster.processes.reaper import Reaper
 from taskmaster.processes.signals import Signals, terminal_is_gone
 from taskmaster.store.supervisors import Report
 
@@ -24,6 +20,7 @@ log = logging.getLogger("taskmaster.supervisor")
 
 LONGEST_WAIT_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
+CLOSE_LOOK_MS = 20
 
 
 @dataclass(slots=True)
@@ -38,10 +35,10 @@ class Loop:
     on_ready: Callable[[], object]
     ready: bool = False
     stop_by: float | None = None
-    failure: str | None = None
-    lost_leases: int = 0
-    children_before: frozenset[int] = field(default_factory=lambda: frozenset(children()))
-    leftovers: bool = False
+    reaper: Reaper = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reaper = Reaper(self.generations, self.ledger.debts)
 
     def run(self) -> None:
         """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
@@ -51,8 +48,8 @@ class Loop:
             self.tend_workers(now)
             self.say_ready()
             self.wait()
-        if self.failure is not None:
-            raise WorkersFailed(self.failure)
+        if self.reaper.failure is not None:
+            raise WorkersFailed(self.reaper.failure)
 
     def finished(self) -> bool:
         return self.stop_by is not None and not any(self.lives())
@@ -78,7 +75,7 @@ class Loop:
         return Report(
             idle=any(crew.idle() for crew in crews),
             idle_ms=self.options.notify_ms,
-            lost_leases=self.lost_leases + sum(crew.lost_leases() for crew in crews),
+            lost_leases=self.reaper.lost_leases + sum(crew.lost_leases() for crew in crews),
             running=[run for crew in crews for run in crew.running()],
         )
 
@@ -99,10 +96,12 @@ class Loop:
 
     def tend_workers(self, now: float) -> None:
         """Keep the workers as they should be, and end what outlives the grace."""
+        if self.reaper.failure is not None and self.stop_by is None:
+            self.stop("workers fail")
         if self.stop_by is not None and now >= self.stop_by:
             self.kill_all()
         self.ledger.releases.extend(self.generations.tend(now, self.ledger.supervisor))
-        self.end_leftovers()
+        self.reaper.end_leftovers()
 
     def say_ready(self) -> None:
         if not self.ready and self.listener.up and self.generations.current.crew.booted():
@@ -126,7 +125,7 @@ class Loop:
         if self.listener.connection is not None:
             watched[self.listener.connection.fileno()] = lambda: self.hear(self.listener.read())
         for generation in self.generations:
-            watched |= generation.watched(self.hear_template)
+            watched |= generation.watched(self.reaper.hear)
         return watched
 
     def wait_seconds(self) -> float:
@@ -147,76 +146,15 @@ class Loop:
         if heard.due:
             self.ledger.schedule_changed(time.monotonic())
 
-    def hear_template(self, generation: Generation) -> None:
-        try:
-            self.mourn(generation, generation.hear())
-        except TaskmasterError as error:
-            if generation is not self.generations.coming:
-                raise
-            self.generations.refuse(error)
-
     def handle_signals(self) -> None:
         received = self.signals.read()
         if signal.SIGCHLD in received:
-            self.reap()
+            self.reaper.reap()
         for number in received:
             if number == signal.SIGHUP and not terminal_is_gone():
                 self.reload()
             elif number != signal.SIGCHLD:
                 self.stop(signal.Signals(number).name)
-
-    def reap(self) -> None:
-        """Wait for every child that is dead: workers, templates, and orphans that callbacks left behind."""
-        while (pid := dead_child()) is not None:
-            owner = next((generation for generation in self.generations if generation.owns(pid)), None)
-            if owner is not None and not owner.crew.knows(pid):
-                self.template_died(owner)
-                continue
-            if owner is not None:
-                kill_group(pid)  # its children; while it is not waited for, its number cannot be another's
-            _, status, used = os.wait4(pid, 0)
-            usage = Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9))
-            for generation in [owner] if owner else list(self.generations):
-                self.mourn(generation, generation.bury(pid, status, usage))
-
-    def template_died(self, owner: Generation) -> None:
-        try:
-            owner.nursery.end("it died")
-        except TaskmasterError as error:
-            if owner is not self.generations.coming:
-                raise
-            self.generations.refuse(error)
-
-    def mourn(self, generation: Generation, death: Death | None) -> None:
-        """See to it that a dead worker's batch is settled."""
-        if death is None:
-            return
-        job = "" if death.remains is None or death.remains.running is None else f" under job {death.remains.running}"
-        log.info("worker %s (pid %d) of %r left%s: %s", *death[1:3], death.consumer.queue_name, job, death.cause)
-        self.ledger.debts.deaths.append(death)
-        self.leftovers = True
-        self.lost_leases += death.lost_leases
-        if generation is self.generations.coming:
-            return  # it is refused when it is looked after next
-        if generation.crew.failure is not None and self.stop_by is None:
-            self.failure = generation.crew.failure
-            self.stop("workers fail")
-
-    def end_leftovers(self) -> None:
-        """End what callbacks of a dead worker have left: children of ours that are nobody we know.
-
-        While a birth is awaited nobody can be told from it. A child's own children come to us in their turn.
-        """
-        if not self.leftovers or any(generation.nursery.ordered for generation in self.generations):
-            return
-        strangers = [
-            pid
-            for pid in children()
-            if pid not in self.children_before and not any(generation.owns(pid) for generation in self.generations)
-        ]
-        for pid in strangers:
-            os.kill(pid, signal.SIGKILL)  # a zombie at worst: it is ours to wait for
-        self.leftovers = bool(strangers)
 
     # -- reloading and leaving
 
@@ -242,25 +180,16 @@ class Loop:
         """Leave nobody and nothing behind."""
         self.generations.drop_coming()
         self.kill_all()
-        self.leftovers = True
+        self.reaper.leftovers = True
         deadline = time.monotonic() + CLOSE_SECONDS
-        while (any(self.lives()) or self.leftovers) and time.monotonic() < deadline:
-            self.reap()
-            self.end_leftovers()
+        while (any(self.lives()) or self.reaper.leftovers) and time.monotonic() < deadline:
+            self.reaper.reap()
+            self.reaper.end_leftovers()
             poll = select.poll()
             poll.register(self.signals.fileno(), select.POLLIN)
-            poll.poll(50 if self.leftovers or any(self.lives()) else 0)
+            poll.poll(CLOSE_LOOK_MS)
             self.signals.read()
         for generation in self.generations:
             generation.close()
         self.listener.close()
         self.ledger.close(time.monotonic())
-
-
-def dead_child() -> int | None:
-    """The pid of a child that is dead and not yet waited for."""
-    try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return None
-    return None if found is None else found.si_pid

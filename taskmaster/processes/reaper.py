@@ -1,0 +1,91 @@
+"""Waits for the supervisor's children: workers and templates, and what callbacks of dead workers have left behind."""
+
+import logging
+import os
+import signal
+from dataclasses import dataclass, field
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.processes.death import Death, Usage
+from taskmaster.processes.debts import Debts
+from taskmaster.processes.generation import Generation
+from taskmaster.processes.generations import Generations
+from taskmaster.processes.life import kill_group
+from taskmaster.processes.orphans import children
+
+log = logging.getLogger("taskmaster.supervisor")
+
+
+@dataclass(slots=True)
+class Reaper:
+    """Passes deaths on to be settled. `failure`: why it makes no sense to go on."""
+
+    generations: Generations
+    debts: Debts
+    failure: str | None = None
+    lost_leases: int = 0  # of workers that are dead
+    leftovers: bool = False
+    children_before: frozenset[int] = field(default_factory=lambda: frozenset(children()))
+
+    def reap(self) -> None:
+        """Wait for every child that is dead. Raises WorkersFailed when the template dies again and again."""
+        while (pid := dead_child()) is not None:
+            owner = next((generation for generation in self.generations if generation.owns(pid)), None)
+            if owner is not None and not owner.crew.knows(pid):
+                self.template_died(owner)
+                continue
+            if owner is not None:
+                kill_group(pid)  # its children; while it is not waited for, its number cannot be another's
+            _, status, used = os.wait4(pid, 0)
+            usage = Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9))
+            for generation in [owner] if owner else list(self.generations):
+                self.mourn(generation, generation.bury(pid, status, usage))
+
+    def template_died(self, owner: Generation) -> None:
+        try:
+            owner.nursery.end("it died")
+        except TaskmasterError as error:
+            self.generations.blame(owner, error)
+
+    def hear(self, generation: Generation) -> None:
+        """Take in what a template says. Raises InvalidConfig when the one at work cannot be loaded."""
+        try:
+            self.mourn(generation, generation.hear())
+        except TaskmasterError as error:
+            self.generations.blame(generation, error)
+
+    def mourn(self, generation: Generation, death: Death | None) -> None:
+        """See to it that a dead worker's batch is settled."""
+        if death is None:
+            return
+        job = "" if death.remains is None or death.remains.running is None else f" under job {death.remains.running}"
+        log.info("worker %s (pid %d) of %r left%s: %s", *death[1:3], death.consumer.queue_name, job, death.cause)
+        self.debts.deaths.append(death)
+        self.leftovers = True
+        self.lost_leases += death.lost_leases
+        if generation is not self.generations.coming:  # that one is refused when it is looked after next
+            self.failure = self.failure or generation.crew.failure
+
+    def end_leftovers(self) -> None:
+        """End children of ours that are nobody we know: callbacks of a worker that is dead have left them.
+
+        While a birth is awaited nobody can be told from it. A child's own children come to us in their turn.
+        """
+        if not self.leftovers or any(generation.nursery.ordered for generation in self.generations):
+            return
+        strangers = [pid for pid in children() if pid not in self.children_before and not self.known(pid)]
+        for pid in strangers:
+            os.kill(pid, signal.SIGKILL)  # a zombie at worst: it is ours to wait for
+        self.leftovers = bool(strangers)
+
+    def known(self, pid: int) -> bool:
+        return any(generation.owns(pid) for generation in self.generations)
+
+
+def dead_child() -> int | None:
+    """The pid of a child that is dead and not yet waited for."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
