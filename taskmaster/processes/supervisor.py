@@ -10,6 +10,7 @@ from taskmaster.consumer import Consumer
 from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
+from taskmaster.processes import descriptors
 from taskmaster.processes.crew import Crew
 from taskmaster.processes.generation import Generation
 from taskmaster.processes.generations import Generations
@@ -94,7 +95,9 @@ class Supervisor:
         return Running(self, within_seconds=within_seconds)
 
     def _generation(self, database: Database, lifeline: Lifeline, options: SupervisorOptions) -> Generation:
-        slots = Slots(sum(consumer.concurrency for consumer in self.consumers))
+        workers = sum(consumer.concurrency for consumer in self.consumers)
+        descriptors.allow_for(workers, self.source)
+        slots = Slots(workers)
         plan = Plan(
             database=database,
             consumers=self.consumers,
