@@ -12,6 +12,7 @@ from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 
 MOST_TRIES = 300
+WAIT_MS = 20  # for the server process of a dead worker to let go: the supervisor has other things to do
 
 
 class Charge(NamedTuple):
@@ -55,5 +56,5 @@ class Debts:
 
     def charge(self, conn: Connection, charge: Charge) -> Charge | None:
         """What is left of it: while another runs the job it is locked, and that run's end may make the charge void."""
-        locked = transactions.charge(conn, self.schema, charge.ending, run=charge.run).locked
+        locked = transactions.charge_lost(conn, self.schema, charge.ending, run=charge.run, wait_ms=WAIT_MS).locked
         return charge._replace(tries=charge.tries + 1) if locked and charge.tries < MOST_TRIES else None

@@ -23,6 +23,7 @@ from taskmaster.store.connection import Connection, connect
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
+CHARGE_WAIT_MS = 1_000  # at a time, so that a worker that is told to leave sees it
 
 
 @dataclass(slots=True)
@@ -59,12 +60,12 @@ class Transactional:
                 self.owed = self.run(conn, held)
                 transactions.end(conn, self.database.schema, held, self.owed)
                 written = True
-        except psycopg.Error as error:
+        except (psycopg.Error, psycopg.Rollback) as error:
             if held is None:
                 raise
             self.owed = self.owed or self.not_committed(conn, held, error)
-            if conn.closed:
-                raise
+            if conn.closed:  # a Rollback that nobody was there to do comes through
+                raise psycopg.OperationalError("a transaction's connection was lost") from error
             written = False
         if written:  # else the transaction was ended or lost under it, and `finish` writes what is owed
             self.owed = None
@@ -109,7 +110,7 @@ class Transactional:
             case _:
                 return None
 
-    def not_committed(self, conn: Connection, held: transactions.Held, error: psycopg.Error) -> Ending | None:
+    def not_committed(self, conn: Connection, held: transactions.Held, error: Exception) -> Ending | None:
         """The run acked, and its commit was refused. When the connection broke, nobody knows: then nothing is said."""
         return None if conn.closed else self.failed(held, f"its transaction was not committed: {describe(error)}")
 
@@ -119,8 +120,10 @@ class Transactional:
         return ended(Run(held.row.id, run, held.row.crashes), Retry(), self.place.consumer, record)
 
     def finish(self, conn: Connection) -> None:
-        """Charge the run whose transaction was lost; void when somebody else holds the job by now."""
+        """Charge the run whose transaction was lost, when whoever has taken the job meanwhile lets go of it."""
         if self.owed is not None and self.owed.failure is not None:
-            transactions.charge(conn, self.database.schema, self.owed, run=self.owed.failure["run"])
+            run = self.owed.failure["run"]
+            if transactions.charge_lost(conn, self.database.schema, self.owed, run=run, wait_ms=CHARGE_WAIT_MS).locked:
+                return
         self.owed = None
         self.place.slot.finish()

@@ -6,6 +6,7 @@ The connection is the callback's too, so its search path is not ours: every stat
 from typing import Any, NamedTuple
 
 import orjson
+import psycopg
 
 from taskmaster.endings import Ending
 from taskmaster.store.connection import Connection
@@ -47,7 +48,7 @@ def end(conn: Connection, schema: str, held: Held, ending: Ending | None) -> Non
 
 
 def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charged:
-    """Move a job to where the ending of its run says, unless it is gone, locked, or has been charged since."""
+    """Move a job to where the ending of its run says, unless it is gone or was charged since. Waits for its lock."""
     parameters: dict[str, Any] = {
         "id": ending.id,
         "run": run,
@@ -61,6 +62,19 @@ def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charge
     assert row is not None
     moved, there = row
     return Charged(moved > 0, there > 0 and not moved)
+
+
+def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait_ms: int) -> Charged:
+    """Charge a run whose transaction was lost, waiting for whoever runs the job by now.
+
+    Who waits is first when the job is let go of. Else other workers might take it each time, and nobody was charged.
+    """
+    try:
+        with conn.transaction():
+            conn.execute(qualified("lock_timeout", schema), {"wait_ms": wait_ms})
+            return charge(conn, schema, ending, run=run)
+    except psycopg.errors.LockNotAvailable:
+        return Charged(moved=False, locked=True)
 
 
 def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, int]]:

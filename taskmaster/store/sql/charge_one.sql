@@ -1,7 +1,7 @@
 -- Move a job that is in ready, as it was before the run that is charged, to where the run's ending says. Ours when we hold it;
--- skipped when another has it locked. How many were moved, and how many are still there to be charged.
+-- waited for when another has it locked. How many were moved, and how many were there to be charged.
 with mine as (
-  select ctid as place from {schema}.ready where id = %(id)s and run_count = %(run)s - 1 for update skip locked),
+  select ctid as place from {schema}.ready where id = %(id)s and run_count = %(run)s - 1 for update),
 taken as (
   delete from {schema}.ready where ctid = any(array(select place from mine)) returning *),
 job as (

@@ -1,0 +1,408 @@
+"""What each delivery promises, whatever step its worker dies at; and what transactional callbacks do wrong."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.consumer import DELIVERIES, Delivery
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.deliveries import (
+    ACT,
+    AFTER_CALLBACK,
+    AT_START,
+    IN_CALLBACK,
+    MARKER,
+    MINED,
+    STEP,
+    STEPS,
+)
+from tests.support.store import leases_left, states
+
+PAGE = Path(__file__).parents[2] / "docs" / "deliveries.md"
+RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
+SOON = 0.02
+FAR_SECONDS = 60.0  # for what must not happen during the test
+
+MOST_RUNS = 20  # of a job that may run twice, when busy workers take it each time before it is charged
+
+
+class Fate(NamedTuple):
+    """What became of a job in the end, and what its callback did: begun and finished runs, and effects committed.
+
+    `run_count` and `crashes` are those of the last run: of an acked job as its callback saw them.
+    """
+
+    end: str
+    began: int
+    finished: int
+    effects: int
+    run_count: int
+    crashes: int
+
+    def __str__(self) -> str:
+        if self == PLAIN:
+            return "acked, once"
+        return (
+            f"{self.end}; began {self.began}, finished {self.finished}, effects {self.effects}, "
+            f"run_count {self.run_count}, crashes {self.crashes}"
+        )
+
+
+PLAIN = Fate("acked", began=1, finished=1, effects=1, run_count=1, crashes=0)
+# Every step at which a worker is killed. What is not named here goes as if nobody had died.
+FATES: dict[tuple[str, Delivery], Fate] = {(step, delivery): PLAIN for step in STEPS for delivery in DELIVERIES} | {
+    (AT_START, "at_least_once"): Fate("acked", began=1, finished=1, effects=1, run_count=2, crashes=1),
+    (AT_START, "at_most_once"): Fate("rejected", began=0, finished=0, effects=0, run_count=1, crashes=1),
+    (AT_START, "transactional"): Fate("acked", began=1, finished=1, effects=1, run_count=2, crashes=1),
+    (IN_CALLBACK, "at_least_once"): Fate("acked", began=2, finished=1, effects=2, run_count=2, crashes=1),
+    (IN_CALLBACK, "at_most_once"): Fate("rejected", began=1, finished=0, effects=1, run_count=1, crashes=1),
+    (IN_CALLBACK, "transactional"): Fate("acked", began=2, finished=1, effects=1, run_count=2, crashes=1),
+    (AFTER_CALLBACK, "transactional"): Fate("acked", began=2, finished=2, effects=1, run_count=1, crashes=0),
+}
+
+
+@pytest.fixture(autouse=True)
+def effects(conn: Connection) -> None:
+    """A table for the effects of callbacks, and one that is checked at commit."""
+    conn.execute("create table public.effects (job bigint)")
+    conn.execute("create table public.strict (id int unique deferrable initially deferred)")
+
+
+def effects_of(conn: Connection, job_id: int) -> int:
+    row = conn.execute("select count(*) from public.effects where job = %s", (job_id,)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def consumer(delivery: Delivery = "transactional", **options: Any) -> Consumer:
+    return Consumer("q", callback=ACT, delivery=delivery, **{"retry_base_seconds": SOON, **options})
+
+
+def settled(admin: Admin) -> bool:
+    return all(record.state == State.REJECTED for record in admin.find())
+
+
+def fate(conn: Connection, journal: Journal, job_id: int) -> Fate:
+    runs = journal.runs_of(job_id)
+    counted = conn.execute("select run_count, crashes from rejected where id = %s", (job_id,)).fetchone()
+    if counted is None:
+        last = next(line for line in reversed(journal.lines("began")) if line["id"] == job_id)
+        counted = last["run"], last["crashes"]
+    return Fate(
+        str(states(conn).get(job_id, "acked")),
+        began=len(runs),
+        finished=sum(run.ended is not None for run in runs),
+        effects=effects_of(conn, job_id),
+        run_count=counted[0],
+        crashes=counted[1],
+    )
+
+
+# -- the contracts
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_worker_killed_at_any_step_breaks_no_promise_of_its_delivery(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    conn: Connection,
+    database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    delivery: Delivery,
+) -> None:
+    marker = tmp_path / "died"
+    monkeypatch.setenv(STEP, step)
+    monkeypatch.setenv(MARKER, str(marker))
+    payload = {} if delivery == "transactional" else {"url": database_url}
+    job_id = publisher.put("q", payload)
+    with supervise(consumer(delivery, component=MINED)):
+        eventually(marker.exists)
+        eventually(lambda: settled(admin))
+        later = publisher.put("q", payload)
+        eventually(lambda: later in journal.finished() and settled(admin))
+        assert fate(conn, journal, later) == PLAIN
+    assert fate(conn, journal, job_id) == FATES[step, delivery]
+    assert leases_left(conn) == 0
+
+
+def test_no_step_is_expected_to_break_a_promise() -> None:
+    for (_, delivery), expected in FATES.items():
+        assert expected.end == "acked" or delivery == "at_most_once"
+        assert expected.began <= 1 or delivery != "at_most_once"
+        assert expected.effects == 1 or delivery != "transactional"
+
+
+def table() -> str:
+    """FATES in Markdown."""
+    lines = [["the worker is killed", *(f"`{delivery}`" for delivery in DELIVERIES)], ["---"] * (1 + len(DELIVERIES))]
+    lines += [[step, *(str(FATES[step, delivery]) for delivery in DELIVERIES)] for step in STEPS]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def test_the_page_on_deliveries_says_what_the_tests_assert(capsys: pytest.CaptureFixture[str]) -> None:
+    print(table())
+    assert capsys.readouterr().out in PAGE.read_text()
+
+
+# -- transactional: what its callbacks may do, and what they may not
+
+
+@pytest.mark.parametrize(
+    ("do", "state", "causes"),
+    [
+        ("raise", State.SCHEDULED, ["exception"]),
+        ("reject", State.REJECTED, ["rejected"]),
+        ("retry", State.SCHEDULED, ["retry"]),
+        ("snooze", State.SCHEDULED, []),
+    ],
+)
+def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_is_on_record(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    conn: Connection,
+    do: str,
+    state: State,
+    causes: list[str],
+) -> None:
+    job_id = publisher.put("q", {"do": do})
+    with supervise(consumer(retry_base_seconds=FAR_SECONDS)):
+        eventually(lambda: admin.get(job_id).state == state)
+    record = admin.get(job_id)
+    assert ([failure["cause"] for failure in record.failures], record.run_count) == (causes, len(causes))
+    assert effects_of(conn, job_id) == 0
+    assert len(journal.runs_of(job_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("do", "cause", "message", "left"),
+    [
+        ("swallow", "exception", "acked after an error of the database's", 0),
+        ("commit", "exception", "ended the transaction", 1),
+        ("commit_and_begin", "exception", "was not committed", 1),
+        ("rollback", "exception", "ended the transaction", 0),
+        ("commit_by_method", "exception", "commit() forbidden", 0),
+        ("deferred", "exception", "duplicate key value", 0),
+        ("close", "lost database", "connection", 0),
+        ("close_and_raise", "exception", "boom", 0),
+    ],
+)
+def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hurts_no_other_job(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    conn: Connection,
+    do: str,
+    cause: str,
+    message: str,
+    left: int,
+) -> None:
+    """`left`: what the callback itself has committed in each of its two runs."""
+    with supervise(consumer(max_runs=2)) as supervisor:
+        worker = supervisor.worker()
+        job_id = publisher.put("q", {"do": do})
+        eventually(lambda: admin.get(job_id).state == State.REJECTED)
+        good = publisher.put("q", {})
+        eventually(lambda: settled(admin))
+        assert supervisor.worker() == worker
+    record = admin.get(job_id)
+    assert [(failure["cause"], failure["run"]) for failure in record.failures] == [(cause, 1), (cause, 2)]
+    assert all(message in failure["message"] for failure in record.failures)
+    assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
+    assert (effects_of(conn, job_id), effects_of(conn, good)) == (2 * left, 1)
+
+
+def test_a_database_error_behind_a_savepoint_of_the_callback_s_own_does_not_spoil_its_run(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    job_id = publisher.put("q", {"do": "savepoint"})
+    with supervise(consumer()):
+        eventually(lambda: admin.find() == [])
+    assert fate(conn, journal, job_id) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("do", "failed"),
+    [("use_after_hold", [("lost database", 1)]), ("raise_after_hold", [("exception", 1)]), ("ack_after_hold", [])],
+)
+def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its_effect_once(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
+    do: str,
+    failed: list[tuple[str, int]],
+) -> None:
+    job_id = publisher.put("q", {"do": do})
+    with supervise(consumer(retry_base_seconds=FAR_SECONDS)) as supervisor:
+        worker = supervisor.worker()
+        (line,) = eventually(lambda: journal.lines("backend"))
+        conn.execute("select pg_terminate_backend(%s, 10000)", (line["backend"],))
+        gates.open()
+        if failed:
+            eventually(lambda: admin.get(job_id).state == State.SCHEDULED)
+            record = admin.get(job_id)
+            assert [(failure["cause"], failure["run"]) for failure in record.failures] == failed
+            assert (record.run_count, effects_of(conn, job_id)) == (1, 0)
+            conn.execute("update scheduled set run_at = clock_timestamp()")
+        eventually(lambda: admin.find() == [])
+        assert supervisor.worker() == worker
+    assert effects_of(conn, job_id) == 1
+    assert [run.run for run in journal.runs_of(job_id)] == [1, 1 + len(failed)]
+
+
+@pytest.mark.parametrize(("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_die", "signal SIGKILL")])
+def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does_not_run_for_ever(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, do: str, cause: str
+) -> None:
+    """Others take it whenever its lock goes: who is to charge it has to be there at that moment, and often is."""
+    publisher.put_many("q", [{"do": "spin", "seconds": 0.005}] * 3000, priority=5)
+    job_id = publisher.put("q", {"do": do, "seconds": 0.3})
+    with supervise(consumer(concurrency=4, max_runs=2, max_crashes=2)):
+        eventually(lambda: admin.get(job_id).state == State.REJECTED)
+        admin.delete_queue("q", state=State.READY)
+    assert [(failure["cause"], failure["run"]) for failure in admin.get(job_id).failures] == [(cause, 1), (cause, 2)]
+    assert 2 <= len(journal.runs_of(job_id)) <= MOST_RUNS
+
+
+def test_two_transactional_workers_never_run_one_job_at_once(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    ids = publisher.put_many("q", [{}] * 200)
+    with supervise(consumer(concurrency=2)), supervise(consumer(concurrency=2)):
+        eventually(lambda: admin.find() == [])
+    assert sorted(journal.began()) == ids
+    assert len({run.pid for run in journal.runs()}) > 1
+    assert [effects_of(conn, job_id) for job_id in ids] == [1] * len(ids)
+
+
+def test_a_transactional_job_that_is_running_is_not_started_by_an_idle_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(consumer(concurrency=3)):
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        others = publisher.put_many("q", [{}] * 20)
+        eventually(lambda: sorted(journal.finished()) == others)
+        gates.open()
+        eventually(lambda: admin.find() == [])
+    assert sorted(journal.began()) == [held, *others]
+
+
+def test_a_transactional_callback_sees_the_search_path_of_its_role(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    conn.execute("create schema mine create table here (job bigint)")
+    conn.execute(
+        "do $$ begin execute format('alter role %I in database %I set search_path = mine, public',"
+        " current_user, current_database()); end $$"
+    )
+    job_id = publisher.put("q", {"do": "search_path"})
+    with supervise(consumer()):
+        eventually(lambda: admin.find() == [])
+    assert [line["path"] for line in journal.lines("path")] == ["mine, public"] * 2  # after a failed run too
+    assert conn.execute("select job from mine.here").fetchall() == [(job_id,)]
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])
+def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_which_has_one(
+    supervise: Supervise, publisher: Publisher, admin: Admin, delivery: Delivery
+) -> None:
+    job_id = publisher.put("q", {})
+    with supervise(consumer(delivery, max_runs=1)):
+        eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    (failure,) = admin.get(job_id).failures
+    assert failure["message"].endswith(
+        "TaskmasterError: job.connection is there for consumers with delivery = 'transactional' only"
+    )
+
+
+# -- at_most_once: no second run, whatever ends the first
+
+
+@pytest.mark.parametrize(
+    ("do", "cause", "message"),
+    [("raise", "exception", "boom"), ("retry", "retry", "later"), ("snooze", "rejected", "never runs a job again")],
+)
+def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    database_url: str,
+    do: str,
+    cause: str,
+    message: str,
+) -> None:
+    job_id = publisher.put("q", {"do": do, "url": database_url})
+    with supervise(consumer("at_most_once")):
+        eventually(lambda: settled(admin))
+        later = publisher.put("q", {"url": database_url})
+        eventually(lambda: later in journal.finished() and settled(admin))
+    (failure,) = admin.get(job_id).failures
+    assert (failure["cause"], failure["run"], admin.get(job_id).run_count) == (cause, 1, 1)
+    assert message in failure["message"]
+    assert journal.began() == [job_id, later]
+
+
+def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_successors_run(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, database_url: str
+) -> None:
+    held, waiting = publisher.put_many("q", [{"do": "hold", "url": database_url}, {"url": database_url}])
+    with supervise(consumer("at_most_once", batch=2), grace_seconds=0.1, slow_after_seconds=FAR_SECONDS) as supervisor:
+        eventually(lambda: journal.began() == [held])
+        supervisor.stop()
+        assert supervisor.left() == 0
+    assert admin.get(waiting).state == State.READY
+    assert_rejected_for_good(supervise, admin, journal, gates, held, cause="shutdown")
+    assert journal.began() == [held, waiting]
+
+
+def test_an_at_most_once_job_whose_host_is_lost_is_rejected(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, database_url: str
+) -> None:
+    job_id = publisher.put("q", {"do": "hold", "url": database_url})
+    with supervise(consumer("at_most_once"), **RESCUE) as lost:
+        eventually(lambda: journal.began() == [job_id])
+        lost.kill()
+    assert_rejected_for_good(supervise, admin, journal, gates, job_id, cause="lost host")
+    assert journal.began() == [job_id]
+
+
+def assert_rejected_for_good(
+    supervise: Supervise, admin: Admin, journal: Journal, gates: Gates, job_id: int, *, cause: str
+) -> None:
+    """Another supervisor runs all that there is to run, and not this."""
+    gates.open()
+    with supervise(consumer("at_most_once"), **RESCUE):
+        eventually(lambda: [(record.id, record.state) for record in admin.find()] == [(job_id, State.REJECTED)])
+    record = admin.get(job_id)
+    (failure,) = record.failures
+    assert (failure["cause"], failure["run"], record.run_count) == (cause, 1, 1)
+
+
+def test_a_transactional_job_that_a_shutdown_cuts_off_runs_again_uncharged_and_has_its_effect_once(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    job_id = publisher.put("q", {"do": "hold"})
+    with supervise(consumer(), grace_seconds=0.1) as supervisor:
+        eventually(lambda: journal.began() == [job_id])
+        supervisor.stop()
+        assert supervisor.left() == 0
+    gates.open()
+    with supervise(consumer()):
+        eventually(lambda: admin.find() == [])
+    assert [run.run for run in journal.runs_of(job_id)] == [1, 1]
+    assert effects_of(conn, job_id) == 1
