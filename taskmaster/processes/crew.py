@@ -213,7 +213,7 @@ class Crew:
         if member.life.waits:
             return now + ROOM_LOOK_SECONDS
         if not member.busy:
-            return math.inf
+            return now + OUTPUT_LOOK_SECONDS if member.life.output.waiting else math.inf
         return now + min(OUTPUT_LOOK_SECONDS, self.options.slow_after_seconds / 2)
 
     def pass_on_output(self) -> None:

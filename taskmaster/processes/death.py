@@ -18,6 +18,7 @@ from taskmaster.processes.slots import Remains
 
 IN_ORDER = "exit code 0"
 OUT_OF_MEMORY = "out of memory"
+OOM_LOOK_SECONDS = 2.0  # more than a killed process needs to be waited for
 OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 CGROUPS = Path("/proc/self/cgroup")
 VMSTAT = Path("/proc/vmstat")
@@ -77,15 +78,30 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
 
 @dataclass(slots=True)
 class Coroner:
-    """Tells what a process died of. A SIGKILL that came with an OOM kill of the kernel's was one."""
+    """Tells what a process died of. A SIGKILL that came with an OOM kill of the kernel's was one.
+
+    `oom_kills`: how many there were a while ago; `recent`: at the last look. The kernel counts for the whole machine,
+    so a kill that was no worker's must be forgotten before a SIGKILL comes from somebody else.
+    """
 
     oom_kills: int = field(default_factory=lambda: oom_kills())
+    recent: int = field(init=False)
+    looked_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.recent = self.oom_kills
+
+    def look(self, now: float) -> None:
+        """Forget what is older than two looks."""
+        if now - self.looked_at >= OOM_LOOK_SECONDS:
+            self.oom_kills, self.recent, self.looked_at = self.recent, oom_kills(), now
 
     def cause(self, status: int) -> str:
         """A wait status in words: `exit code 3`, `signal SIGKILL`, `out of memory`."""
         found = cause(status)
         if found == "signal SIGKILL":
             before, self.oom_kills = self.oom_kills, oom_kills()
+            self.recent = self.oom_kills
             return OUT_OF_MEMORY if self.oom_kills > before else found
         return found
 

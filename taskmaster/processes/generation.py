@@ -52,6 +52,7 @@ class Generation:
             if supervisor is not None:
                 self.crew.spawn_missing(self.nursery, supervisor, now, elsewhere)
             self.crew.give_turns()
+        self.crew.coroner.look(now)
         self.crew.enforce_limits(now)
         self.crew.pass_on_output()
         self.crew.never_born(self.nursery.take_lost())

@@ -5,7 +5,13 @@ import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from taskmaster.processes.limits import DUMP
+from taskmaster.processes.orphans import dead_children
+
 Identity = tuple[int, int]
+MOST_DEAD = 100  # only the callbacks know whether they will still wait for a child: they are not waited for here
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+NEEDED = (*WATCHED, signal.SIGALRM, DUMP)  # a callback that blocks them would have no timeout, and leave no stack
 
 
 class Guard:
@@ -23,13 +29,18 @@ class Guard:
         """SIGTERM, to a worker or to all processes of a service: finish the job at hand and leave. The terminal's
         Ctrl-C and hang-up are the supervisor's. Handlers, because what is ignored stays so in programs started here.
         """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in WATCHED:
             if signal.getsignal(number) != self.on_signal:
                 signal.signal(number, self.on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, NEEDED)  # what came meanwhile comes now
 
-    def intact(self) -> bool:
-        """Is every descriptor still what it was?"""
-        return all(_identity(fd) == identity for fd, identity in self._identities.items())
+    def damage(self) -> str | None:
+        """Why this worker should leave after what its callbacks did, in words; None: it may go on."""
+        if any(_identity(fd) != identity for fd, identity in self._identities.items()):
+            return "a callback has closed this worker's descriptors"
+        if dead_children(most=MOST_DEAD) > MOST_DEAD:
+            return f"callbacks have left more than {MOST_DEAD} dead processes that nobody waits for"
+        return None
 
 
 def _identity(fd: int) -> Identity | None:

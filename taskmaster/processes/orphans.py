@@ -18,6 +18,24 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
+def dead_children(*, most: int) -> int:
+    """How many children are dead and not waited for; 0 as long as there are at most `most` in all."""
+    try:
+        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return 0
+    except ChildProcessError:
+        return 0
+    found = children()
+    return 0 if len(found) <= most else sum(map(_is_dead, found))
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:  # waited for meanwhile
+        return False
+
+
 def children() -> list[int]:
     """The pids of this process's children."""
     pid = os.getpid()

@@ -10,6 +10,7 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 TAIL_BYTES = 4096
@@ -73,6 +74,10 @@ class Output:
         for stream in self.streams:
             stream.pass_on()
 
+    @property
+    def waiting(self) -> bool:
+        return any(stream.waiting for stream in self.streams)
+
     def close(self) -> None:
         """Pass on the rest, as far as it is taken, and let go."""
         for stream in self.streams:
@@ -111,7 +116,15 @@ def capture(fds: Sequence[int]) -> None:
 
 def written() -> tuple[int, int]:
     """How much this worker has written: where the next run's output begins."""
+    flush()
     return os.lseek(1, 0, os.SEEK_END), os.lseek(2, 0, os.SEEK_END)
+
+
+def flush() -> None:
+    """Write what is held back of a line that has not ended: it belongs to the run that printed it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # a callback may have closed or replaced it
+            stream.flush()
 
 
 def tails(fds: Sequence[int], since: Sequence[int]) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from taskmaster.endings import Ending, Failure, Run, ended
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.failures import Used, describe, failure, stack, text_of
-from taskmaster.processes.output import STANDARD, tails
+from taskmaster.processes.output import STANDARD, flush, tails
 from taskmaster.processes.slots import CPU_BEGAN, ERR_AT, OUT_AT, Slot
 from taskmaster.processes.surroundings import Surroundings
 from taskmaster.store.leases import Row
@@ -100,6 +100,7 @@ def _used(slot: Slot) -> Used:
     cells = slot.cells
     cpu = (time.process_time_ns() - cells[CPU_BEGAN]) / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    flush()
     try:
         stdout, stderr = tails(STANDARD, (cells[OUT_AT], cells[ERR_AT]))
     except OSError:  # the callback has closed them

@@ -46,7 +46,7 @@ class Health(Protocol):
 
     def watch_signals(self) -> None: ...
 
-    def intact(self) -> bool: ...
+    def damage(self) -> str | None: ...
 
 
 @dataclass(slots=True)
@@ -76,16 +76,18 @@ class Worker:
 
     def run(self, health: Health) -> None:
         """Work until told to stop, and leave nothing pending behind."""
-        self.wait_for_the_start()
+        health.watch_signals()
+        if self.waits:
+            self.wait_for_the_start()
         self.slot.cells[PHASE] = WORKING
         while self.delivery.pending or not self.stopping:
-            health.watch_signals()
             try:
                 self.turn()
             except (psycopg.Error, DatabaseUnreachable) as error:
                 self.lost(error)
-            if not health.intact():
-                log.warning("a callback has closed this worker's descriptors: it leaves, another takes its place")
+            health.watch_signals()
+            if (damage := health.damage()) is not None:
+                log.warning("%s: it leaves, another takes its place", damage)
                 self.leave()
         if self.connection is not None:
             self.connection.close()

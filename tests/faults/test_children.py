@@ -1,0 +1,325 @@
+"""What callbacks do to their process: each run ends fairly, the worker is replaced when it must be, nothing is left."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State
+from tests.support import Gates, Journal, Supervise, Supervised, eventually
+from tests.support.misdeeds import DO, MIB
+
+FAR_SECONDS = 60.0
+FIRM = {"max_runs": 1, "max_crashes": 1}  # the first failure is the last
+
+
+def consumer(**keys: Any) -> Consumer:
+    return Consumer("q", callback=DO, **{**FIRM, **keys})
+
+
+def drained(admin: Admin) -> bool:
+    """No job is left; what is left is shown."""
+    assert admin.find(most=3) == []
+    return True
+
+
+def pids(supervisor: Supervised) -> set[int]:
+    """Of all its processes."""
+    return {int(text.split()[0]) for text in supervisor.processes()}
+
+
+def child(journal: Journal) -> int:
+    """The one child that a callback has told of."""
+    (line,) = eventually(lambda: journal.lines("child"))
+    return int(line["child"])
+
+
+def descriptors(pid: int) -> list[str]:
+    """What a process has open."""
+    found = []
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(str(fd.readlink()))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return found
+
+
+def zombies(pid: int) -> list[int]:
+    """Children of a process that are dead and not waited for."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in children if ") Z " in Path(f"/proc/{one}/stat").read_text()]
+
+
+# -- threads and children
+
+
+@pytest.mark.parametrize("misdeed", ["threads", "subprocess"])
+def test_what_an_acked_callback_leaves_running_neither_holds_its_worker_nor_outlives_it(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str
+) -> None:
+    with supervise(consumer()) as supervisor:
+        worker = supervisor.worker()
+        ids = publisher.put_many("q", [{"do": misdeed}, {}, {}])
+        eventually(lambda: drained(admin))
+        assert supervisor.worker() == worker
+        supervisor.stop()
+        assert supervisor.left() == 0  # and the fixture finds nobody
+    assert journal.finished() == ids
+
+
+def test_a_subprocess_left_running_goes_with_its_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(consumer()) as supervisor:
+        publisher.put("q", {"do": "subprocess"})
+        eventually(lambda: drained(admin))
+        assert child(journal) in pids(supervisor)
+        supervisor.signal(supervisor.worker(), signal.SIGTERM)
+        eventually(lambda: child(journal) not in pids(supervisor))
+
+
+@pytest.mark.parametrize("misdeed", ["fork, return", "fork, reject", "fork, raise", "fork, exit"])
+def test_a_forked_child_that_leaves_the_callback_does_not_go_on_as_a_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str
+) -> None:
+    with supervise(consumer(batch=10)) as supervisor:
+        worker = supervisor.worker()
+        ids = publisher.put_many("q", [{"do": misdeed}, *[{}] * 5])
+        eventually(lambda: drained(admin))
+        assert child(journal) not in pids(supervisor)
+        assert supervisor.worker() == worker
+    assert [(run.id, run.pid) for run in journal.runs()] == [(job_id, worker) for job_id in ids]
+
+
+def test_a_forked_child_that_outlives_the_job_leaves_when_it_comes_back(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(consumer()) as supervisor:
+        ids = publisher.put_many("q", [{"do": "fork, outlive"}, {}])
+        eventually(lambda: drained(admin))
+        assert child(journal) in pids(supervisor)
+        gates.open()
+        eventually(lambda: child(journal) not in pids(supervisor))
+        ids += publisher.put_many("q", [{}] * 5)
+        eventually(lambda: drained(admin))
+        assert [(run.id, run.pid) for run in journal.runs()] == [(job_id, supervisor.worker()) for job_id in ids]
+
+
+@pytest.mark.parametrize("how", ["kill the worker", "terminate the worker", "stop the supervisor"])
+def test_a_daemon_that_a_callback_has_left_is_gone_after_its_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, how: str
+) -> None:
+    with supervise(consumer(concurrency=2)) as supervisor:
+        publisher.put("q", {"do": "daemon"})
+        eventually(lambda: drained(admin))
+        assert child(journal) in pids(supervisor)
+        (run,) = journal.runs()
+        if how == "stop the supervisor":
+            supervisor.stop()
+            assert supervisor.left() == 0
+        else:
+            supervisor.signal(run.pid, signal.SIGKILL if how == "kill the worker" else signal.SIGTERM)
+        eventually(lambda: child(journal) not in pids(supervisor))
+
+
+def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(consumer(concurrency=2)) as supervisor:
+        publisher.put("q", {"do": "daemon"})
+        eventually(lambda: drained(admin))
+        (other,) = set(before := supervisor.workers()) - {journal.runs()[0].pid}
+        supervisor.signal(other, signal.SIGKILL)
+        eventually(lambda: len(after := supervisor.workers()) == 2 and after != before)
+        assert child(journal) in pids(supervisor)
+
+
+# -- signals, descriptors, directories
+
+
+@pytest.mark.parametrize("misdeed", ["ignore SIGTERM", "block SIGTERM"])
+def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_at_hand(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, misdeed: str
+) -> None:
+    with supervise(consumer()) as supervisor:
+        worker = supervisor.worker()
+        publisher.put("q", {"do": misdeed})
+        eventually(lambda: drained(admin))
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: held in journal.began())
+        supervisor.signal(worker, signal.SIGTERM)
+        gates.open()
+        eventually(lambda: supervisor.workers() not in ([], [worker]))
+        eventually(lambda: drained(admin))
+        assert held in journal.finished()
+
+
+@pytest.mark.parametrize("first", [3, 0], ids=["all but 0 to 2", "all"])
+@pytest.mark.parametrize("batch", [1, 10])
+def test_a_callback_that_closes_the_descriptors_is_acked_once_and_its_worker_replaced(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, first: int, batch: int
+) -> None:
+    ids = publisher.put_many("q", [{}, {"do": "close", "first": first}, {}, {}])
+    with supervise(consumer(batch=batch)) as supervisor:
+        eventually(lambda: drained(admin))
+        eventually(lambda: journal.runs_of(ids[1])[0].pid not in supervisor.workers())
+        ids.append(publisher.put("q"))
+        eventually(lambda: drained(admin))
+    assert sorted(journal.began()) == ids == sorted(journal.finished())
+
+
+def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_starts_elsewhere(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
+) -> None:
+    with supervise(consumer()) as supervisor:
+        worker = supervisor.worker()
+        publisher.put_many("q", [{"do": "chdir", "there": str(tmp_path / "there")}, {}])
+        eventually(lambda: drained(admin))
+        assert supervisor.worker() == worker
+        supervisor.signal(worker, signal.SIGKILL)
+        publisher.put("q", {"do": "where"})
+        (where,) = eventually(lambda: journal.lines("where"))
+    assert where["cwd"] == str(Path.cwd())
+
+
+# -- leaving
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "message"),
+    [
+        ("sys.exit", "SystemExit: 3"),
+        ("raise SystemExit", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("recurse", "RecursionError: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str, message: str
+) -> None:
+    with supervise(consumer()) as supervisor:
+        worker = supervisor.worker()
+        job_id, fine = publisher.put_many("q", [{"do": misdeed}, {}])
+        eventually(lambda: fine in journal.finished() and admin.get(job_id).state == State.REJECTED)
+        assert supervisor.worker() == worker
+    (failure,) = admin.get(job_id).failures
+    assert failure["cause"] == "exception"
+    assert failure["message"].startswith(message)
+    assert len(journal.runs_of(job_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "cause"), [("os._exit", "exit code 0"), ("SIGSEGV", "signal SIGSEGV"), ("SIGKILL", "signal SIGKILL")]
+)
+def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str, cause: str
+) -> None:
+    ids = publisher.put_many("q", [{}, {"do": misdeed}, {}])
+    with supervise(consumer(batch=3)) as supervisor:
+        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(ids[1], State.REJECTED)])
+        assert journal.runs_of(ids[1])[0].pid not in supervisor.workers()
+    assert [failure["cause"] for failure in admin.get(ids[1]).failures] == [cause]
+    assert sorted(journal.began()) == ids
+
+
+# -- what is left
+
+
+def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    here = sorted(Path.cwd().iterdir())
+    with supervise(consumer(max_crashes=100, max_runs=100)) as supervisor:
+        files = sorted(tmp_path.iterdir())
+        before = sorted(descriptors(supervisor.pid))
+        publisher.put_many("q", [{"do": "SIGKILL once"}] * 20)
+        eventually(lambda: drained(admin), within=30.0)
+        eventually(lambda: len(supervisor.workers()) == 1)
+        eventually(lambda: kinds(sorted(descriptors(supervisor.pid))) == kinds(before))
+    assert len({run.pid for run in journal.runs()}) >= 20
+    assert sorted(tmp_path.iterdir()) == files
+    assert sorted(Path.cwd().iterdir()) == here
+
+
+def kinds(links: list[str]) -> list[str]:
+    """Descriptors without the number of their inode."""
+    return sorted(link.split(":[")[0] for link in links)
+
+
+def test_daemons_that_have_ended_do_not_pile_up_as_zombies_until_no_process_can_be_started(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(consumer(batch=1)) as supervisor:
+        ids = publisher.put_many("q", [{"do": "short daemon", "count": 30}] * 5)
+        eventually(lambda: drained(admin))
+        eventually(lambda: len(zombies(supervisor.worker())) < 100)
+        assert zombies(supervisor.pid) == []
+    assert journal.finished() == ids  # each once
+
+
+# -- output
+
+
+@contextmanager
+def standard_output_in(path: Path) -> Iterator[None]:
+    """Whoever is started meanwhile writes to this file."""
+    kept = os.dup(1)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def kept_bytes(supervisor: Supervised) -> int:
+    """Memory that the supervisor keeps for what its workers have written."""
+    fds = [fd for fd in Path(f"/proc/{supervisor.pid}/fd").iterdir() if "taskmaster-output" in str(fd.readlink())]
+    return sum(fd.stat().st_blocks * 512 for fd in fds)
+
+
+def ends_with(path: Path, text: bytes) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        return file.read().endswith(text)
+
+
+def test_a_hundred_megabytes_of_output_hold_up_nobody_and_do_not_stay_in_memory(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    with ExitStack() as stack:
+        with standard_output_in(output):
+            supervisor = stack.enter_context(supervise(consumer(), Consumer("other", callback=DO)))
+        loud = publisher.put("q", {"do": "shout", "mb": 100, "last": "the last line"})
+        eventually(lambda: loud in journal.finished())
+        other = publisher.put("other")
+        eventually(lambda: other in journal.finished(), within=3.0)
+        eventually(lambda: drained(admin), within=3.0)
+        eventually(lambda: ends_with(output, b"the last line\n"))
+        eventually(lambda: kept_bytes(supervisor) < 10 * MIB)
+    output.unlink()
+
+
+def test_what_was_printed_is_passed_on_before_the_next_heartbeat(
+    supervise: Supervise, publisher: Publisher, admin: Admin, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    with ExitStack() as stack:
+        with standard_output_in(output):
+            stack.enter_context(supervise(consumer(), heartbeat_seconds=1.0, gone_after_seconds=FAR_SECONDS))
+        publisher.put("q", {"do": "shout", "mb": 30, "last": "the last line"})
+        eventually(lambda: ends_with(output, b"the last line\n"))
+    output.unlink()

@@ -1,0 +1,285 @@
+"""What a job's history says of a run that went wrong: its one cause, what it used, printed and said of its progress."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskmaster import Admin, Consumer, JobRecord, Publisher, State
+from taskmaster.processes import death
+from taskmaster.processes.death import Coroner
+from taskmaster.processes.output import TAIL_BYTES
+from taskmaster.store import supervisors
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Supervise, eventually
+from tests.support.misdeeds import DO, MIB
+
+SIGKILLED = 9  # as a wait status
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+def consumer(**keys: Any) -> Consumer:
+    return Consumer("q", callback=DO, **{"max_runs": 1, "max_crashes": 1, **keys})
+
+
+def failure_of(admin: Admin, job_id: int) -> dict[str, Any]:
+    """The only record of a job that is rejected by then."""
+    eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    (failure,) = admin.get(job_id).failures
+    return failure
+
+
+# -- the cause
+
+
+@pytest.mark.parametrize(
+    ("payload", "limits", "cause", "where"),
+    [
+        ({"do": "raise"}, {}, "exception", "_raise"),
+        ({"do": "retry"}, {}, "retry", None),
+        ({"do": "reject"}, {}, "rejected", None),
+        ({"do": "hold"}, {"timeout_seconds": 0.1}, "timeout", "wait_at"),
+        ({"do": "spin"}, {"cpu_limit_seconds": 0.2}, "cpu limit", "_spin"),
+        ({"do": "eat", "mb": 200}, {"memory_limit_mb": 150}, "memory limit", "_eat"),
+        ({"do": "SIGKILL"}, {}, "signal SIGKILL", None),
+        ({"do": "os._exit", "code": 13}, {}, "exit code 13", None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    payload: dict[str, Any],
+    limits: dict[str, Any],
+    cause: str,
+    where: str | None,
+) -> None:
+    with supervise(consumer(**limits)):
+        failure = failure_of(admin, publisher.put("q", payload))
+    assert (failure["cause"], failure["run"]) == (cause, 1)
+    assert 5 < failure["peak_memory_mb"] < 1000
+    assert 0 <= failure["cpu_seconds"] < 10
+    assert 0 <= failure["duration_seconds"] < 10
+    assert where is None or where in failure["traceback"]
+    assert ("traceback" in failure) == (where is not None)
+
+
+def test_the_figures_are_those_of_the_run(supervise: Supervise, publisher: Publisher, admin: Admin) -> None:
+    with supervise(consumer(cpu_limit_seconds=0.3)):
+        first = failure_of(admin, publisher.put("q", {"do": "spin"}))
+        quick = failure_of(admin, publisher.put("q", {"do": "SIGKILL"}))
+    assert 0.3 <= first["cpu_seconds"] <= first["duration_seconds"] + 0.1
+    assert quick["cpu_seconds"] < 0.2
+
+
+# -- out of memory
+
+
+def own_cgroup() -> Path | None:
+    """Where this process's memory is counted, if that is a cgroup of version 1."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            return MEMORY / path.lstrip("/")
+    return None
+
+
+@contextmanager
+def small_cgroup(mb: int) -> Iterator[Path | None]:
+    """A new cgroup below our own, with so much memory; None where there can be none."""
+    parent = own_cgroup()
+    if parent is None or not os.access(parent, os.W_OK):
+        yield None
+        return
+    cgroup = parent / f"taskmaster-test-{os.getpid()}"
+    cgroup.mkdir()
+    try:
+        (cgroup / "memory.limit_in_bytes").write_text(str(mb * MIB))
+        yield cgroup
+    finally:
+        eventually(lambda: removed(cgroup))
+
+
+def removed(cgroup: Path) -> bool:
+    """It can be when nobody is in it any more."""
+    try:
+        cgroup.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
+    supervise: Supervise, publisher: Publisher, admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_cgroup(mb=60) as cgroup:
+        if cgroup is None:  # not here: then what the kernel writes is written by us
+            kernel = Kernel(tmp_path, monkeypatch)
+            coroner = Coroner()
+            kernel.kills(1)
+            assert coroner.cause(SIGKILLED) == "out of memory"
+            return
+        with supervise(consumer()):
+            payload = {"do": "eat in cgroup", "cgroup": str(cgroup), "mb": 120}
+            failure = failure_of(admin, publisher.put("q", payload))
+    assert failure["cause"] == "out of memory"
+    assert "died under it: out of memory" in failure["message"]
+    assert failure["peak_memory_mb"] > 30
+
+
+class Kernel:
+    """Counts kills in files of its own, as the kernel does in /proc/vmstat and in the cgroups."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._vmstat, cgroups = directory / "vmstat", directory / "cgroups"
+        monkeypatch.setattr(death, "VMSTAT", self._vmstat)
+        monkeypatch.setattr(death, "CGROUPS", cgroups)
+        cgroups.write_text("")
+        self.kills(0)
+
+    def kills(self, count: int) -> None:
+        """So many processes by now."""
+        self._vmstat.write_text(f"pgfault 7\noom_kill {count}\nnuma_hit 3\n")
+
+
+def test_only_a_sigkill_that_came_with_a_kill_of_the_kernels_is_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(tmp_path, monkeypatch)
+    coroner = Coroner()
+    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    kernel.kills(1)
+    assert coroner.cause(3 << 8) == "exit code 3"
+    assert coroner.cause(SIGKILLED) == "out of memory"
+    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+
+
+def test_a_kill_of_the_kernels_long_ago_is_not_taken_for_the_cause_of_a_sigkill_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(tmp_path, monkeypatch)
+    coroner = Coroner()
+    kernel.kills(1)  # of some other program
+    coroner.look(100.0)
+    coroner.look(200.0)
+    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    kernel.kills(2)
+    coroner.look(300.0)  # just between the kill and its burial
+    assert coroner.cause(SIGKILLED) == "out of memory"
+
+
+# -- progress
+
+
+def test_progress_is_seen_while_the_job_runs_and_not_after(
+    supervise: Supervise, publisher: Publisher, admin: Admin, conn: Connection, gates: Gates
+) -> None:
+    payload = {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"}
+    with supervise(consumer()) as supervisor:
+        job_id = publisher.put("q", payload)
+        (run,) = eventually(lambda: supervisors.running(conn, job_id, most=10))
+        assert (run.job_id, run.queue_name, run.pid) == (job_id, "q", supervisor.worker())
+        assert (run.progress, run.note) == (0.25, "a quarter of the pages")
+        assert run.seconds >= 0
+        gates.open()
+        eventually(lambda: admin.find() == [] and supervisors.running(conn, None, most=10) == [])
+
+
+@pytest.mark.parametrize("then", ["SIGKILL", "raise", "reject", "hold"])
+def test_the_progress_of_a_run_that_went_wrong_is_kept(
+    supervise: Supervise, publisher: Publisher, admin: Admin, then: str
+) -> None:
+    payload = {"do": "progress", "fraction": 0.5, "note": "½ of it", "then": then}
+    with supervise(consumer(timeout_seconds=0.2)):
+        failure = failure_of(admin, publisher.put("q", payload))
+    assert (failure["progress"], failure["progress_note"]) == (0.5, "½ of it")
+
+
+def test_the_progress_of_a_job_is_not_told_of_its_successor(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    first, second, third = publisher.put_many(
+        "q",
+        [{"do": "progress", "fraction": 0.5, "note": "half", "then": "reject"}, {"do": "reject"}, {"do": "SIGKILL"}],
+    )
+    with supervise(consumer(batch=10)):
+        assert failure_of(admin, first)["progress"] == 0.5
+        assert "progress" not in failure_of(admin, second)
+        assert "progress" not in failure_of(admin, third)
+
+
+# -- what it printed
+
+
+def said(text: str, *, by: str, end: str = "reject") -> dict[str, str]:
+    return {"do": "say", "text": text, "by": by, "end": end}
+
+
+def printed(record: JobRecord) -> tuple[str, str]:
+    (failure,) = record.failures
+    return failure.get("stdout", "").rstrip("\n"), failure.get("stderr", "").rstrip("\n")
+
+
+@pytest.mark.parametrize("end", ["reject", "raise", "die"])
+@pytest.mark.parametrize("by", ["print", "write", "process", "c"])
+def test_what_a_run_wrote_is_on_its_record_however_it_wrote_it(
+    supervise: Supervise, publisher: Publisher, admin: Admin, by: str, end: str
+) -> None:
+    with supervise(consumer()):
+        failure = failure_of(admin, publisher.put("q", said("grüße", by=by, end=end)))
+    assert failure["stdout"].rstrip("\n") == failure["stderr"].rstrip("\n") == "grüße"
+
+
+@pytest.mark.parametrize("end", ["reject", "die"])
+def test_a_record_holds_the_last_4_kb_and_no_more(
+    supervise: Supervise, publisher: Publisher, admin: Admin, end: str
+) -> None:
+    text = "".join(f"{number:07}\n" for number in range(10_000))
+    with supervise(consumer()):
+        failure = failure_of(admin, publisher.put("q", said(text, by="write", end=end)))
+    assert failure["stdout"] == failure["stderr"] == text[-TAIL_BYTES:]
+
+
+@pytest.mark.parametrize("end", ["reject", "die"])
+def test_what_is_no_utf_8_does_not_lose_the_record(
+    supervise: Supervise, publisher: Publisher, admin: Admin, end: str
+) -> None:
+    with supervise(consumer()):
+        failure = failure_of(admin, publisher.put("q", said("", by="no utf-8", end=end)))
+    assert failure["stdout"] == failure["stderr"] == "caf� ��� end\n"
+
+
+@pytest.mark.parametrize("batch", [1, 10])
+@pytest.mark.parametrize("end", ["reject", "die"])
+@pytest.mark.parametrize("by", ["print", "part of a line", "process"])
+def test_a_record_has_nothing_of_what_the_job_before_it_printed(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    monkeypatch: pytest.MonkeyPatch,
+    batch: int,
+    end: str,
+    by: str,
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    payloads = [said("the first", by=by, end="ack"), said("", by="nothing", end=end), said("the third", by="print")]
+    _, second, third = publisher.put_many("q", payloads)
+    with supervise(consumer(batch=batch)):
+        failure_of(admin, second)
+        failure_of(admin, third)
+    assert printed(admin.get(second)) == ("", "")
+    assert printed(admin.get(third)) == ("the third", "the third")
+
+
+def test_a_line_that_was_not_ended_is_on_the_record_of_the_job_that_printed_it(
+    supervise: Supervise, publisher: Publisher, admin: Admin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with supervise(consumer()):
+        job_id = publisher.put("q", said("no newline", by="part of a line"))
+        failure_of(admin, job_id)
+    assert printed(admin.get(job_id)) == ("no newline", "no newline")

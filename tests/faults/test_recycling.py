@@ -1,0 +1,161 @@
+"""Workers that are replaced between jobs, what they are allowed, and jobs that are under suspicion."""
+
+import os
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State, WorkersFailed
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import component
+from tests.support.misdeeds import DO
+
+
+def consumer(**keys: Any) -> Consumer:
+    return Consumer("q", callback=DO, **keys)
+
+
+def drained(admin: Admin) -> bool:
+    """No job is left; what is left is shown."""
+    assert admin.find(most=3) == []
+    return True
+
+
+# -- worn workers
+
+
+@pytest.mark.parametrize("batch", ["auto", 1, 10])
+def test_the_only_worker_runs_no_more_jobs_than_it_may_and_each_job_runs_once(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, batch: Any
+) -> None:
+    ids = publisher.put_many("q", [{}] * 40)
+    with supervise(consumer(max_jobs_per_worker=7, batch=batch)):
+        eventually(lambda: drained(admin))
+    assert journal.finished() == ids
+    assert sorted(Counter(run.pid for run in journal.runs()).values()) == [5, 7, 7, 7, 7, 7]
+
+
+def test_several_workers_are_replaced_and_no_job_is_lost_or_run_twice(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{}] * 200)
+    with supervise(consumer(max_jobs_per_worker=5, concurrency=3, batch=1)):
+        eventually(lambda: drained(admin), within=20.0)
+    assert sorted(journal.began()) == ids == sorted(journal.finished())
+    assert len({run.pid for run in journal.runs()}) > 3
+    assert {run.run for run in journal.runs()} == {1}
+
+
+def test_a_worker_that_leaks_is_replaced_between_jobs_and_no_job_is_charged(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{"do": "leak", "mb": 60}] * 8)
+    with supervise(consumer(max_memory_per_worker_mb=150, batch=1)) as supervisor:
+        eventually(lambda: drained(admin))
+        assert len(supervisor.workers()) <= 1
+    assert [(run.id, run.run) for run in journal.runs()] == [(job_id, 1) for job_id in ids]
+    assert len({run.pid for run in journal.runs()}) >= 2
+    assert max(Counter(run.pid for run in journal.runs()).values()) <= 4
+
+
+def test_worn_workers_leave_one_at_a_time(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    publisher.put_many("q", [{}] * 400)
+    with supervise(consumer(max_jobs_per_worker=5, concurrency=4, batch=2, component=component)) as supervisor:
+        eventually(lambda: drained(admin), within=20.0)
+        eventually(lambda: len(supervisor.workers()) == 4)
+        lines = journal.lines()
+    alive: set[int] = set()
+    counts: list[int] = []
+    for line in lines:
+        if line["word"] in ("entered", "closed"):
+            (alive.add if line["word"] == "entered" else alive.discard)(line["pid"])
+            counts.append(len(alive))
+    assert max(counts) == 4
+    assert set(counts[counts.index(4) :]) == {3, 4}  # some were replaced, never two at once
+
+
+def test_a_worker_that_is_stopped_while_it_is_worn_leaves_nothing_undone(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{}] * 300)
+    with supervise(consumer(max_jobs_per_worker=3, concurrency=2)) as supervisor:
+        eventually(lambda: len(journal.finished()) >= 20)
+        supervisor.stop()
+        assert supervisor.left() == 0
+    left = [job.id for job in admin.find(most=1000)]
+    assert sorted([*journal.finished(), *left]) == ids
+    assert {job.run_count for job in admin.find(most=1000)} <= {0}
+
+
+# -- niceness and CPUs
+
+
+def test_callbacks_run_with_the_niceness_and_on_the_cpus_that_they_were_given(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    base, cpu = os.nice(0), max(os.sched_getaffinity(0))
+    with supervise(consumer(nice=3, cpu_affinity=[cpu])):
+        publisher.put("q", {"do": "where"})
+        eventually(lambda: drained(admin))
+    (where,) = journal.lines("where")
+    assert (where["nice"], where["cpus"]) == (min(19, base + 3), [cpu])
+
+
+def test_a_cpu_that_is_not_there_is_refused_in_one_sentence_at_the_start(supervise: Supervise) -> None:
+    there = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
+    with pytest.raises(WorkersFailed) as refused, supervise(consumer(cpu_affinity=[0, 4000])):
+        pass
+    sentence = str(refused.value)
+    assert sentence.endswith(f"consumer 'q': cpu_affinity names CPU 4000; there are {there}")
+    assert "\n" not in sentence
+
+
+# -- suspects
+
+
+def held(conn: Connection) -> list[list[int]]:
+    """The jobs of each lease."""
+    return [
+        sorted(ids)
+        for (ids,) in conn.execute(
+            "select array_agg(job.id) from leases as lease cross join lateral unpack(lease) as job group by lease.token"
+        )
+    ]
+
+
+def test_a_job_that_has_crashed_once_runs_alone_the_second_time_and_its_mates_are_not_charged(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection, gates: Gates
+) -> None:
+    suspect, *mates = ids = publisher.put_many("q", [{"do": "SIGKILL once, then hold"}, *[{}] * 9])
+    with supervise(consumer(batch=10), slow_after_seconds=60.0):
+        eventually(lambda: len(journal.runs_of(suspect)) == 2)
+        assert held(conn) == [[suspect]]
+        gates.open()
+        eventually(lambda: drained(admin))
+    assert sorted(journal.finished()) == ids
+    assert {run.run for run in journal.runs() if run.id in mates} == {1}
+    assert len(journal.runs()) == len(ids) + 1
+
+
+def test_a_job_that_crashes_alone_again_takes_nobody_along(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    suspect, *mates = publisher.put_many("q", [{"do": "SIGKILL"}, *[{}] * 30])
+    with supervise(consumer(batch=10, max_crashes=3, retry_base_seconds=0.01)):
+        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(suspect, State.REJECTED)])
+    assert len(admin.get(suspect).failures) == len(journal.runs_of(suspect)) == 3
+    assert sorted(job_id for job_id in journal.began() if job_id != suspect) == mates
+
+
+def test_no_two_jobs_of_one_batch_are_charged_for_one_death(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{"do": "SIGKILL"}] * 10)
+    with supervise(consumer(batch=10, max_crashes=2, retry_base_seconds=0.01)):
+        eventually(lambda: {job.state for job in admin.find()} == {State.REJECTED}, within=20.0)
+    charged = [failure["worker"] for job_id in ids for failure in admin.get(job_id).failures]
+    assert len(charged) == len(set(charged)) == len(journal.runs()) == 20

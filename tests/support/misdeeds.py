@@ -1,0 +1,335 @@
+"""What callbacks do to the process that runs them: "tests.support.misdeeds:do" does what the payload says."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from taskmaster import Ack, Job, Outcome, Reject, Retry
+from tests.support.journal import note, note_job, wait_at
+
+DO = "tests.support.misdeeds:do"
+MIB = 1024 * 1024
+FAR_SECONDS = "60"  # for a program that is meant to be ended
+
+
+def do(job: Job) -> Outcome | None:
+    """Note the run's beginning and end; a forked child that comes back notes an end under its own pid."""
+    note_job("began", job)
+    asked = job.payload if isinstance(job.payload, dict) else {}
+    outcome = MISDEEDS[asked.get("do", "nothing")](job, asked)
+    note_job("ended", job)
+    return outcome
+
+
+def _nothing(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return None
+
+
+def _hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    wait_at()
+    return None
+
+
+# -- threads and children
+
+
+def _threads(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Leave threads running that nobody joins."""
+    for _ in range(3):
+        threading.Thread(target=threading.Event().wait, args=(float(FAR_SECONDS),), daemon=False).start()
+    return None
+
+
+def _subprocess(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    note("child", child=subprocess.Popen(["sleep", FAR_SECONDS]).pid)
+    return None
+
+
+def _fork_return(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _in_child(Ack)
+
+
+def _fork_reject(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _in_child(lambda: Reject("by the child"))
+
+
+def _fork_raise(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _in_child(_raise)
+
+
+def _fork_exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _in_child(lambda: sys.exit(3))
+
+
+def _raise() -> Outcome:
+    raise ValueError("in the child")
+
+
+def _in_child(act: Callable[[], Outcome]) -> Outcome | None:
+    """Let a fork of ours do `act`, and wait for it; the parent acks."""
+    child = os.fork()
+    if not child:
+        note("child", child=os.getpid())
+        return act()
+    os.waitpid(child, 0)
+    return None
+
+
+def _fork_outlive(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """The child comes back from the callback long after its parent."""
+    child = os.fork()
+    if not child:
+        note("child", child=os.getpid())
+        wait_at()
+    return None
+
+
+def _daemon(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Leave a process in a session of its own, whose parent is gone: as daemons make themselves."""
+    between = os.fork()
+    if not between:
+        os.setsid()
+        if not os.fork():
+            note("child", child=os.getpid())
+            os.execvp("sleep", ["sleep", FAR_SECONDS])
+        os._exit(0)
+    os.waitpid(between, 0)
+    return None
+
+
+def _short_daemon(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """The same, so many times, and each daemon ends at once."""
+    for _ in range(asked["count"]):
+        between = os.fork()
+        if not between:
+            if not os.fork():
+                os.setsid()
+            os._exit(0)
+        os.waitpid(between, 0)
+    return None
+
+
+# -- signals, descriptors, directories
+
+
+def _ignore_sigterm(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return None
+
+
+def _block_sigterm(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    return None
+
+
+def _close(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    os.closerange(asked["first"], 1000)
+    return None
+
+
+def _chdir(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Stay in a directory that is then removed."""
+    there = Path(asked["there"])
+    there.mkdir()
+    os.chdir(there)
+    there.rmdir()
+    return None
+
+
+# -- leaving
+
+
+def _os_exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    os._exit(asked.get("code", 0))
+
+
+def _sys_exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    sys.exit(3)
+
+
+def _system_exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    raise SystemExit
+
+
+def _interrupt(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    raise KeyboardInterrupt
+
+
+def _recurse(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _recurse(job, asked)
+
+
+def _segv(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    wait_at("never")
+    return None
+
+
+def _sigkill(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+def _sigkill_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _sigkill(job, asked) if job.run_count == 1 else None
+
+
+def _sigkill_once_then_hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _sigkill(job, asked) if job.run_count == 1 else _hold(job, asked)
+
+
+# -- output
+
+
+def _shout(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Write so many MiB to standard output, and a last line."""
+    line = b"x" * 1023 + b"\n"
+    for _ in range(asked["mb"]):
+        os.write(1, line * 1024)
+    os.write(1, asked["last"].encode() + b"\n")
+    return None
+
+
+def _say(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Write `text` in the way that is asked for, and end as asked."""
+    SAYINGS[asked["by"]](asked.get("text", ""))
+    return ENDS[asked.get("end", "reject")](job, asked)
+
+
+def _say_as_process(text: str) -> None:
+    subprocess.run(["sh", "-c", 'echo "$0"; echo "$0" >&2', text], check=True)
+
+
+def _say_print(text: str) -> None:
+    print(text)
+    print(text, file=sys.stderr)
+
+
+def _say_part_of_a_line(text: str) -> None:
+    print(text, end="")
+    print(text, end="", file=sys.stderr)
+
+
+def _say_in_c(text: str) -> None:
+    libc = ctypes.CDLL(None)
+    for fd in (1, 2):
+        libc.dprintf(fd, b"%s\n", text.encode())
+
+
+def _say_bytes(fill: bytes) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        for fd in (1, 2):
+            os.write(fd, fill)
+
+    return say
+
+
+def _say_write(text: str) -> None:
+    for fd in (1, 2):
+        os.write(fd, text.encode())
+
+
+SAYINGS: dict[str, Callable[[str], None]] = {
+    "print": _say_print,
+    "part of a line": _say_part_of_a_line,
+    "write": _say_write,
+    "process": _say_as_process,
+    "c": _say_in_c,
+    "no utf-8": _say_bytes(b"caf\xe9 \xff\xfe\0 end\n"),
+    "nothing": lambda text: None,
+}
+ENDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
+    "ack": _nothing,
+    "reject": lambda job, asked: Reject("as asked"),
+    "retry": lambda job, asked: Retry(reason="as asked"),
+    "raise": lambda job, asked: _raise(),
+    "die": _sigkill,
+}
+
+
+# -- resources
+
+
+def _progress(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Say how far the run is, then go on as asked."""
+    job.progress(asked["fraction"], asked["note"])
+    return MISDEEDS[asked["then"]](job, asked)
+
+
+def _spin(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Use CPU, until somebody ends it."""
+    while True:
+        sum(range(500))
+
+
+def _eat(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Take that much resident memory, and hold."""
+    eaten = b"x" * (asked["mb"] * MIB)
+    wait_at("never")
+    return Reject(str(len(eaten)))
+
+
+def _leak(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    leaked.append(b"x" * (asked["mb"] * MIB))
+    return None
+
+
+leaked: list[bytes] = []
+
+
+def _eat_in_cgroup(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Enter the cgroup of the test, and take more than its limit."""
+    (Path(asked["cgroup"]) / "cgroup.procs").write_text(str(os.getpid()))
+    return _eat(job, asked)
+
+
+def _where(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Note what the worker is like."""
+    note("where", nice=os.nice(0), cpus=sorted(os.sched_getaffinity(0)), cwd=str(Path.cwd()))
+    return None
+
+
+MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
+    "nothing": _nothing,
+    "hold": _hold,
+    "threads": _threads,
+    "subprocess": _subprocess,
+    "fork, return": _fork_return,
+    "fork, reject": _fork_reject,
+    "fork, raise": _fork_raise,
+    "fork, exit": _fork_exit,
+    "fork, outlive": _fork_outlive,
+    "daemon": _daemon,
+    "short daemon": _short_daemon,
+    "ignore SIGTERM": _ignore_sigterm,
+    "block SIGTERM": _block_sigterm,
+    "close": _close,
+    "chdir": _chdir,
+    "os._exit": _os_exit,
+    "sys.exit": _sys_exit,
+    "raise SystemExit": _system_exit,
+    "raise KeyboardInterrupt": _interrupt,
+    "recurse": _recurse,
+    "raise": lambda job, asked: _raise(),
+    "retry": lambda job, asked: Retry(reason="as asked"),
+    "reject": lambda job, asked: Reject("as asked"),
+    "SIGSEGV": _segv,
+    "SIGKILL": _sigkill,
+    "SIGKILL once": _sigkill_once,
+    "SIGKILL once, then hold": _sigkill_once_then_hold,
+    "shout": _shout,
+    "say": _say,
+    "progress": _progress,
+    "spin": _spin,
+    "eat": _eat,
+    "leak": _leak,
+    "eat in cgroup": _eat_in_cgroup,
+    "where": _where,
+}
