@@ -69,11 +69,7 @@ class Ledger:
         try:
             conn = self.connection or self.connected()
             beat = now >= self.heartbeat_at and self.heartbeat(conn, now, report)
-            if now >= self.catch_up_at:
-                self.catch_up(conn, now)
-            if beat:
-                self.look_after(conn, now, living)
-            self.promote(conn, now)
+            self.write(conn, now, living if beat else None)
         except (psycopg.Error, DatabaseUnreachable) as error:
             self.lost(error, now)
             return False
@@ -92,19 +88,32 @@ class Ledger:
             dues.append(self.catch_up_at)
         return min(dues)
 
+    def write(self, conn: Connection, now: float, living: Sequence[str] | None) -> None:
+        """What may wait for a lock. Then the rest waits too, and the session stays: its own lock says that we live.
+
+        `living`: after a heartbeat, the workers that live.
+        """
+        try:
+            if now >= self.catch_up_at:
+                self.catch_up(conn, now)
+            if living is not None:
+                self.look_after(conn, now, living)
+            self.promote(conn, now)
+        except BLOCKED as error:
+            log.warning("waiting for a lock that somebody holds: %s", error.diag.message_primary)
+            self.catch_up_at = now + LOCKED_SECONDS
+            if self.promote_at is not None:
+                self.promote_at = max(self.promote_at, now + LOCKED_SECONDS)
+
     def catch_up(self, conn: Connection, now: float) -> None:
         """Settle for the dead and give back what was taken back, in the order in which it happened."""
-        try:
-            while self.releases:
-                leases.release(conn, *self.releases[0])
-                self.releases.popleft()
-            if self.debts.deaths:
-                self.orphans_until = now + ORPHANS_SECONDS
-            self.debts.pay(conn)
-            if self.debts.owed:  # somebody holds the job at this moment
-                self.catch_up_at = now + LOCKED_SECONDS
-        except BLOCKED as error:
-            log.warning("what dead workers left waits for a lock: %s", error.diag.message_primary)
+        while self.releases:
+            leases.release(conn, *self.releases[0])
+            self.releases.popleft()
+        if self.debts.deaths:
+            self.orphans_until = now + ORPHANS_SECONDS
+        self.debts.pay(conn)
+        if self.debts.owed:  # somebody holds the job at this moment
             self.catch_up_at = now + LOCKED_SECONDS
 
     def heartbeat(self, conn: Connection, now: float, report: supervisors.Report) -> bool:

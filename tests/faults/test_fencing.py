@@ -1,0 +1,185 @@
+"""Who was taken for dead, rightly or not: what he still writes, and when his jobs are given to others."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.processes.silence import GIVEN_UP
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.odd import reject_at_the_gate
+from tests.support.project import Project, project
+
+GONE_AFTER_SECONDS = 1.0
+RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": GONE_AFTER_SECONDS}
+# A busy machine may have kept the heartbeat before the stop waiting, or the test from seeing the stop.
+NOISE_SECONDS = 0.5
+REJECTED_ONCE = [(State.REJECTED, 1, ["rejected"])]
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    """A project that is quickly taken for dead, whose log can be read."""
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        one.configure({"callback": "tests.support.odd:reject_at_the_gate"}, **RESCUE)
+        yield one
+
+
+def heartbeats(conn: Connection) -> dict[int, datetime]:
+    return dict(conn.execute("select id, heartbeat_at from supervisors").fetchall())
+
+
+def database_now(conn: Connection) -> datetime:
+    row = conn.execute("select clock_timestamp()").fetchone()
+    assert row is not None
+    found: datetime = row[0]
+    return found
+
+
+def endings(admin: Admin) -> list[tuple[State, int, list[str]]]:
+    return [(job.state, job.run_count, [failure["cause"] for failure in job.failures]) for job in admin.find()]
+
+
+def went_on(conn: Connection, since: datetime) -> bool:
+    """Has the only worker asked for something after it tried to settle? What it says, its stopped supervisor keeps."""
+    row = conn.execute(
+        "select query_start > %s and query not like %s from pg_stat_activity"
+        " where datname = current_database() and application_name like %s",
+        (since, "%ending as%", "taskmaster %:%:%"),
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def drop_all_sessions(conn: Connection) -> None:
+    """As a failover does it."""
+    conn.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and application_name like 'taskmaster %'"
+    )
+
+
+@pytest.mark.parametrize("first", ["the worker", "all at once"])
+def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes_and_works_on(
+    sleeper: Project,
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
+    first: str,
+) -> None:
+    sleeper.start()
+    (before,), (worker,) = heartbeats(conn), sleeper.workers()
+    job_id = publisher.put("q")
+    eventually(lambda: journal.began() == [job_id])
+    sleeper.signal_all(signal.SIGSTOP)
+    with supervise(Consumer("q", callback=reject_at_the_gate), **RESCUE):
+        eventually(lambda: len(journal.runs_of(job_id)) == 2, within=20.0)
+        gates.open()
+        eventually(lambda: endings(admin) == REJECTED_ONCE)
+    if first == "the worker":
+        woken_at = database_now(conn)
+        os.kill(worker, signal.SIGCONT)
+        eventually(lambda: went_on(conn, woken_at))
+    sleeper.signal_all(signal.SIGCONT)
+    eventually(lambda: "this supervisor was taken for dead" in sleeper.said())
+    eventually(lambda: sleeper.workers() not in ([], [worker]))
+    assert before not in heartbeats(conn)
+    if first == "the worker":
+        eventually(lambda: "was lost, others have taken over its jobs" in sleeper.said())
+        eventually(lambda: [one.lost_leases for one in admin.supervisors()] == [1])
+    later = publisher.put("q")
+    eventually(lambda: endings(admin) == REJECTED_ONCE * 2)
+    assert [run.run for run in journal.runs_of(later)] == [1]
+    assert sleeper.stop() == 0
+
+
+def test_two_live_supervisors_whose_sessions_are_all_dropped_over_and_over_rob_each_other_of_nothing(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    consumer = Consumer("q", callback=ACT, batch=1)
+    with supervise(consumer, **RESCUE) as one, supervise(consumer, **RESCUE) as other:
+        ids = publisher.put_many("q", [{"do": "hold"}] * 2)
+        eventually(lambda: sorted(journal.began()) == ids)
+        registered, workers = set(heartbeats(conn)), [*one.workers(), *other.workers()]
+        for _ in range(6):
+            drop_all_sessions(conn)
+            enough = database_now(conn) + timedelta(seconds=GONE_AFTER_SECONDS / 2)
+            eventually(lambda enough=enough: all(at > enough for at in heartbeats(conn).values()))  # type: ignore[misc]
+        enough = database_now(conn) + timedelta(seconds=2 * GONE_AFTER_SECONDS)
+        eventually(lambda: all(at > enough for at in heartbeats(conn).values()))
+        assert set(heartbeats(conn)) == registered
+        assert [*one.workers(), *other.workers()] == workers
+        gates.open()
+        eventually(lambda: admin.find() == [])
+    assert sorted(journal.began()) == ids
+
+
+def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_sooner(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as lost:
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        with supervise(Consumer("q", callback=ACT), **RESCUE):
+            began = time.monotonic()
+            lost.kill()
+            eventually(lambda: len(journal.runs_of(held)) == 2)
+            gates.open()
+            eventually(lambda: admin.find() == [])
+    silent = journal.runs_of(held)[1].began - began
+    assert GONE_AFTER_SECONDS - 3 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS < silent < 5 * GONE_AFTER_SECONDS
+
+
+def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_given_up(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    consumers = Consumer("q", callback=ACT), Consumer("only here", callback=ACT, batch=1)
+    with supervise(*consumers, **RESCUE) as sleeper:
+        (id,) = heartbeats(conn)
+        held = publisher.put("q", {"do": "hold"})
+        others = publisher.put_many("only here", [{"do": "hold", "gate": "other"}, {}])
+        eventually(lambda: sorted(journal.began()) == [held, others[0]])
+        with supervise(Consumer("q", callback=ACT), **RESCUE):
+            began = time.monotonic()
+            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            silent = timedelta(seconds=2 * GONE_AFTER_SECONDS)
+            eventually(lambda: database_now(conn) - heartbeats(conn)[id] > silent)
+            gates.open("other")
+            eventually(lambda: journal.finished() == others)
+            assert len(journal.runs_of(held)) == 1
+            eventually(lambda: len(journal.runs_of(held)) == 2)
+            sleeper.signal(sleeper.pid, signal.SIGCONT)
+            eventually(lambda: id not in heartbeats(conn) and len(heartbeats(conn)) == 2)
+            gates.open()
+            eventually(lambda: admin.find() == [])
+    robbed = journal.runs_of(held)[1].began - began
+    assert robbed > GIVEN_UP * GONE_AFTER_SECONDS - 2 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS
+
+
+def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as sleeper:
+        (id,) = heartbeats(conn)
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        with supervise(Consumer("q", callback=ACT), **RESCUE):
+            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            silent = timedelta(seconds=2 * GONE_AFTER_SECONDS)
+            eventually(lambda: database_now(conn) - heartbeats(conn)[id] > silent)
+            sleeper.signal(sleeper.pid, signal.SIGCONT)
+            eventually(lambda: database_now(conn) - heartbeats(conn)[id] < silent / 4)
+            gates.open()
+            eventually(lambda: admin.find() == [])
+            assert [one.lost_leases for one in admin.supervisors()] == [0, 0]
+    assert [run.run for run in journal.runs_of(held)] == [1]

@@ -1,0 +1,411 @@
+"""SIGHUP to `taskmaster run`: new configuration and code, without losing what runs."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskmaster import Admin, Publisher, State
+from tests.support import Gates, Journal, eventually
+from tests.support.project import Project, project, versions
+
+HOLD = {"do": "hold"}
+BROKEN_COMPONENT = """
+@contextmanager
+def component():
+    raise RuntimeError("no licence for the renderer")
+    yield
+"""
+SLOW_IMPORT = """
+from tests.support.journal import wait_at
+note("importing")
+wait_at("import")
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    """A project with one worker for "q"."""
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        yield one
+
+
+def ran(journal: Journal, *ids: int) -> dict[int, list[str]]:
+    return {job_id: versions(journal, job_id) for job_id in ids}
+
+
+# -- code
+
+
+def test_a_job_that_runs_during_a_reload_finishes_on_the_old_code_and_what_follows_runs_the_new(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.start()
+    held, *mates = publisher.put_many("q", [HOLD, *[{}] * 5])
+    eventually(lambda: held in journal.began())
+    here.version("new")
+    here.reload()
+    gates.open()
+    eventually(lambda: admin.find() == [])
+    assert ran(journal, held, *mates) == {held: ["old"]} | {mate: ["new"] for mate in mates}
+    assert {run.run for run in journal.runs()} == {1}
+    assert journal.most_at_once() == 1
+    assert here.stop() == 0
+
+
+def test_with_a_concurrency_of_one_the_new_worker_waits_for_the_old_one_whose_job_still_runs(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.start()
+    held, (old,) = publisher.put("q", HOLD), here.workers()
+    eventually(lambda: held in journal.began())
+    here.version("new")
+    here.reload()
+    waiting = publisher.put("q")
+    eventually(lambda: len(here.templates()) == 1 and old in here.workers())
+    assert journal.began() == [held]
+    assert admin.get(waiting).state == State.READY
+    gates.open()
+    eventually(lambda: journal.finished() == [held, waiting])
+    first, second = journal.runs()
+    assert first.ended is not None
+    assert first.ended <= second.began
+    assert len(here.workers()) == 1
+
+
+def test_a_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> None:
+    here.configure({"concurrency": 2})
+    here.start()
+    before = {*here.workers(), *here.templates()}
+    for _ in range(3):
+        here.reload()
+    eventually(lambda: len(here.workers()) == 2 and len(here.templates()) == 1)
+    assert before.isdisjoint([*here.workers(), *here.templates()])
+
+
+def test_a_retry_after_a_reload_runs_the_new_code_with_its_history(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    here.configure({"retry_base_seconds": 0.2})
+    here.start()
+    job_id = publisher.put("q", {"do": "raise_once"})
+    eventually(lambda: journal.finished() == [job_id])
+    here.version("new")
+    here.reload()
+    eventually(lambda: admin.find() == [])
+    assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
+    assert versions(journal, job_id)[0] == "old"
+
+
+# -- configuration
+
+
+def test_more_workers_after_a_reload_run_that_many_jobs_at_once(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.configure({"batch": 1})
+    here.start()
+    ids = publisher.put_many("q", [HOLD] * 3)
+    eventually(lambda: journal.began() == ids[:1])
+    here.configure({"batch": 1, "concurrency": 3})
+    here.reload()
+    eventually(lambda: sorted(journal.began()) == ids)
+    gates.open()
+    eventually(lambda: admin.find() == [] and len(here.workers()) == 3)
+    assert {run.run for run in journal.runs()} == {1}
+
+
+def test_fewer_workers_after_a_reload_never_run_more_than_that_beside_the_old_ones(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.configure({"batch": 1, "concurrency": 3})
+    here.start()
+    held = publisher.put_many("q", [{"do": "hold", "gate": gate} for gate in "abc"])
+    eventually(lambda: sorted(journal.began()) == held)
+    here.configure({"batch": 1, "concurrency": 1})
+    here.reload()
+    late = publisher.put("q")
+    for gate in "abc":
+        gates.open(gate)
+        eventually(lambda gate=gate: held["abc".index(gate)] in journal.finished())  # type: ignore[misc]
+    eventually(lambda: admin.find() == [] and len(here.workers()) == 1)
+    assert journal.runs_of(late)[0].began >= max(run.ended or 0 for run in journal.runs() if run.id in held)
+
+
+def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_its_jobs_in_peace(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    here.start()
+    here.configure({"queue_name": "r"})
+    here.reload()
+    eventually(lambda: not here.workers("q") and len(here.workers("r")) == 1)
+    left, run = publisher.put("q"), publisher.put("r")
+    eventually(lambda: run in journal.finished())
+    assert admin.get(left).state == State.READY
+    here.configure({"queue_name": "r"}, {})
+    here.reload()
+    eventually(lambda: journal.finished() == [run, left])
+
+
+# -- what cannot be used
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "about"),
+    [
+        ("jobs.py", "def act(job:\n", "jobs.py:1"),
+        ("jobs.py", "import nothing_like_this\n", "nothing_like_this"),
+        ("jobs.py", "def acted(job): ...\n", "act"),
+        ("jobs.py", "import os; os.kill(os.getpid(), 9)\n", "template"),
+        ("taskmaster.toml", '[[consumer]]\nqueue_name = "q"\ncalback = "jobs:act"\n', "'callback'"),
+        ("taskmaster.toml", "[[consumer]\n", "not TOML"),
+        ("taskmaster.toml", "", "no [[consumer]]"),
+        ("taskmaster.toml", None, "no taskmaster.toml"),
+    ],
+)
+def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_in_one_sentence(
+    here: Project, publisher: Publisher, journal: Journal, name: str, text: str | None, about: str
+) -> None:
+    here.start()
+    workers, whole = here.workers(), (here.directory / name).read_text()
+    (here.directory / name).unlink()
+    if text is not None:
+        (here.directory / name).write_text(text)
+    here.hup()
+    eventually(lambda: "not reloaded" in here.said(), within=25.0)
+    assert about in here.sentence("not reloaded")
+    job_id = publisher.put("q")
+    eventually(lambda: journal.finished() == [job_id])
+    assert (versions(journal, job_id), here.workers()) == (["old"], workers)
+    (here.directory / name).write_text(whole)
+    here.reload()
+    assert here.stop() == 0
+
+
+def test_a_component_that_fails_in_the_new_workers_does_not_end_the_service(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
+    here.configure({"component": "jobs:component"})
+    here.start()
+    here.version("new", BROKEN_COMPONENT)
+    here.hup()
+    (sentence,) = eventually(lambda: [line for line in here.said().splitlines() if "not reloaded" in line])
+    assert "no licence for the renderer" in sentence
+    job_id = publisher.put("q")
+    eventually(lambda: journal.finished() == [job_id])
+    assert versions(journal, job_id) == ["old"]
+    here.version("mended")
+    here.reload()
+    later = publisher.put("q")
+    eventually(lambda: versions(journal, later) == ["mended"])
+    assert here.stop() == 0
+
+
+def test_a_scout_of_the_new_version_takes_no_job_while_the_old_one_has_the_only_place(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.configure({"batch": 1})
+    here.start()
+    held = publisher.put("q", HOLD)
+    eventually(lambda: journal.began() == [held])
+    here.version("new")
+    here.reload()
+    later = publisher.put_many("q", [{}] * 3)
+    here.version("broken", BROKEN_COMPONENT)
+    here.configure({"batch": 1, "component": "jobs:component"})
+    here.hup()
+    eventually(lambda: "not reloaded" in here.said())
+    gates.open()
+    eventually(lambda: admin.find() == [])
+    assert ran(journal, held, *later) == {held: ["old"]} | {job_id: ["new"] for job_id in later}
+    assert journal.most_at_once() == 1
+    eventually(lambda: len(here.workers()) == 1 and len(here.templates()) == 1)
+    assert here.stop() == 0
+
+
+def test_a_middleware_option_that_only_the_new_workers_refuse_does_not_end_the_service(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
+    here.start()
+    here.configure({}, top='middleware = [{ use = "logging", format = "xml" }]')
+    here.hup()
+    eventually(lambda: "not reloaded" in here.said())
+    assert "'xml'" in here.sentence("not reloaded")
+    job_id = publisher.put("q")
+    eventually(lambda: journal.finished() == [job_id])
+
+
+@pytest.mark.parametrize("what", ["database_url", "schema", "[supervisor]"])
+def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
+    here: Project, publisher: Publisher, journal: Journal, database_url: str, what: str
+) -> None:
+    del here.environment["TASKMASTER_DATABASE_URL"]
+    here.configure({}, top=f'database_url = "{database_url}"')
+    here.start()
+    changes = {"database_url": f'database_url = "{database_url}&user=s3cret"', "schema": 'schema = "other"'}
+    if what == "[supervisor]":
+        here.configure({}, top=f'database_url = "{database_url}"', grace_seconds=1)
+    else:
+        here.configure(
+            {}, top=f'database_url = "{database_url}"\n{changes[what]}' if what == "schema" else changes[what]
+        )
+    here.hup()
+    eventually(lambda: "not reloaded" in here.said())
+    sentence = here.sentence("not reloaded")
+    assert f"{what} has changed, and only a restart can change it" in sentence
+    assert "s3cret" not in here.said()
+    job_id = publisher.put("q")
+    eventually(lambda: journal.finished() == [job_id])
+
+
+# -- signals on top of each other
+
+
+def test_two_hups_in_a_row_end_with_the_last_version_and_one_set_of_workers(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
+    here.start()
+    here.version("second")
+    here.hup()
+    here.version("third")
+    here.hup()
+    eventually(lambda: publisher.put("q") and "third" in [line["version"] for line in journal.lines("version")])
+    eventually(lambda: len(here.workers()) == 1 and len(here.templates()) == 1)
+    assert here.stop() == 0
+
+
+def test_a_version_whose_import_hangs_gives_way_to_the_next(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
+    here.start()
+    here.version("hanging", SLOW_IMPORT)
+    here.hup()
+    eventually(lambda: journal.lines("importing"))
+    job_id = publisher.put("q")
+    eventually(lambda: versions(journal, job_id) == ["old"])
+    here.version("new")
+    here.reload()
+    later = publisher.put("q")
+    eventually(lambda: versions(journal, later) == ["new"])
+    eventually(lambda: len(here.templates()) == 1)
+
+
+def test_a_sigterm_in_the_middle_of_a_reload_ends_both_versions(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.start()
+    held = publisher.put("q", HOLD)
+    eventually(lambda: journal.began() == [held])
+    here.version("new", SLOW_IMPORT)
+    here.hup()
+    eventually(lambda: journal.lines("importing"))
+    os.kill(here.pid, signal.SIGTERM)
+    eventually(lambda: here.templates() == [])
+    gates.open()
+    assert here.left() == 0
+    assert (journal.finished(), admin.find()) == ([held], [])
+
+
+def test_a_hup_while_stopping_keeps_nobody_from_leaving(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.start()
+    held = publisher.put("q", HOLD)
+    eventually(lambda: journal.began() == [held])
+    os.kill(here.pid, signal.SIGTERM)
+    eventually(lambda: "SIGTERM: stopping" in here.said())
+    here.hup()
+    gates.open()
+    assert here.left() == 0
+    assert (journal.finished(), admin.find(), here.reloads()) == ([held], [], 0)
+
+
+def test_a_sigterm_while_old_jobs_still_finish_waits_for_them_too(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.configure({"batch": 1, "concurrency": 2})
+    here.start()
+    old = publisher.put("q", HOLD)
+    eventually(lambda: journal.began() == [old])
+    here.version("new")
+    here.reload()
+    new = publisher.put("q", HOLD)
+    eventually(lambda: journal.began() == [old, new])
+    os.kill(here.pid, signal.SIGTERM)
+    eventually(lambda: "SIGTERM: stopping" in here.said())
+    gates.open()
+    assert here.left() == 0
+    assert (journal.finished(), admin.find()) == ([old, new], [])
+    assert ran(journal, old, new) == {old: ["old"], new: ["new"]}
+
+
+def test_twenty_hups_under_load_lose_no_job_and_charge_none(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    here.configure({"concurrency": 2})
+    here.start()
+    ids: list[int] = []
+    for number in range(20):
+        ids += publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 30)
+        here.version(f"version {number}")
+        here.reload() if number % 4 == 3 else here.hup()
+        eventually(lambda enough=number * 20: len(journal.began()) >= enough)  # type: ignore[misc]
+    eventually(lambda: admin.find() == [], within=20.0)
+    assert sorted(journal.began()) == sorted(journal.finished()) == ids
+    assert {run.run for run in journal.runs()} == {1}
+    assert journal.most_at_once() <= 2
+    eventually(lambda: len(here.workers()) == 2 and len(here.templates()) == 1)
+    assert here.stop() == 0
+
+
+# -- hang-ups
+
+
+def test_a_terminal_that_hangs_up_ends_the_service_in_order_rather_than_reloading_it(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ours, theirs = pty.openpty()
+    here.start(
+        ready=False, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"ready: " not in shown:
+        assert select.select([ours], [], [], 20.0)[0], shown
+        shown += os.read(ours, 65_536)
+    job_id = publisher.put("q", {"do": "hold_until_stopping"})
+    eventually(lambda: journal.began() == [job_id])
+    os.close(ours)
+    assert here.left() == 0
+    assert (journal.finished(), admin.find(), admin.supervisors()) == ([job_id], [], [])
+
+
+def test_a_hup_to_a_worker_does_not_hurt_its_job(
+    here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    here.start()
+    held, (worker,) = publisher.put("q", HOLD), here.workers()
+    eventually(lambda: journal.began() == [held])
+    os.kill(worker, signal.SIGHUP)
+    gates.open()
+    eventually(lambda: admin.find() == [])
+    assert [(run.pid, run.run) for run in journal.runs()] == [(worker, 1)]
+    assert here.workers() == [worker]
+
+
+def test_a_hup_to_an_idle_worker_does_not_end_it(here: Project, publisher: Publisher, journal: Journal) -> None:
+    here.start()
+    (worker,) = here.workers()
+    first = publisher.put("q")
+    eventually(lambda: journal.finished() == [first])
+    os.kill(worker, signal.SIGHUP)
+    second = publisher.put("q")
+    eventually(lambda: journal.finished() == [first, second])
+    assert {run.pid for run in journal.runs()} == {worker}

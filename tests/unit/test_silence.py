@@ -1,0 +1,169 @@
+"""How long the others have been silent, counted on a clock of the test's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from taskmaster.processes.silence import AWAY_HEARTBEATS, GIVEN_UP, Silence
+
+HEARTBEAT_SECONDS, GONE_AFTER_SECONDS = 1.0, 10.0
+LONG_AGO = datetime(1999, 1, 1, tzinfo=UTC)
+A, B = 7, 8
+
+
+@dataclass
+class Cluster:
+    """A supervisor that listens, and the last heartbeats of the others by a clock that is not ours."""
+
+    silence: Silence = field(default_factory=lambda: Silence(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS))
+    now: float = 1000.0
+    others: dict[int, datetime] = field(default_factory=dict)
+
+    def beats(self, *ids: int, clock: datetime = LONG_AGO) -> None:
+        """These say that they live; the time that they write down has nothing to do with `now`."""
+        for id in ids:
+            self.others[id] = max(clock, self.others.get(id, clock) + timedelta(microseconds=1))
+
+    def passes(self, seconds: float, *alive: int) -> None:
+        """We listen once per heartbeat, and so long these are heard."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now += HEARTBEAT_SECONDS
+            self.beats(*alive)
+            self.listen()
+
+    def listen(self) -> None:
+        self.silence.listen(self.others, self.now)
+
+    def silent(self) -> list[int]:
+        return [one.id for one in self.silence.silent(self.now)]
+
+    def given_up(self) -> list[int]:
+        return [one.id for one in self.silence.silent(self.now) if one.given_up]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """Two others that were just heard."""
+    cluster = Cluster()
+    cluster.beats(A, B)
+    cluster.listen()
+    return cluster
+
+
+def test_one_that_beats_is_never_silent_however_long_it_goes_on(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS * 100, A, B)
+    assert cluster.silent() == []
+
+
+def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_last(cluster: Cluster) -> None:
+    last = cluster.others[A]
+    cluster.passes(GONE_AFTER_SECONDS, B)
+    (found,) = cluster.silence.silent(cluster.now)
+    assert (found.id, found.heartbeat_at, found.given_up) == (A, last, False)
+
+
+def test_a_pause_shorter_than_the_patience_is_forgiven(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+    cluster.passes(HEARTBEAT_SECONDS, A, B)
+    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+
+
+def test_one_that_left_in_order_is_forgotten_and_one_that_comes_is_not_yet_silent(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    del cluster.others[A]
+    cluster.beats(9)
+    cluster.passes(3 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+
+
+def test_a_clock_that_is_years_off_makes_nobody_silent_and_nobody_alive(cluster: Cluster) -> None:
+    cluster.beats(A, clock=LONG_AGO + timedelta(days=20_000))
+    cluster.passes(HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+    cluster.passes(GONE_AFTER_SECONDS, B)
+    assert cluster.silent() == [A]
+
+
+def test_a_clock_that_was_set_back_still_beats(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    cluster.others[A] -= timedelta(hours=1)
+    cluster.passes(4 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+
+
+@pytest.mark.parametrize("away_seconds", [AWAY_HEARTBEATS * HEARTBEAT_SECONDS + 0.01, GONE_AFTER_SECONDS * 100])
+def test_whoever_was_away_himself_accuses_nobody_and_counts_anew(cluster: Cluster, away_seconds: float) -> None:
+    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP, B)
+    assert cluster.given_up() == [A]
+    cluster.now += away_seconds
+    cluster.listen()
+    assert cluster.silent() == []
+    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+    cluster.passes(HEARTBEAT_SECONDS, B)
+    assert (cluster.silent(), cluster.given_up()) == ([A], [])
+
+
+def test_a_late_heartbeat_of_our_own_is_no_absence(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS / 2, B)
+    cluster.now += AWAY_HEARTBEATS * HEARTBEAT_SECONDS
+    cluster.beats(B)
+    cluster.listen()
+    cluster.passes(2 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == [A]
+
+
+def test_a_new_connection_begins_the_count_anew(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP, B)
+    cluster.silence.forget()
+    assert cluster.silent() == []
+    cluster.passes(GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS, B)
+    assert cluster.silent() == []
+
+
+def test_after_a_failover_two_that_were_both_away_accuse_each_other_of_nothing() -> None:
+    us, them = Cluster(), Cluster()
+    for one in (us, them):
+        one.beats(A)
+        one.listen()
+        one.now += GONE_AFTER_SECONDS * GIVEN_UP * 2
+        one.silence.forget()
+        one.listen()
+        assert one.silent() == []
+
+
+def test_one_whose_session_stays_is_given_up_after_four_times_the_patience_and_no_sooner(cluster: Cluster) -> None:
+    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP - HEARTBEAT_SECONDS, B)
+    assert (cluster.silent(), cluster.given_up()) == ([A], [])
+    cluster.passes(HEARTBEAT_SECONDS, B)
+    assert cluster.given_up() == [A]
+
+
+def found_after(phase: float) -> float:
+    """How long after its last heartbeat a dead one is found; we look `phase` after its heartbeats."""
+    cluster = Cluster()
+    cluster.beats(A)
+    died_at, cluster.now = cluster.now, cluster.now + phase
+    cluster.listen()
+    while not cluster.silent():
+        cluster.passes(HEARTBEAT_SECONDS)
+    return cluster.now - died_at
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.01, 0.5, 0.99, 1.0])
+def test_a_dead_one_is_found_in_time_and_a_live_one_has_many_heartbeats_to_miss(phase: float) -> None:
+    seconds = found_after(phase)
+    assert GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS <= seconds <= GONE_AFTER_SECONDS
+
+
+@pytest.mark.parametrize("ids", [{}, {B: LONG_AGO}])
+def test_before_it_has_listened_it_knows_of_nobody(ids: Mapping[int, datetime]) -> None:
+    silence = Silence(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
+    assert silence.silent(10.0**9) == []
+    silence.listen(ids, 10.0**9)
+    assert silence.silent(10.0**9) == []
