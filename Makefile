@@ -1,13 +1,15 @@
 # Everything happens in .venv, made from $(PYTHON): `PYTHON=python3.13 make test`.
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+# Tests mostly wait for processes: twice as many at once as there are cores.
+TEST_PROCESSES ?= 4
 # Named after the Python, so that another one makes the environment anew.
 STAMP := .venv/made-with-python-$(VERSION)
 
 .PHONY: test lint demo bench bench-faults clean
 
 test: lint
-	.venv/bin/pytest
+	.venv/bin/pytest -n $(TEST_PROCESSES)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check

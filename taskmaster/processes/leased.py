@@ -18,8 +18,8 @@ from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
 
-# After connecting, a worker gives back what it holds without knowing: a claim that was on its way when the connection
-# was lost may commit for as long as Postgres lets a statement run.
+# After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then may
+# commit for as long as Postgres lets a statement run.
 FORGOTTEN_SECONDS = 65.0
 FORGOTTEN_LOOK_SECONDS = 0.2
 
@@ -49,11 +49,11 @@ class Leased:
     def connect(self) -> Connection:
         conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.claimant.worker}", hot=True)
         self.cursor = Cursor()
-        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
         return conn
 
     def lost(self) -> None:
         self.size.claim_failed()
+        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Claim, run and settle one batch of `at_most` jobs; how many were started, None: there was nothing."""

@@ -125,6 +125,7 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
     consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
     place = Place(consumer, "w", slots.slot(0), permits_fd, lambda job: ACK, Surroundings(slots.slot(0)))
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
+    delivery.lost()
     with delivery.connect() as own:
         delivery.give_back_forgotten(own)
         leases.claim(conn, delivery.claimant, Cursor(), batch=1)  # sent on the connection that was cut
