@@ -18,8 +18,8 @@ from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
 
-# After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then may
-# commit for as long as Postgres lets a statement run.
+# After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then
+# may commit for as long as Postgres lets a statement run.
 FORGOTTEN_SECONDS = 65.0
 FORGOTTEN_LOOK_SECONDS = 0.2
 
