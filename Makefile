@@ -1,6 +1,8 @@
 # Everything happens in .venv, made from $(PYTHON): `PYTHON=python3.13 make test`.
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+# The tests start hundreds of processes: compile what they import once, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # Named after the Python, so that another one makes the environment anew.

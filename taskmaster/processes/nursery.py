@@ -40,7 +40,7 @@ class Nursery:
     started_at: float = 0.0
     ordered: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
-    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=5.0))
+    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
 
     @property
     def takes_orders(self) -> bool:

@@ -23,7 +23,7 @@ def test_a_delayed_job_runs_at_its_due_time_and_not_at_the_next_heartbeat(
     # The heartbeat is further away than the due time: only a timer can be prompt.
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
         first = publisher.put("q")
-        eventually(lambda: journal.finished() == [first])  # now all are idle
+        eventually(lambda: journal.finished() == [first] and somebody_sleeps(conn))
         job_id = publisher.put("q", delay=0.5)
         run_at = admin.get(job_id).run_at
         eventually(lambda: journal.finished() == [first, job_id])

@@ -63,8 +63,18 @@ def running_server() -> Iterator[Server]:
         yield from _with_template(Server(url))
         return
     # Not pytest's tmp_path: it is closed to the account that runs the server for root.
-    with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory, server(Path(directory)) as url:
-        yield from _with_template(Server(url))
+    with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
+        with server(Path(directory)) as url:
+            _spare_the_disk(url)
+        with server(Path(directory)) as url:
+            yield from _with_template(Server(url))
+
+
+def _spare_the_disk(url: str) -> None:
+    """Not synced to disk: the tests kill processes, which the kernel's cache survives, and no machines."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        for name in ("fsync", "full_page_writes"):
+            conn.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(name)))
 
 
 def _with_template(server: Server) -> Iterator[Server]:
