@@ -15,7 +15,7 @@ from taskmaster import Admin, Publisher, State
 from tests.support import eventually
 from tests.support.supervised import MARK, expect_nobody
 
-ODD_NAMES = ["it's a \"b\" 🚀", "a.b;drop table ready;--", "[red]alarm[/red] %s {x}"]
+ODD_NAMES = ['it\'s a "b" 🚀', "a.b;drop table ready;--", "[red]alarm[/red] %s {x}"]
 
 CONFIG = """\
 [supervisor]
