@@ -24,7 +24,7 @@ from taskmaster.processes.slots import Slots
 SERIALS = itertools.count(1)  # of all workers of this process
 ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places
 BOOT_LOOK_SECONDS = 0.02  # a worker that has booted says so in its slot only
-OUTPUT_LOOK_SECONDS = 0.05  # for limits too: so much later at most is shown what a busy worker prints
+OUTPUT_LOOK_SECONDS = 0.1  # for limits too: so much later at most is shown what a busy worker prints
 
 
 @dataclass(slots=True)

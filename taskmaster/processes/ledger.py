@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -62,14 +62,17 @@ class Ledger:
     def open(self) -> bool:
         return self.connection is not None
 
-    def tend(self, now: float, report: supervisors.Report, *, living: Sequence[str]) -> bool:
-        """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting."""
+    def tend(self, now: float, report: Callable[[], supervisors.Report], living: Callable[[], Sequence[str]]) -> bool:
+        """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting.
+
+        `report` and `living` (workers) are asked with a heartbeat only.
+        """
         if self.connection is None and now < self.connect_at:
             return False
         try:
             conn = self.connection or self.connected()
-            beat = now >= self.heartbeat_at and self.heartbeat(conn, now, report)
-            self.write(conn, now, living if beat else None)
+            beat = now >= self.heartbeat_at and self.heartbeat(conn, now, report())
+            self.write(conn, now, living() if beat else None)
         except (psycopg.Error, DatabaseUnreachable) as error:
             self.lost(error, now)
             return False

@@ -62,7 +62,7 @@ class Loop:
     def tend_store(self, now: float) -> None:
         """Settle, beat, promote, rescue, listen."""
         try:
-            if self.ledger.tend(now, self.report(), living=self.living()):
+            if self.ledger.tend(now, self.report, self.living):
                 self.after_heartbeat()
         except Evicted:
             self.evicted()

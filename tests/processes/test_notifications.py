@@ -73,7 +73,7 @@ def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeat
 
 def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
     ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
-    assert ledger.tend(0.0, supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), living=[])
+    assert ledger.tend(0.0, lambda: supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list)
     assert open_for_seconds(conn) > 2 * 5.0
     ledger.close(0.0)
 
