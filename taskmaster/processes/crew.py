@@ -39,6 +39,7 @@ class Crew:
     turns_out: set[int] = field(default_factory=set)
     coroner: Coroner = field(default_factory=Coroner)
     stopping: bool = False
+    at_work: bool = False
     failure: str | None = None  # why it makes no sense to go on
 
     def __post_init__(self) -> None:
@@ -60,6 +61,7 @@ class Crew:
         """
         if self.stopping:
             return
+        self.at_work = True
         room = Counter({consumer.queue_name: consumer.concurrency for consumer in self.consumers})
         room.subtract(elsewhere)
         room.subtract(self.working())
@@ -205,7 +207,7 @@ class Crew:
 
     def due(self, member: Member, now: float) -> float:
         if member.life is None:
-            return member.start_at
+            return max(member.start_at, now + BOOT_LOOK_SECONDS) if not self.at_work else member.start_at
         if member.life.condemned is not None:
             return now + STACK_SECONDS / 2
         if not member.slot.booted:
@@ -235,7 +237,11 @@ class Crew:
 
     def lost_leases(self) -> int:
         """Batches of living workers whose outcomes were not written."""
-        return sum(member.slot.lost_leases for member in self.members)
+        return sum(member.slot.lost_leases for member in self.members if member.life is not None)
+
+    def let_go(self) -> None:
+        for life in self.lives():
+            life.close()
 
     def close(self) -> None:
         for fd in self.turns:

@@ -11,7 +11,7 @@ from taskmaster.processes.slots import Remains
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 
-MOST_TRIES = 300
+MOST_TRIES = 10_000  # a quarter of an hour and more
 WAIT_MS = 20  # for the server process of a dead worker to let go: the supervisor has other things to do
 
 

@@ -13,6 +13,8 @@ from taskmaster.processes.ledger import Releases
 from taskmaster.processes.nursery import Nursery
 from taskmaster.processes.slots import Slots
 
+SCOUT_SECONDS = 60.0
+
 log = logging.getLogger("taskmaster.supervisor")
 
 
@@ -40,6 +42,8 @@ class Generation:
         Raises InvalidConfig or WorkersFailed when there is no working with it.
         """
         up = self.prepare(now) and self.crew.scout(self.nursery, supervisor, now)
+        if not up and any(now - life.ordered_at > SCOUT_SECONDS for life in self.crew.lives()):
+            raise WorkersFailed(f"a new worker was not up within {SCOUT_SECONDS:g} s")
         self.crew.never_born(self.nursery.take_lost())
         if self.crew.failure is not None:
             raise WorkersFailed(self.crew.failure)
@@ -105,6 +109,7 @@ class Generation:
     def close(self) -> None:
         self.nursery.kill()
         self.kill()
+        self.crew.let_go()
         self.crew.close()
         os.close(self.slots.fd)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from taskmaster.errors import TaskmasterError
+from taskmaster.processes.failures import describe
 from taskmaster.processes.generation import Generation, working
 from taskmaster.processes.ledger import Releases
 
@@ -28,16 +29,17 @@ class Generations:
         yield from self.leaving
 
     def reload(self) -> None:
-        """Begin another generation; the one at work goes on until the other's template is ready."""
+        """Begin another generation; the one at work goes on until workers of the other are up."""
         self.drop_coming()
         try:
             self.coming = self.make()
-        except TaskmasterError as error:
+        except Exception as error:  # noqa: BLE001 — whatever it is, it is no reason to end what is at work
             self.refuse(error)
 
-    def refuse(self, error: TaskmasterError) -> None:
+    def refuse(self, error: Exception) -> None:
         self.drop_coming()
-        log.error("not reloaded, the old configuration and code stay at work: %s", error)
+        what = str(error) if isinstance(error, TaskmasterError) else describe(error)
+        log.error("not reloaded, the old configuration and code stay at work: %s", what)
 
     def blame(self, generation: Generation, error: TaskmasterError) -> None:
         """One of them cannot be used: the coming one is refused, for any other the error is raised."""
@@ -67,7 +69,7 @@ class Generations:
         try:
             if supervisor is None or not self.coming.scout(now, supervisor):
                 return []
-        except TaskmasterError as error:
+        except Exception as error:  # noqa: BLE001 — as above: only the coming one is concerned
             self.refuse(error)
             return []
         old, self.current, self.coming = self.current, self.coming, None

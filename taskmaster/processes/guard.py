@@ -32,6 +32,7 @@ class Guard:
         for number in WATCHED:
             if signal.getsignal(number) != self.on_signal:
                 signal.signal(number, self.on_signal)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a callback left would end the next job
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NEEDED)  # what came meanwhile comes now
 
     def damage(self) -> str | None:

@@ -32,6 +32,7 @@ class Leased:
     claimant: leases.Claimant
     place: Place
     unsettled: tuple[UUID, Sequence[Ending]] | None = None
+    sent: bool = False  # the settle, and its answer did not come
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
     forgotten_until: float = 0.0
@@ -83,11 +84,19 @@ class Leased:
         """Settle the batch in one statement."""
         assert self.unsettled is not None
         token, endings = self.unsettled
+        sent_before, self.sent = self.sent, True
         if not leases.settle(conn, token, endings):
-            self.place.slot.cells[LOST] += 1
-            log.warning("lease %s was lost, others have taken over its jobs: outcomes were not written", token)
-        self.unsettled = None
+            self.missed(token, sent_before=sent_before)
+        self.unsettled, self.sent = None, False
         self.place.slot.finish()
+
+    def missed(self, token: UUID, *, sent_before: bool) -> None:
+        """There is no such lease. When it was sent before, and its answer lost, that may have settled it."""
+        if sent_before:
+            log.info("lease %s is gone: it was settled before the connection was lost, or others have it", token)
+            return
+        self.place.slot.cells[LOST] += 1
+        log.warning("lease %s was lost, others have taken over its jobs: outcomes were not written", token)
 
     def give_back_forgotten(self, conn: Connection) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""

@@ -183,13 +183,13 @@ class Ledger:
             self.connection = None
         self.connect_at = now + self.backoff.record()
 
-    def close(self, now: float) -> None:
-        """Leave in order, when the database still answers."""
+    def close(self, now: float, living: Sequence[str] = ()) -> None:
+        """Leave in order, when the database still answers. What living workers hold is left to the next supervisor."""
         if self.connection is None or self.supervisor is None:
             return
         try:
             self.catch_up(self.connection, now)
-            leases.release_orphans(self.connection, self.supervisor, [])
+            leases.release_orphans(self.connection, self.supervisor, living)
             supervisors.retire(self.connection, self.supervisor)
         except psycopg.Error as error:
             log.warning("the database failed at the end, the next supervisor will clean up: %s", error)

@@ -11,6 +11,7 @@ from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.generations import Generations
 from taskmaster.processes.ledger import Evicted, Ledger
+from taskmaster.processes.life import Life
 from taskmaster.processes.listener import Heard, Listener
 from taskmaster.processes.reaper import Reaper
 from taskmaster.processes.signals import Signals, terminal_is_gone
@@ -54,7 +55,7 @@ class Loop:
     def finished(self) -> bool:
         return self.stop_by is not None and not any(self.lives())
 
-    def lives(self) -> list[object]:
+    def lives(self) -> list[Life]:
         return [life for generation in self.generations for life in generation.crew.lives()]
 
     # -- what is due
@@ -189,7 +190,8 @@ class Loop:
             poll.register(self.signals.fileno(), select.POLLIN)
             poll.poll(CLOSE_LOOK_MS)
             self.signals.read()
+        living = self.living()  # nobody, unless the kernel takes its time
         for generation in self.generations:
             generation.close()
         self.listener.close()
-        self.ledger.close(time.monotonic())
+        self.ledger.close(time.monotonic(), living)

@@ -10,7 +10,6 @@ import os
 import select
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from io import TextIOWrapper
 
 TAIL_BYTES = 4096
@@ -117,14 +116,19 @@ def capture(fds: Sequence[int]) -> None:
 def written() -> tuple[int, int]:
     """How much this worker has written: where the next run's output begins."""
     flush()
-    return os.lseek(1, 0, os.SEEK_END), os.lseek(2, 0, os.SEEK_END)
+    try:
+        return os.lseek(1, 0, os.SEEK_END), os.lseek(2, 0, os.SEEK_END)
+    except OSError:  # a callback has closed or replaced them: the guard sees it after the batch
+        return 0, 0
 
 
 def flush() -> None:
     """Write what is held back of a line that has not ended: it belongs to the run that printed it."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # a callback may have closed or replaced it
+        try:
             stream.flush()
+        except Exception:  # noqa: BLE001 — a callback may have put anything in its place: what it held back is lost
+            continue
 
 
 def tails(fds: Sequence[int], since: Sequence[int]) -> tuple[str, str]:

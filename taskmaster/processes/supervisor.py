@@ -58,7 +58,8 @@ class Supervisor:
     def run(
         self, *, on_ready: Callable[[], object] = lambda: None, reload: "Callable[[], Supervisor] | None" = None
     ) -> None:
-        """Run in this process, which must be its main thread, until SIGTERM or SIGINT; waits for every child it has.
+        """Run in this process, which must be its main thread, until SIGTERM or SIGINT. Children of this
+        process are its own: it waits for all, and ends those that it does not know, which callbacks have left.
 
         SIGHUP has new workers run the supervisor that `reload` answers (None: this one, its modules imported anew), and
         running jobs finish on the old ones. When it, or what it names, cannot be loaded, the old ones stay at work.

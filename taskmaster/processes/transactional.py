@@ -5,6 +5,7 @@ callback takes back what it wrote when its run fails, and the lock stays, so the
 """
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from taskmaster.store.connection import Connection, connect
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
+CANCEL_SECONDS = 1.0
 CHARGE_WAIT_MS = 1_000  # at a time, so that a worker that is told to leave sees it
 
 
@@ -47,7 +49,7 @@ class Transactional:
         return conn
 
     def lost(self) -> None:
-        """The lock is lost with the connection, and the job is ready again."""
+        """Once the server sees it, the lock is gone too, and the job is ready again."""
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Hold, run and end one job; 1, or None: there was nothing."""
@@ -64,7 +66,9 @@ class Transactional:
             if held is None:
                 raise
             self.owed = self.owed or self.not_committed(conn, held, error)
-            if conn.closed:  # a Rollback that nobody was there to do comes through
+            if conn.info.transaction_status is not TransactionStatus.IDLE:  # lost, in a query cut off, or left open
+                with suppress(psycopg.Error):
+                    conn.cancel_safe(timeout=CANCEL_SECONDS)
                 raise psycopg.OperationalError("a transaction's connection was lost") from error
             written = False
         if written:  # else the transaction was ended or lost under it, and `finish` writes what is owed
@@ -83,7 +87,7 @@ class Transactional:
         return True
 
     def run(self, conn: Connection, held: transactions.Held) -> Ending | None:
-        """Run the callback between two savepoints; what it wrote stays only when it acks."""
+        """Run the callback behind a savepoint; what it wrote stays only when it acks."""
         cells = self.place.slot.cells
         cells[STARTED_AT] = time.monotonic_ns()
         batch.note_beginning(self.place.slot)

@@ -110,7 +110,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
             plan.notify_ms,
             order.waits,
         )
-        worker.run(Guard((wakeups_fd, permits_fd, order.held_fd), worker.leave))
+        worker.run(Guard((1, 2, wakeups_fd, permits_fd, order.held_fd), worker.leave))
     return 0
 
 

@@ -3,10 +3,13 @@
 The connection is the callback's too, so its search path is not ours: every statement names the schema.
 """
 
+import time
 from typing import Any, NamedTuple
 
 import orjson
 import psycopg
+from psycopg import Cursor as Sql
+from psycopg.rows import tuple_row
 
 from taskmaster.endings import Ending
 from taskmaster.store.connection import Connection
@@ -33,9 +36,10 @@ def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> 
     """Lock the next job of a queue until the transaction ends; None when there is nothing."""
     sweep = cursor.sweeping()
     parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
-    found = conn.execute(qualified("hold_one", schema), parameters).fetchone()
+    began = time.monotonic()
+    found = Sql(conn, row_factory=tuple_row).execute(qualified("hold_one", schema), parameters).fetchone()
     places = [] if found is None else [(found[6], found[1])]
-    cursor.record(places, wanted=1, sweep=sweep, seconds=0.0)
+    cursor.record(places, wanted=1, sweep=sweep, seconds=time.monotonic() - began)
     return None if found is None else Held(found[0], Row._make(found[2:]))
 
 
@@ -58,7 +62,7 @@ def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charge
         "delay_seconds": float(ending.delay_seconds),
         "failure": orjson.dumps(ending.failure).decode() if ending.failure else None,
     }
-    row = conn.execute(qualified("charge_one", schema), parameters).fetchone()
+    row = Sql(conn, row_factory=tuple_row).execute(qualified("charge_one", schema), parameters).fetchone()
     assert row is not None
     moved, there = row
     return Charged(moved > 0, there > 0 and not moved)
@@ -79,7 +83,7 @@ def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait
 
 def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, int]]:
     """Runs and crashes so far of the job, when it is in ready."""
-    row = conn.execute(qualified("held_counts", schema), {"id": job_id}).fetchone()
+    row = Sql(conn, row_factory=tuple_row).execute(qualified("held_counts", schema), {"id": job_id}).fetchone()
     return {} if row is None else {job_id: (row[0], row[1])}
 
 

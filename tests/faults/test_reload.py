@@ -409,3 +409,19 @@ def test_a_hup_to_an_idle_worker_does_not_end_it(here: Project, publisher: Publi
     second = publisher.put("q")
     eventually(lambda: journal.finished() == [first, second])
     assert {run.pid for run in journal.runs()} == {worker}
+
+
+def test_refused_reloads_leave_no_descriptor_behind(here: Project) -> None:
+    here.configure({"component": "jobs:component"})
+    here.start()
+    before: int | None = None
+    for number in range(1, 4):
+        here.version(f"broken {number}", BROKEN_COMPONENT)
+        here.hup()
+        eventually(lambda number=number: here.said().count("not reloaded") == number)  # type: ignore[misc]
+        before = before or descriptors(here)
+    eventually(lambda: descriptors(here) <= (before or 0))
+
+
+def descriptors(here: Project) -> int:
+    return len(list(Path(f"/proc/{here.pid}/fd").iterdir()))

@@ -1,10 +1,10 @@
 -- Delivery contracts, and what a supervisor says of itself with each heartbeat.
 
--- A lease of jobs that must never run twice: what is rescued of it is rejected.
-alter table leases add column once boolean not null default false;
-
 -- `running`: the runs that have lasted for a while, as JSON: job, queue_name, worker, pid, seconds, progress, note.
 alter table supervisors add column lost_leases bigint not null default 0, add column running jsonb not null default '[]';
+
+-- A lease of jobs that must never run twice: what is rescued of it is rejected.
+alter table leases add column once boolean not null default false;
 
 -- What runs now, for a second or longer, and how far it says that it is.
 create view running as

@@ -1,0 +1,37 @@
+"""What callbacks do to the connection that is lent to them: it costs them their run, and nobody else anything."""
+
+import time
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State
+from tests.support import Supervise, eventually
+from tests.support.borrowers import ACT
+
+
+@pytest.mark.parametrize("payload", ["leave a block open", "sleep in a query"])
+def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_are_done(
+    supervise: Supervise, publisher: Publisher, admin: Admin, payload: str
+) -> None:
+    consumer = Consumer("q", callback=ACT, delivery="transactional", max_runs=1, timeout_seconds=0.3)
+    with supervise(consumer) as supervisor:
+        worker = supervisor.worker()
+        began = time.monotonic()
+        bad, *good = publisher.put("q", payload), publisher.put("q"), publisher.put("q")
+        eventually(lambda: [job.id for job in admin.find()] == [bad])
+        eventually(lambda: admin.get(bad).state == State.REJECTED)
+        assert time.monotonic() - began < 8.0  # the query would take a minute
+        assert supervisor.worker() == worker
+    (failure,) = admin.get(bad).failures
+    assert failure["cause"] == ("timeout" if payload == "sleep in a query" else "exception")
+    assert good
+
+
+def test_a_row_factory_set_by_one_callback_does_not_end_its_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with supervise(Consumer("q", callback=ACT, delivery="transactional")) as supervisor:
+        worker = supervisor.worker()
+        publisher.put_many("q", ["other rows", None, None])
+        eventually(lambda: admin.find() == [])
+        assert supervisor.worker() == worker
