@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 
 from taskmaster.embedded import resolve_url, server
+from taskmaster.embedded.account import ACCOUNT
 from taskmaster.errors import EmbeddedUnavailable
 
 BOUND_SECONDS = 20
@@ -22,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 USER = """
 import sys
 from pathlib import Path
-from taskmaster.embedded import server
+from taskmaster.embedded import account, server
+account.ACCOUNT = sys.argv[2]
 with server(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.read()
@@ -39,10 +42,10 @@ def home() -> Iterator[Path]:
 class User:
     """Another process that uses the server in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, account: str = ACCOUNT) -> None:
         path = os.pathsep.join([str(ROOT), str(ROOT / "middleware")])
         self.process = subprocess.Popen(
-            [sys.executable, "-c", USER, directory],
+            [sys.executable, "-c", USER, directory, account],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -122,6 +125,16 @@ def test_commands_that_start_together_share_one_server_and_the_last_one_out_stop
         assert answers(url)
         assert user.leave() == 0
     assert not runs(home / "pg")
+
+
+def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_need_an_account(home: Path) -> None:
+    account = f"taskmaster_{secrets.token_hex(4)}"  # root needs one: nobody has it yet
+    users = [User(home / str(number), account=account) for number in range(4)]
+    try:
+        assert all(answers(user.url()) for user in users)
+    finally:
+        assert [user.leave() for user in users] == [0, 0, 0, 0]
+        subprocess.run(["userdel", account], capture_output=True, check=os.geteuid() == 0, timeout=BOUND_SECONDS)
 
 
 def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(home: Path) -> None:

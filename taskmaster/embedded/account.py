@@ -1,14 +1,19 @@
 """Who runs the embedded server for root, which Postgres refuses to be, and what that account must be let to do."""
 
+import os
 import pwd
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from taskmaster.embedded.locks import alone
 from taskmaster.errors import EmbeddedUnavailable
 
 ACCOUNT = "embedded_postgres"
-USERADD_EXISTS = 9
+ACCOUNTS = Path("/etc")  # where the system keeps them: whoever adds one here locks the directory
+USERADD_SECONDS = 60.0
 
 
 def account_for(directory: Path) -> pwd.struct_passwd:
@@ -17,11 +22,30 @@ def account_for(directory: Path) -> pwd.struct_passwd:
     known = {user.pw_uid: user for user in pwd.getpwall()}
     if owner and owner in known:
         return known[owner]
-    if not any(user.pw_name == ACCOUNT for user in known.values()):
-        made = subprocess.run(["useradd", "--system", "--user-group", ACCOUNT], capture_output=True, text=True)
-        if made.returncode not in (0, USERADD_EXISTS):
-            raise EmbeddedUnavailable(f"root needs the account {ACCOUNT} to run Postgres: {made.stderr.strip()}")
+    with _alone():
+        return _own_account()
+
+
+def _own_account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        command = ["useradd", "--system", "--user-group", ACCOUNT]
+        made = subprocess.run(command, capture_output=True, text=True, timeout=USERADD_SECONDS)
+    if made.returncode:
+        raise EmbeddedUnavailable(f"root needs the account {ACCOUNT} to run Postgres: {made.stderr.strip()}")
     return pwd.getpwnam(ACCOUNT)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One at a time: several useradd at once take each other's account away."""
+    directory = os.open(ACCOUNTS, os.O_RDONLY)
+    try:
+        with alone(directory, ACCOUNTS):
+            yield
+    finally:
+        os.close(directory)
 
 
 def let_through(account: pwd.struct_passwd, path: Path) -> None:
