@@ -18,7 +18,7 @@ from taskmaster.errors import (
 )
 from taskmaster.job import Ack, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.supervisor import Supervisor
+from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.publisher import Publisher
 
 __all__ = [

@@ -8,7 +8,7 @@ import click
 
 from taskmaster.cli.common import add_to_path, config_option
 from taskmaster.config import Settings, load
-from taskmaster.processes.supervisor import Supervisor
+from taskmaster.processes.supervisor.supervisor import Supervisor
 
 log = logging.getLogger("taskmaster")
 

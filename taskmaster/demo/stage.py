@@ -16,7 +16,7 @@ from taskmaster.demo.mandelbrot import Poster
 from taskmaster.demo.work import answer, render, studio
 from taskmaster.embedded import resolve_url
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.supervisor import Supervisor
+from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.store.connection import connect
 
 TILES = "tiles"

@@ -19,10 +19,11 @@ import msgspec
 from setproctitle import setproctitle
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes import lifeline, messages, worker_main
-from taskmaster.processes.fresh import take
-from taskmaster.processes.plan import Plan
-from taskmaster.processes.slots import Slots
+from taskmaster.processes.shared import lifeline, messages
+from taskmaster.processes.shared.fresh import take
+from taskmaster.processes.shared.plan import Plan
+from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.worker import main as worker_main
 
 THREADS = Path("/proc/self/task")
 

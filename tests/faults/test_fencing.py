@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
-from taskmaster.processes.silence import GIVEN_UP
+from taskmaster.processes.ledger.silence import GIVEN_UP
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, JobRecord, Publisher, State
-from taskmaster.processes import death
-from taskmaster.processes.death import Coroner
-from taskmaster.processes.output import TAIL_BYTES
+from taskmaster.processes.crew import coroner
+from taskmaster.processes.crew.coroner import Coroner
+from taskmaster.processes.shared.output import TAIL_BYTES
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Supervise, eventually
@@ -136,8 +136,8 @@ class Kernel:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._vmstat, cgroups = directory / "vmstat", directory / "cgroups"
-        monkeypatch.setattr(death, "VMSTAT", self._vmstat)
-        monkeypatch.setattr(death, "CGROUPS", cgroups)
+        monkeypatch.setattr(coroner, "VMSTAT", self._vmstat)
+        monkeypatch.setattr(coroner, "CGROUPS", cgroups)
         cgroups.write_text("")
         self.kills(0)
 

@@ -15,13 +15,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
 from taskmaster.job import ACK
-from taskmaster.processes import permits
-from taskmaster.processes.leased import Leased
-from taskmaster.processes.ledger import Ledger
-from taskmaster.processes.plan import Database
-from taskmaster.processes.run import Place
-from taskmaster.processes.slots import Slots
-from taskmaster.processes.surroundings import Surroundings
+from taskmaster.processes.ledger.ledger import Ledger
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.plan import Database
+from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.worker.leased import Leased
+from taskmaster.processes.worker.run import Place
+from taskmaster.processes.worker.surroundings import Surroundings
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor

@@ -12,14 +12,15 @@ from uuid import uuid4
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
-from taskmaster.processes import permits, worker_main
-from taskmaster.processes.crew import Crew
-from taskmaster.processes.life import Life
-from taskmaster.processes.messages import Born, Order
-from taskmaster.processes.plan import Database, Plan
-from taskmaster.processes.slots import Slots
-from taskmaster.processes.wakeups import WakeupQueue, WakeupReader
-from taskmaster.processes.worker_main import Prepared
+from taskmaster.processes.crew.crew import Crew
+from taskmaster.processes.crew.life import Life
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.messages import Born, Order
+from taskmaster.processes.shared.plan import Database, Plan
+from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.wakeups import WakeupQueue, WakeupReader
+from taskmaster.processes.worker import main as worker_main
+from taskmaster.processes.worker.main import Prepared
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from taskmaster import Consumer, Publisher, SupervisorOptions
-from taskmaster.processes.ledger import Ledger
-from taskmaster.processes.listener import Heard, Listener
-from taskmaster.processes.plan import Database
+from taskmaster.processes.ledger.ledger import Ledger
+from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.shared.plan import Database
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually

@@ -17,8 +17,8 @@ from unittest.mock import patch
 import psycopg
 
 from taskmaster import Job, Outcome, Reject, Retry, Snooze
-from taskmaster.processes import batch, transactional
-from taskmaster.processes.slots import Slot
+from taskmaster.processes.shared.slots import Slot
+from taskmaster.processes.worker import batch, transactional
 from taskmaster.store import leases, transactions
 from tests.support.journal import note_job, own_journal, wait_at
 

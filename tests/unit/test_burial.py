@@ -8,9 +8,10 @@ import pytest
 
 from taskmaster import Consumer, State
 from taskmaster.endings import Ending
-from taskmaster.processes.burial import endings
-from taskmaster.processes.death import Death, cause
-from taskmaster.processes.slots import Remains
+from taskmaster.processes.crew.coroner import cause
+from taskmaster.processes.ledger.burial import endings
+from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.shared.slots import Remains
 
 CONSUMER = Consumer("q", callback=lambda job: None)
 REJECTED = Ending(2, State.REJECTED, charged=True, failure={"cause": "rejected"})

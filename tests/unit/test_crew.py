@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from taskmaster import Consumer, SupervisorOptions
-from taskmaster.processes.crew import Crew
-from taskmaster.processes.life import Life
-from taskmaster.processes.slots import IDLE, PHASE, WORKING, Slots
-from taskmaster.processes.wakeups import WakeupReader
+from taskmaster.processes.crew.crew import Crew
+from taskmaster.processes.crew.life import Life
+from taskmaster.processes.shared.slots import IDLE, PHASE, WORKING, Slots
+from taskmaster.processes.shared.wakeups import WakeupReader
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskmaster.processes.silence import AWAY_HEARTBEATS, GIVEN_UP, Silence
+from taskmaster.processes.ledger.silence import AWAY_HEARTBEATS, GIVEN_UP, Silence
 
 HEARTBEAT_SECONDS, GONE_AFTER_SECONDS = 1.0, 10.0
 LONG_AGO = datetime(1999, 1, 1, tzinfo=UTC)

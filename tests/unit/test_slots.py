@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from taskmaster.consumer import MAX_BATCH
-from taskmaster.processes.slots import ENDED, IDLE, JOURNAL_BYTES, PHASE, STARTED, STARTED_AT, Slot, Slots
+from taskmaster.processes.shared.slots import ENDED, IDLE, JOURNAL_BYTES, PHASE, STARTED, STARTED_AT, Slot, Slots
 
 TOKEN = uuid4()
 

@@ -11,11 +11,11 @@ import psycopg
 
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.debts import Debts
-from taskmaster.processes.failures import HOST
-from taskmaster.processes.plan import Database
-from taskmaster.processes.silence import Silence
+from taskmaster.processes.ledger.debts import Debts
+from taskmaster.processes.ledger.silence import Silence
+from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.processes.shared.failures import HOST
+from taskmaster.processes.shared.plan import Database
 from taskmaster.store import leases, migrate, supervisors
 from taskmaster.store.connection import Connection, connect
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from taskmaster.processes import limits, permits
-from taskmaster.processes.output import Output
-from taskmaster.processes.wakeups import WakeupQueue
+from taskmaster.processes.shared import limits, permits
+from taskmaster.processes.shared.output import Output
+from taskmaster.processes.shared.wakeups import WakeupQueue
 
 STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
 

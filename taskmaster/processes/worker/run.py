@@ -13,10 +13,10 @@ from taskmaster.consumer import Consumer
 from taskmaster.endings import Ending, Failure, Run, ended
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
-from taskmaster.processes.failures import Used, describe, failure, stack, text_of
-from taskmaster.processes.output import STANDARD, flush, tails
-from taskmaster.processes.slots import CPU_BEGAN, ERR_AT, OUT_AT, Slot
-from taskmaster.processes.surroundings import Surroundings
+from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
+from taskmaster.processes.shared.output import STANDARD, flush, tails
+from taskmaster.processes.shared.slots import CPU_BEGAN, ERR_AT, OUT_AT, Slot
+from taskmaster.processes.worker.surroundings import Surroundings
 from taskmaster.store.leases import Row
 
 

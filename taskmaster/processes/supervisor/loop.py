@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.generations import Generations
-from taskmaster.processes.ledger import Evicted, Ledger
-from taskmaster.processes.life import Life
-from taskmaster.processes.listener import Heard, Listener
-from taskmaster.processes.reaper import Reaper
-from taskmaster.processes.signals import Signals, terminal_is_gone
+from taskmaster.processes.crew.generations import Generations
+from taskmaster.processes.crew.life import Life
+from taskmaster.processes.crew.reaper import Reaper
+from taskmaster.processes.ledger.ledger import Evicted, Ledger
+from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
 from taskmaster.store.supervisors import Report
 
 log = logging.getLogger("taskmaster.supervisor")

@@ -1,4 +1,4 @@
-"""The end of a worker: what it died of, and what it leaves to whoever settles for it."""
+"""What a worker died of: wait statuses in words, kernel kills for want of memory, boots that failed."""
 
 import os
 import re
@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
-from taskmaster.consumer import Consumer
-from taskmaster.processes import limits
-from taskmaster.processes.life import Life
-from taskmaster.processes.member import Member
-from taskmaster.processes.output import tails
-from taskmaster.processes.slots import Remains
+from taskmaster.processes.crew.life import Life
+from taskmaster.processes.crew.member import Member
+from taskmaster.processes.ledger.death import Death, Usage
+from taskmaster.processes.shared import limits
+from taskmaster.processes.shared.output import tails
 
 IN_ORDER = "exit code 0"
 OUT_OF_MEMORY = "out of memory"
@@ -22,35 +20,6 @@ OOM_LOOK_SECONDS = 2.0  # more than a killed process needs to be waited for
 OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 CGROUPS = Path("/proc/self/cgroup")
 VMSTAT = Path("/proc/vmstat")
-
-
-class Usage(NamedTuple):
-    """What a process has used in its life, as the kernel says when it is waited for."""
-
-    peak_mb: float = 0.0
-    cpu_ns: int = 0
-
-
-class Death(NamedTuple):
-    """One worker's end. `cut_off`: the supervisor ended it, so nobody is charged. Times are monotonic.
-
-    `excess`: the limit for which the supervisor ended it; `stack`: what it wrote of its stack then; `printed`: what
-    its last run wrote to standard output and error; `backend`: the server process that served it.
-    """
-
-    consumer: Consumer
-    worker: str
-    pid: int
-    cause: str
-    cut_off: bool
-    remains: Remains | None
-    died_ns: int
-    usage: Usage = Usage()
-    excess: limits.Excess | None = None
-    stack: str | None = None
-    printed: tuple[str, str] = ("", "")
-    backend: int = 0
-    lost_leases: int = 0
 
 
 def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:

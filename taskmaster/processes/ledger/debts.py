@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taskmaster.endings import Ending
-from taskmaster.processes.burial import endings
-from taskmaster.processes.death import Death
-from taskmaster.processes.slots import Remains
+from taskmaster.processes.ledger.burial import endings
+from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.shared.slots import Remains
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from taskmaster.endings import Failure
-from taskmaster.processes.slots import Progress
+from taskmaster.processes.shared.slots import Progress
 
 HOST = socket.gethostname()
 OWN = str(Path(__file__).parent.parent)

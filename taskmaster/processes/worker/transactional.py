@@ -14,11 +14,12 @@ from psycopg.pq import TransactionStatus
 
 from taskmaster.endings import Ending, Run, ended
 from taskmaster.job import Retry
-from taskmaster.processes import batch, permits
-from taskmaster.processes.failures import Used, describe, failure
-from taskmaster.processes.plan import Database
-from taskmaster.processes.run import Place, run_one
-from taskmaster.processes.slots import ENDED, STARTED, STARTED_AT
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.failures import Used, describe, failure
+from taskmaster.processes.shared.plan import Database
+from taskmaster.processes.shared.slots import ENDED, STARTED, STARTED_AT
+from taskmaster.processes.worker import batch
+from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import transactions
 from taskmaster.store.connection import Connection, connect
 from taskmaster.store.cursor import Cursor

@@ -12,20 +12,20 @@ from setproctitle import setproctitle
 from taskmaster.chain import Handler, build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
-from taskmaster.processes import limits, output
-from taskmaster.processes.failures import describe
-from taskmaster.processes.guard import Guard
-from taskmaster.processes.leased import Leased
-from taskmaster.processes.messages import Order
-from taskmaster.processes.orphans import adopt_orphans
-from taskmaster.processes.plan import Database, Plan
-from taskmaster.processes.recycling import Wear
-from taskmaster.processes.run import Place
-from taskmaster.processes.slots import Slots
-from taskmaster.processes.surroundings import Surroundings
-from taskmaster.processes.transactional import Transactional
-from taskmaster.processes.wakeups import WakeupReader
-from taskmaster.processes.worker import Delivery, Worker
+from taskmaster.processes.shared import limits, output
+from taskmaster.processes.shared.failures import describe
+from taskmaster.processes.shared.messages import Order
+from taskmaster.processes.shared.orphans import adopt_orphans
+from taskmaster.processes.shared.plan import Database, Plan
+from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.wakeups import WakeupReader
+from taskmaster.processes.worker.guard import Guard
+from taskmaster.processes.worker.leased import Leased
+from taskmaster.processes.worker.recycling import Wear
+from taskmaster.processes.worker.run import Place
+from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.transactional import Transactional
+from taskmaster.processes.worker.worker import Delivery, Worker
 from taskmaster.references import (
     MiddlewareFactory,
     check_takes_job,

@@ -10,21 +10,21 @@ from taskmaster.consumer import Consumer
 from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes import descriptors
-from taskmaster.processes.crew import Crew
-from taskmaster.processes.generation import Generation
-from taskmaster.processes.generations import Generations
-from taskmaster.processes.ledger import Ledger
-from taskmaster.processes.lifeline import Lifeline
-from taskmaster.processes.listener import Listener
-from taskmaster.processes.loop import Loop
-from taskmaster.processes.nursery import Nursery
-from taskmaster.processes.orphans import adopt_orphans
-from taskmaster.processes.plan import Database, Plan
-from taskmaster.processes.running import Running
-from taskmaster.processes.signals import Signals
-from taskmaster.processes.slots import Slots
-from taskmaster.processes.stdio import keep_for_stdio
+from taskmaster.processes.crew.crew import Crew
+from taskmaster.processes.crew.generation import Generation
+from taskmaster.processes.crew.generations import Generations
+from taskmaster.processes.crew.nursery import Nursery
+from taskmaster.processes.ledger.ledger import Ledger
+from taskmaster.processes.ledger.listener import Listener
+from taskmaster.processes.shared.lifeline import Lifeline
+from taskmaster.processes.shared.orphans import adopt_orphans
+from taskmaster.processes.shared.plan import Database, Plan
+from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.supervisor import descriptors
+from taskmaster.processes.supervisor.loop import Loop
+from taskmaster.processes.supervisor.running import Running
+from taskmaster.processes.supervisor.signals import Signals
+from taskmaster.processes.supervisor.stdio import keep_for_stdio
 from taskmaster.validation import check_schema
 
 

@@ -12,14 +12,15 @@ from uuid import UUID
 
 from taskmaster.consumer import Consumer
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes import messages, permits
-from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.death import IN_ORDER, Coroner, Death, Usage, boot_failure, death_of, refused
-from taskmaster.processes.failures import HOST
-from taskmaster.processes.life import STACK_SECONDS, Life, kill_group
-from taskmaster.processes.member import Member
-from taskmaster.processes.nursery import Nursery
-from taskmaster.processes.slots import Slots
+from taskmaster.processes.crew.coroner import IN_ORDER, Coroner, boot_failure, death_of, refused
+from taskmaster.processes.crew.life import STACK_SECONDS, Life, kill_group
+from taskmaster.processes.crew.member import Member
+from taskmaster.processes.crew.nursery import Nursery
+from taskmaster.processes.ledger.death import Death, Usage
+from taskmaster.processes.shared import messages, permits
+from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.processes.shared.failures import HOST
+from taskmaster.processes.shared.slots import Slots
 
 SERIALS = itertools.count(1)  # of all workers of this process
 ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places

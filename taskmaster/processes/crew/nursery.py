@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import InvalidConfig, WorkersFailed
-from taskmaster.processes import messages
-from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.fresh import hand_over, interpreter
-from taskmaster.processes.plan import Plan
+from taskmaster.processes.shared import messages
+from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.processes.shared.fresh import hand_over, interpreter
+from taskmaster.processes.shared.plan import Plan
 
 log = logging.getLogger("taskmaster.supervisor")
 

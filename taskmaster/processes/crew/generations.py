@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.failures import describe
-from taskmaster.processes.generation import Generation, working
-from taskmaster.processes.ledger import Releases
+from taskmaster.processes.crew.generation import Generation, working
+from taskmaster.processes.ledger.ledger import Releases
+from taskmaster.processes.shared.failures import describe
 
 log = logging.getLogger("taskmaster.supervisor")
 

@@ -5,8 +5,8 @@ import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from taskmaster.processes.limits import DUMP
-from taskmaster.processes.orphans import dead_children
+from taskmaster.processes.shared.limits import DUMP
+from taskmaster.processes.shared.orphans import dead_children
 
 Identity = tuple[int, int]
 MOST_DEAD = 100  # only the callbacks know whether they will still wait for a child: they are not waited for here

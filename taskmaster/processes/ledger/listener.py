@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from taskmaster.errors import DatabaseUnreachable
-from taskmaster.processes.backoff import Backoff
+from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.store.connection import Connection, connect
 
 log = logging.getLogger("taskmaster.supervisor")

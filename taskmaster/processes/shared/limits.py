@@ -13,7 +13,7 @@ from taskmaster.chain import Handler
 from taskmaster.consumer import Consumer
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
-from taskmaster.processes.slots import CPU_BEGAN, STARTED_AT, Slot
+from taskmaster.processes.shared.slots import CPU_BEGAN, STARTED_AT, Slot
 
 DUMP = signal.SIGRTMIN + 10  # asks a worker for its stack; a callback is free to use SIGUSR1 and the like
 MAX_STACK = 16_000

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from taskmaster.errors import WorkersFailed
-from taskmaster.processes.crew import Crew
-from taskmaster.processes.death import Death, Usage
-from taskmaster.processes.ledger import Releases
-from taskmaster.processes.nursery import Nursery
-from taskmaster.processes.slots import Slots
+from taskmaster.processes.crew.crew import Crew
+from taskmaster.processes.crew.nursery import Nursery
+from taskmaster.processes.ledger.death import Death, Usage
+from taskmaster.processes.ledger.ledger import Releases
+from taskmaster.processes.shared.slots import Slots
 
 SCOUT_SECONDS = 60.0
 

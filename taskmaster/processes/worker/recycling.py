@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass
 
 from taskmaster.consumer import Consumer
-from taskmaster.processes import permits
-from taskmaster.processes.limits import MIB, resident_bytes
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.limits import MIB, resident_bytes
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from taskmaster.consumer import Consumer
-from taskmaster.processes import limits, permits
-from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.life import Life, kill_group
-from taskmaster.processes.slots import BEGAN_AT, COUNT, STARTED, STARTED_AT, STOP, TOLD, Slot
+from taskmaster.processes.crew.life import Life, kill_group
+from taskmaster.processes.shared import limits, permits
+from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.processes.shared.slots import BEGAN_AT, COUNT, STARTED, STARTED_AT, STOP, TOLD, Slot
 
 SHOWN_AFTER_SECONDS = 1.0
 

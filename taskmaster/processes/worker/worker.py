@@ -8,10 +8,10 @@ from typing import Protocol
 import psycopg
 
 from taskmaster.errors import DatabaseUnreachable
-from taskmaster.processes.backoff import Backoff
-from taskmaster.processes.recycling import Wear
-from taskmaster.processes.slots import BACKEND, IDLE, PHASE, STOP, TOLD, WORKING, Slot, Slots
-from taskmaster.processes.wakeups import WakeupReader
+from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.processes.shared.slots import BACKEND, IDLE, PHASE, STOP, TOLD, WORKING, Slot, Slots
+from taskmaster.processes.shared.wakeups import WakeupReader
+from taskmaster.processes.worker.recycling import Wear
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 

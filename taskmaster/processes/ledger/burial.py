@@ -5,9 +5,9 @@ from typing import Any
 
 from taskmaster.endings import Ending, Failure, Run, crashed, cut_off, released
 from taskmaster.job import State
-from taskmaster.processes.death import Death
-from taskmaster.processes.failures import Used, failure
-from taskmaster.processes.slots import Remains
+from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.shared.failures import Used, failure
+from taskmaster.processes.shared.slots import Remains
 
 Counts = Mapping[int, tuple[int, int]]
 

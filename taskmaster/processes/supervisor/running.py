@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from taskmaster.errors import TaskmasterError, WorkersFailed
-from taskmaster.processes.fresh import hand_over, interpreter, take
-from taskmaster.processes.lifeline import Lifeline, hold
+from taskmaster.processes.shared.fresh import hand_over, interpreter, take
+from taskmaster.processes.shared.lifeline import Lifeline, hold
 
 if TYPE_CHECKING:
-    from taskmaster.processes.supervisor import Supervisor
+    from taskmaster.processes.supervisor.supervisor import Supervisor
 
 READY = b"ready"
 LEAVE_SECONDS = 3.0  # beyond the grace: the supervisor is always out within two
@@ -30,7 +30,9 @@ class Running:
         handed = hand_over(supervisor)
         try:
             self._process = interpreter(
-                "taskmaster.processes.running", (handed, report_write, self._lifeline.read_fd), process_group=0
+                "taskmaster.processes.supervisor.running",
+                (handed, report_write, self._lifeline.read_fd),
+                process_group=0,
             )
         finally:
             os.close(handed)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.slots import STOP, Slot
+from taskmaster.processes.shared.slots import STOP, Slot
 from taskmaster.store.connection import Connection
 
 

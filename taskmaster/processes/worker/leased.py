@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from taskmaster.endings import Ending
-from taskmaster.processes import batch
-from taskmaster.processes.batching import BatchSize
-from taskmaster.processes.plan import Database
-from taskmaster.processes.run import Place
-from taskmaster.processes.slots import LOST
+from taskmaster.processes.shared.plan import Database
+from taskmaster.processes.shared.slots import LOST
+from taskmaster.processes.worker import batch
+from taskmaster.processes.worker.batching import BatchSize
+from taskmaster.processes.worker.run import Place
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection, connect
 from taskmaster.store.cursor import Cursor

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import psycopg
 
 from taskmaster.endings import Ending, released
-from taskmaster.processes import permits
-from taskmaster.processes.output import written
-from taskmaster.processes.run import Place, run_one
-from taskmaster.processes.slots import CPU_BEGAN, ENDED, ERR_AT, OUT_AT, STARTED, STARTED_AT, Slot
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.output import written
+from taskmaster.processes.shared.slots import CPU_BEGAN, ENDED, ERR_AT, OUT_AT, STARTED, STARTED_AT, Slot
+from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 

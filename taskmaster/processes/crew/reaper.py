@@ -6,12 +6,12 @@ import signal
 from dataclasses import dataclass, field
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.death import Death, Usage
-from taskmaster.processes.debts import Debts
-from taskmaster.processes.generation import Generation
-from taskmaster.processes.generations import Generations
-from taskmaster.processes.life import kill_group
-from taskmaster.processes.orphans import children
+from taskmaster.processes.crew.generation import Generation
+from taskmaster.processes.crew.generations import Generations
+from taskmaster.processes.crew.life import kill_group
+from taskmaster.processes.ledger.death import Death, Usage
+from taskmaster.processes.ledger.debts import Debts
+from taskmaster.processes.shared.orphans import children
 
 log = logging.getLogger("taskmaster.supervisor")
 

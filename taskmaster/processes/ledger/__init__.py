@@ -1,0 +1,1 @@
+"""The supervisor and the store: heartbeats, promotion, rescue, dead workers' batches, LISTEN."""

@@ -1,0 +1,1 @@
+"""Inside a worker: claim, run, settle, by the delivery that its consumer asks for."""
