@@ -71,5 +71,5 @@ def work(url: str, schema: str) -> Share:
 def parameters(lows: list[int]) -> dict[str, Any]:
     return {
         "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH,
-        "supervisor": 0, "worker": "raw", "queue_name": QUEUE, "once": False,
+        "supervisor": 0, "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False,
     }  # fmt: skip

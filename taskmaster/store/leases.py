@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
+import psycopg
 
 from taskmaster.endings import Ending
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon
 from taskmaster.store.statements import statement
+
+Answer = psycopg.Cursor[Any]
 
 
 class Claimant(NamedTuple):
@@ -44,17 +47,52 @@ class Lease(NamedTuple):
     rows: Sequence[Row]
 
 
+class Outcomes(NamedTuple):
+    """What a batch came to: jobs without an ending are acked."""
+
+    token: UUID
+    endings: Sequence[Ending]
+
+
+class Exchanged(NamedTuple):
+    """`settled`: False, the lease was lost and nothing was written. `lease`: what is to be run next."""
+
+    settled: bool
+    lease: Lease | None
+
+
+def exchange(conn: Connection, outcomes: Outcomes, claimant: Claimant, cursor: Cursor, *, batch: int) -> Exchanged:
+    """Settle a batch and claim the next one in one round trip and one transaction: when either fails, neither is."""
+    sweep, began = cursor.sweeping(), time.monotonic()
+    with conn.pipeline():
+        settling = _send_settle(conn, outcomes.token, outcomes.endings)
+        claiming = _send_claim(conn, claimant, cursor.start(sweep), batch, durable=True)
+    took = time.monotonic() - began
+    lease = _claimed(conn, claiming, cursor, batch=batch, sweep=sweep, took=took)
+    return Exchanged(settling.fetchone() is not None, lease)
+
+
 def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -> Lease | None:
     """Take up to `batch` jobs, highest priority first; None when there is nothing to take."""
-    sweep = cursor.sweeping()
+    sweep, began = cursor.sweeping(), time.monotonic()
+    claiming = _send_claim(conn, claimant, cursor.start(sweep), batch, durable=claimant.once)
+    return _claimed(conn, claiming, cursor, batch=batch, sweep=sweep, took=time.monotonic() - began)
+
+
+def _send_claim(conn: Connection, claimant: Claimant, lows: Sequence[int], batch: int, *, durable: bool) -> Answer:
     parameters = {
-        "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
+        "priorities": PRIORITIES, "lows": lows, "batch": batch, "durable": durable,
         "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
         "once": claimant.once,
     }  # fmt: skip
-    began = time.monotonic()
-    rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()
-    took = time.monotonic() - began
+    return conn.cursor(binary=True).execute(statement("claim"), parameters)
+
+
+def _claimed(
+    conn: Connection, claiming: Answer, cursor: Cursor, *, batch: int, sweep: bool, took: float
+) -> Lease | None:
+    """Read the answer, and note on the cursor where it was found."""
+    rows = claiming.fetchall()
     rows.sort(key=_order)
     places = [_order(row) for row in rows]
     cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
@@ -78,8 +116,12 @@ def horizon(conn: Connection) -> Horizon:
 
 def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:
     """End a batch: jobs without an ending are acked. False: the lease was lost and nothing was written."""
+    return _send_settle(conn, token, endings).fetchone() is not None
+
+
+def _send_settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> Answer:
     if not endings:
-        return conn.execute(statement("ack"), {"token": token}).fetchone() is not None
+        return conn.execute(statement("ack"), {"token": token})
     ordered = sorted(endings, key=lambda ending: ending.id)
     parameters = {
         "token": token,
@@ -90,7 +132,7 @@ def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:
         "delays": [float(ending.delay_seconds) for ending in ordered],
         "failures": [orjson.dumps(ending.failure).decode() if ending.failure else None for ending in ordered],
     }
-    return conn.execute(statement("settle"), parameters).fetchone() is not None
+    return conn.execute(statement("settle"), parameters)
 
 
 def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:

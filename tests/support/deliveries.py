@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from unittest.mock import patch
 
 import psycopg
+from psycopg.pq import PipelineStatus
 
 from taskmaster import Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.shared.slots import Slot
@@ -50,7 +51,7 @@ STEPS = [
 # Where each step is, by the names that the product calls: the first of each pair is of leased deliveries.
 CLAIMS = [(leases, "claim"), (transactions, "hold_one")]
 STARTS = [(batch, "run_one"), (transactional, "run_one")]
-ENDS = [(leases, "settle"), (transactions, "end")]
+ENDS = [(leases, "exchange"), (leases, "settle"), (transactions, "end")]  # a worker that leaves does not exchange
 
 
 # -- dying
@@ -87,8 +88,8 @@ def mined() -> Iterator[None]:
 
         wrap(CLAIMS, lambda claim: around(claim, BEFORE_CLAIM, AFTER_CLAIM, unread=IN_CLAIM))
         wrap(STARTS, lambda run: around(run, AT_START, None))
-        wrap([ENDS[0]], lambda settle: around(settle, AFTER_CALLBACK, None, unread=IN_COMMIT))
-        wrap([ENDS[1]], lambda end: around(committing(end), AFTER_CALLBACK, None))
+        wrap(ENDS[:2], lambda settle: around(settle, AFTER_CALLBACK, None, unread=IN_COMMIT))
+        wrap([ENDS[2]], lambda end: around(committing(end), AFTER_CALLBACK, None))
         wrap([(Slot, "finish")], lambda finish: around(finish, AFTER_COMMIT, None))
         yield
 
@@ -125,7 +126,12 @@ def committing(end: Callable[..., None]) -> Callable[..., None]:
 def send(cursor: psycopg.Cursor[Any], query: Any, parameters: Any = None, *, step: str) -> None:
     """Send a statement, wait for its answer without reading it, and die."""
     pgconn = cursor.connection.pgconn
-    pgconn.send_query(psycopg.ClientCursor(cursor.connection).mogrify(query, parameters).encode())
+    command = psycopg.ClientCursor(cursor.connection).mogrify(query, parameters).encode()
+    if pgconn.pipeline_status == PipelineStatus.ON:
+        pgconn.send_query_params(command, None)
+        pgconn.pipeline_sync()
+    else:
+        pgconn.send_query(command)
     while pgconn.flush():
         pass
     answered = select.poll()

@@ -2,11 +2,9 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from taskmaster.endings import Ending
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.slots import LOST
 from taskmaster.processes.worker import batch
@@ -31,7 +29,7 @@ class Leased:
     database: Database
     claimant: leases.Claimant
     place: Place
-    unsettled: tuple[UUID, Sequence[Ending]] | None = None
+    unsettled: leases.Outcomes | None = None
     sent: bool = False  # the settle, and its answer did not come
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
@@ -57,19 +55,31 @@ class Leased:
         self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
-        """Claim, run and settle one batch of `at_most` jobs; how many were started, None: there was nothing."""
-        self.give_back_forgotten(conn)
+        """Settle the last batch, claim up to `at_most` jobs and run them, to be settled by the next turn or `finish`;
+        how many were started, None: there was nothing."""
+        if time.monotonic() < self.forgotten_until:
+            self.finish(conn)
+            self.give_back_forgotten(conn)
         wanted = self.size.next()
-        lease = leases.claim(conn, self.claimant, self.cursor, batch=min(wanted, at_most or wanted))
+        lease = self.claim(conn, batch=min(wanted, at_most or wanted))
         if lease is None:
             return None
         lease = self.alone(conn, lease)
         began = time.monotonic()
         result = batch.run(self.place, conn, lease)
         self.size.record(result.started, time.monotonic() - began)
-        self.unsettled = lease.token, result.endings
-        self.finish(conn)
+        self.unsettled = leases.Outcomes(lease.token, result.endings)
         return result.started
+
+    def claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
+        """Claim a batch, and settle the last one on the way."""
+        outcomes = self.unsettled
+        if outcomes is None:
+            return leases.claim(conn, self.claimant, self.cursor, batch=batch)
+        self.sent = True
+        settled, lease = leases.exchange(conn, outcomes, self.claimant, self.cursor, batch=batch)
+        self.finished(outcomes.token, settled=settled, sent_before=False)
+        return lease
 
     def alone(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
         """A job that has killed a worker before runs alone, so that no other is with it when it does so again."""
@@ -81,11 +91,15 @@ class Leased:
         return leases.Lease(lease.token, [suspect])
 
     def finish(self, conn: Connection) -> None:
-        """Settle the batch in one statement."""
-        assert self.unsettled is not None
+        """Settle what is unsettled, in one statement."""
+        if self.unsettled is None:
+            return
         token, endings = self.unsettled
         sent_before, self.sent = self.sent, True
-        if not leases.settle(conn, token, endings):
+        self.finished(token, settled=leases.settle(conn, token, endings), sent_before=sent_before)
+
+    def finished(self, token: UUID, *, settled: bool, sent_before: bool) -> None:
+        if not settled:
             self.missed(token, sent_before=sent_before)
         self.unsettled, self.sent = None, False
         self.place.slot.finish()
@@ -101,6 +115,6 @@ class Leased:
     def give_back_forgotten(self, conn: Connection) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
         now = time.monotonic()
-        if self.forgotten_at <= now < self.forgotten_until:
+        if self.forgotten_at <= now:
             leases.release_forgotten(conn, self.claimant)
             self.forgotten_at = now + FORGOTTEN_LOOK_SECONDS

@@ -54,6 +54,9 @@ class Transactional:
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Hold, run and end one job; 1, or None: there was nothing."""
+        if self.owed is not None:
+            self.finish(conn)
+            return 0
         held, written = None, False
         try:
             with conn.transaction():

@@ -38,7 +38,7 @@ class Delivery(Protocol):
         """Write what is pending."""
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
-        """Claim, run and end up to `at_most` jobs; how many were started, None: there was nothing."""
+        """Write what is pending, claim and run up to `at_most` jobs; how many were started, None: there was nothing."""
 
 
 class Health(Protocol):
@@ -100,9 +100,9 @@ class Worker:
         self.slot.cells[TOLD] = 0
 
     def turn(self) -> None:
-        """Finish, or run what is there, or wait for something."""
+        """Run what is there, or wait for something; when stopping, write what is pending."""
         conn = self.connection or self.connected()
-        if self.delivery.pending:
+        if self.stopping:
             return self.delivery.finish(conn)
         ran = self.delivery.turn(conn, at_most=self.wear.left())
         self.backoff.reset()

@@ -1,5 +1,6 @@
 -- Take up to `batch` jobs of one queue and lease them under a new token. No row back: nothing was found.
--- The commit need not be durable: a claim lost in a crash of Postgres is a ready job again; but not one that must not run twice.
+-- Alone its commit need not be `durable`: a claim lost in a crash of Postgres is a ready job again; but not one that must not
+-- run twice.
 with picked as materialized (
   select pick.ctid
     from unnest(%(priorities)s::smallint[], %(lows)s::bigint[]) as lane (priority, low)
@@ -16,7 +17,7 @@ leased as (
   select %(supervisor)s, %(worker)s, %(queue_name)s, %(once)s, array_agg(id), array_agg(priority), array_agg(run_count),
          array_agg(crashes), array_agg(rescues), array_agg(created_at), array_agg(payload), array_agg(headers), array_agg(failures)
     from taken
-   where case when %(once)s then true else set_config('synchronous_commit', 'off', true) is not null end
+   where case when %(durable)s then true else set_config('synchronous_commit', 'off', true) is not null end
   having count(*) > 0
   returning token)
 select (select token from leased), position,
