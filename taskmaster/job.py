@@ -85,7 +85,8 @@ class Surroundings(Protocol):
 class Job(msgspec.Struct, frozen=True):
     """One unit of work, as its callback sees it.
 
-    `run_count` is the number of this run: 1 the first time. Times are the database's, with time zone.
+    `run_count` is the number of this run: 1 the first time. Times are the database's, with time zone; `ready_at` is
+    since when the job could run, which is when it was put unless it was delayed, retried or given back.
     A msgspec.Struct because one is built per job on the hot path: 0.2 µs against 1.2 µs for a frozen dataclass.
     """
 
@@ -98,6 +99,7 @@ class Job(msgspec.Struct, frozen=True):
     created_at: datetime
     crashes: int = 0
     rescues: int = 0
+    ready_at: datetime | None = None
     surroundings: Surroundings | None = None
 
     @property

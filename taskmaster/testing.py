@@ -59,7 +59,8 @@ def make_job(
         headers=None if headers is None else orjson.loads(encode(headers, what="headers")),
         priority=check_priority(priority),
         run_count=run_count,
-        created_at=datetime.now(UTC),
+        created_at=(now := datetime.now(UTC)),
+        ready_at=now,
         surroundings=_Lent(component, stopping, connection),
     )
 

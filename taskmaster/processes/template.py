@@ -57,6 +57,10 @@ class Template(NamedTuple):
 def prepare(plan: Plan) -> list[worker_main.Prepared]:
     """Import all that the workers will need, and keep it out of the garbage collector's way: pages stay shared."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    if plan.metrics_dir is not None:
+        from taskmaster.processes.shared import metering  # it costs 30 ms
+
+        metering.prepare(plan.metrics_dir)
     prepared = []
     for consumer in plan.consumers:
         prepared.append(worker_main.prepare(consumer, source=plan.source))

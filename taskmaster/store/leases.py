@@ -38,6 +38,7 @@ class Row(NamedTuple):
     created_at: datetime
     crashes: int
     rescues: int
+    ready_at: datetime
 
 
 class Lease(NamedTuple):

@@ -100,7 +100,7 @@ def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
     permits_fd = permits.create()
     try:
         fds = (wakeups_fd, permits_fd, *[slots.fd] * 4)  # it never comes to using the others
-        return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1), fds)
+        return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1, 0), fds)
     finally:
         os.close(permits_fd)
 
@@ -166,7 +166,7 @@ def crew() -> Iterator[Crew]:
     """A crew that has ordered its only worker."""
     slots = Slots(1)
     crew = Crew([Consumer("q", callback=ACT)], SupervisorOptions(), slots)
-    life = crew.members[0].life = Life(SERIAL, "w", 0.0)
+    life = crew.members[0].life = Life(SERIAL, 0, "w", 0.0)
     yield crew
     life.close()
     os.close(slots.fd)

@@ -18,7 +18,7 @@ def crew() -> Iterator[Crew]:
     slots = Slots(2)
     crew = Crew([Consumer("q", callback="nobody:calls", concurrency=2)], SupervisorOptions(), slots)
     for member in crew.members:
-        member.life = Life(member.index, f"worker {member.index}", 0.0)
+        member.life = Life(member.index, member.index, f"worker {member.index}", 0.0)
     yield crew
     for life in crew.lives():
         life.close()

@@ -42,6 +42,7 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
         tails(life.output.fds(), remains.written) if remains else ("", ""),
         member.slot.backend,
         member.slot.lost_leases,
+        member.slot.claims,
     )
 
 

@@ -20,6 +20,7 @@ from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.shared import messages, permits
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.failures import HOST
+from taskmaster.processes.shared.numbers import Numbers
 from taskmaster.processes.shared.slots import Slots
 
 SERIALS = itertools.count(1)  # of all workers of this process
@@ -35,6 +36,7 @@ class Crew:
     consumers: Sequence[Consumer]
     options: SupervisorOptions
     slots: Slots
+    numbers: Numbers = field(default_factory=Numbers)
     members: list[Member] = field(default_factory=list)
     turns: list[int] = field(default_factory=list)  # per consumer: whose turn it is to be replaced, see recycling.py
     turns_out: set[int] = field(default_factory=set)
@@ -95,8 +97,10 @@ class Crew:
     def spawn(self, member: Member, nursery: Nursery, supervisor: int, now: float, *, waits: bool = False) -> None:
         member.slot.clear()
         serial = next(SERIALS)
-        life = member.life = Life(serial, f"{HOST}:{os.getpid()}:{serial}", now, waits)
-        wanted = messages.Order(serial, member.consumer_index, member.index, life.name, supervisor, waits)
+        life = member.life = Life(serial, self.numbers.take(), f"{HOST}:{os.getpid()}:{serial}", now, waits)
+        wanted = messages.Order(
+            serial, member.consumer_index, member.index, life.name, supervisor, life.number, waits=waits
+        )
         wakeups, permits_fd, stack, *output = life.fds()
         nursery.order(wanted, (wakeups, permits_fd, stack, self.turns[member.consumer_index], *output))
         life.wakeups.handed_over()
@@ -160,7 +164,7 @@ class Crew:
 
     def vacate(self, member: Member, *, lived_seconds: float) -> None:
         assert member.life is not None
-        member.life.close()
+        self.let_go(member.life)
         member.life = None
         self.turns_out.add(member.consumer_index)
         member.start_at = time.monotonic() + member.backoff.record(lived_seconds)
@@ -169,8 +173,8 @@ class Crew:
         for member in self.members:
             member.enforce_limits(now)
 
-    def wake(self, queue_name: str, jobs: int) -> None:
-        """Wake as many workers of a queue as there are jobs for, the idle ones first.
+    def wake(self, queue_name: str, jobs: int) -> int:
+        """Wake as many workers of a queue as there are jobs for, the idle ones first; how many were told.
 
         One that is busy is told too: it may have looked already, and be about to go idle.
         """
@@ -178,15 +182,17 @@ class Crew:
         members = [member for member in self.members if member.consumer.queue_name == queue_name]
         for member in sorted(members, key=lambda member: not member.slot.idle):
             if woken >= jobs:
-                return
+                break
             woken += member.wake()
+        return woken
 
-    def wake_one_each(self) -> None:
+    def wake_one_each(self) -> int:
         """Have one idle worker of each consumer look: what no notification told of is found within a second."""
         looking: set[int] = set()
         for member in self.members:
             if member.consumer_index not in looking and member.slot.idle and member.wake():
                 looking.add(member.consumer_index)
+        return len(looking)
 
     def stop(self) -> list[tuple[UUID, Sequence[int]]]:
         """Have all leave after the job at hand; what they will not start."""
@@ -240,10 +246,13 @@ class Crew:
         """Batches of living workers whose outcomes were not written."""
         return sum(member.slot.lost_leases for member in self.members if member.life is not None)
 
-    def let_go(self) -> None:
-        for life in self.lives():
-            life.close()
+    def let_go(self, life: Life) -> None:
+        """Close what was shared with a worker that is no more; another may have its number."""
+        life.close()
+        self.numbers.give_back(life.number)
 
     def close(self) -> None:
+        for life in self.lives():
+            self.let_go(life)
         for fd in self.turns:
             os.close(fd)

@@ -109,7 +109,6 @@ class Generation:
     def close(self) -> None:
         self.nursery.kill()
         self.kill()
-        self.crew.let_go()
         self.crew.close()
         os.close(self.slots.fd)
 

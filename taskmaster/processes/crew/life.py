@@ -17,11 +17,13 @@ STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
 class Life:
     """What the supervisor shares with one worker, from its order to its burial.
 
+    `serial`: of all workers ever; `number`: the smallest that no living one has.
     `waits`: it is a scout of a new generation, and claims nothing until the generation is at work. `cut_off`: the
     supervisor ended it for reasons of its own, so nobody is charged.
     """
 
     serial: int
+    number: int
     name: str
     ordered_at: float
     waits: bool = False

@@ -4,16 +4,28 @@ import logging
 import os
 import signal
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.crew.generation import Generation
 from taskmaster.processes.crew.generations import Generations
 from taskmaster.processes.crew.life import kill_group
+from taskmaster.processes.crew.tally import Tally
 from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.ledger.debts import Debts
 from taskmaster.processes.shared.orphans import children
 
 log = logging.getLogger("taskmaster.supervisor")
+
+
+class Attendant(Protocol):
+    """A child that is neither a worker nor a template: the exporter, when there is one."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    def died(self) -> None:
+        """Wait for it, for it is dead."""
 
 
 @dataclass(slots=True)
@@ -22,14 +34,18 @@ class Reaper:
 
     generations: Generations
     debts: Debts
+    attendant: Attendant | None = None
     failure: str | None = None
-    lost_leases: int = 0  # of workers that are dead
+    tally: Tally = field(default_factory=Tally)
     leftovers: bool = False
     children_before: frozenset[int] = field(default_factory=lambda: frozenset(children()))
 
     def reap(self) -> None:
         """Wait for every child that is dead. Raises WorkersFailed when the template dies again and again."""
         while (pid := dead_child()) is not None:
+            if self.attendant is not None and pid == self.attendant.pid:
+                self.attendant.died()
+                continue
             owner = next((generation for generation in self.generations if generation.owns(pid)), None)
             if owner is not None and not owner.crew.knows(pid):
                 self.template_died(owner)
@@ -62,7 +78,7 @@ class Reaper:
         log.info("worker %s (pid %d) of %r left%s: %s", *death[1:3], death.consumer.queue_name, job, death.cause)
         self.debts.deaths.append(death)
         self.leftovers = True
-        self.lost_leases += death.lost_leases
+        self.tally.bury(death)
         if generation is not self.generations.coming:  # that one is refused when it is looked after next
             self.failure = self.failure or generation.crew.failure
 
@@ -79,7 +95,8 @@ class Reaper:
         self.leftovers = bool(strangers)
 
     def known(self, pid: int) -> bool:
-        return any(generation.owns(pid) for generation in self.generations)
+        attends = self.attendant is not None and pid == self.attendant.pid
+        return attends or any(generation.owns(pid) for generation in self.generations)
 
 
 def dead_child() -> int | None:

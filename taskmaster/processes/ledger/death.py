@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from taskmaster.consumer import Consumer
 from taskmaster.processes.shared import limits
-from taskmaster.processes.shared.slots import Remains
+from taskmaster.processes.shared.slots import Claims, Remains
 
 
 class Usage(NamedTuple):
@@ -34,3 +34,4 @@ class Death(NamedTuple):
     printed: tuple[str, str] = ("", "")
     backend: int = 0
     lost_leases: int = 0
+    claims: Claims = Claims()

@@ -49,6 +49,7 @@ class Ledger:
     catch_up_at: float = 0.0
     orphans_until: float = 0.0
     locked: bool = False
+    rescued: int = 0
     releases: deque[tuple[UUID, Sequence[int]]] = field(default_factory=deque)
     debts: Debts = field(init=False)
     silence: Silence = field(init=False)
@@ -141,6 +142,7 @@ class Ledger:
         if silent or now >= self.rescue_at:
             self.rescue_at = now + self.options.gone_after_seconds / 3
             rescued = supervisors.rescue(conn, silent, max_crashes=RESCUER_MAX_CRASHES)
+            self.rescued += rescued
             if rescued:
                 log.warning("rescued %d jobs of a supervisor that is gone", rescued)
 

@@ -22,7 +22,8 @@ class Failed(msgspec.Struct, tag=True):
 
 class Order(msgspec.Struct, tag=True):
     """Start a worker for a consumer in a slot. With it go the descriptors of its life, and whose turn it is to be
-    replaced. `waits`: it claims nothing until it is woken. `held_fd` is set by the template: the worker's end of the
+    replaced. `number` names the files in which it counts.
+    `waits`: it claims nothing until it is woken. `held_fd` is set by the template: the worker's end of the
     lifeline."""
 
     serial: int
@@ -30,6 +31,7 @@ class Order(msgspec.Struct, tag=True):
     slot: int
     worker: str
     supervisor: int
+    number: int
     waits: bool = False
     held_fd: int = -1
 

@@ -16,10 +16,21 @@ class Database(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`source` names the file that the consumers came from, for sentences about what is wrong in it."""
+    """`source` names the file that the consumers came from, for sentences about what is wrong in it.
+
+    `metrics_dir`: where the workers count; None: nobody asks.
+    """
 
     database: Database
     consumers: Sequence[Consumer]
     source: str
     slots: int
     notify_ms: int
+    metrics_dir: str | None = None
+
+
+class ExporterPlan(NamedTuple):
+    """What the exporter needs to know."""
+
+    database: Database
+    metrics_dir: str

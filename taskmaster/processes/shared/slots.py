@@ -19,7 +19,7 @@ from taskmaster.consumer import MAX_BATCH
 CELL = 8
 # The cells of a row, by index.
 PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN = range(11)
-CPU_BEGAN, OUT_AT, ERR_AT, PROGRESS_OF, PROGRESS, NOTE, LOST, BACKEND, IDS = range(TOKEN + 2, TOKEN + 11)
+CPU_BEGAN, OUT_AT, ERR_AT, PROGRESS_OF, PROGRESS, NOTE, LOST, BACKEND, FOUND, EMPTY, IDS = range(TOKEN + 2, TOKEN + 13)
 HEADER_CELLS = IDS + MAX_BATCH
 NOTE_BYTES = 200
 NOTE_AT = HEADER_CELLS * CELL
@@ -37,6 +37,13 @@ class Progress(NamedTuple):
 
     fraction: float
     note: str
+
+
+class Claims(NamedTuple):
+    """Looks for jobs: those that found some, and those that found none."""
+
+    found: int = 0
+    empty: int = 0
 
 
 class Remains(NamedTuple):
@@ -87,6 +94,11 @@ class Slot:
     def lost_leases(self) -> int:
         """Batches whose outcomes were not written, because others had taken them over."""
         return self.cells[LOST]
+
+    @property
+    def claims(self) -> Claims:
+        """How often this worker has looked for jobs."""
+        return Claims(self.cells[FOUND], self.cells[EMPTY])
 
     @property
     def served(self) -> int:

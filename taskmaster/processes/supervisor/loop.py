@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
@@ -14,7 +15,10 @@ from taskmaster.processes.crew.life import Life
 from taskmaster.processes.crew.reaper import Reaper
 from taskmaster.processes.ledger.ledger import Evicted, Ledger
 from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.shared.snapshot import Snapshot
+from taskmaster.processes.supervisor.export import Export
 from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
+from taskmaster.processes.supervisor.standing import queue_states
 from taskmaster.store.supervisors import Report
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -34,12 +38,13 @@ class Loop:
     listener: Listener
     ledger: Ledger
     on_ready: Callable[[], object]
+    export: Export | None = None
     ready: bool = False
     stop_by: float | None = None
     reaper: Reaper = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reaper = Reaper(self.generations, self.ledger.debts)
+        self.reaper = Reaper(self.generations, self.ledger.debts, self.export)
 
     def run(self) -> None:
         """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
@@ -47,6 +52,8 @@ class Loop:
             now = time.monotonic()
             self.tend_store(now)
             self.tend_workers(now)
+            if self.export is not None:
+                self.export.tend(now)
             self.say_ready()
             self.wait()
         if self.reaper.failure is not None:
@@ -76,7 +83,7 @@ class Loop:
         return Report(
             idle=any(crew.idle() for crew in crews),
             idle_ms=self.options.notify_ms,
-            lost_leases=self.reaper.lost_leases + sum(crew.lost_leases() for crew in crews),
+            lost_leases=self.reaper.tally.lost_leases.total() + sum(crew.lost_leases() for crew in crews),
             running=[run for crew in crews for run in crew.running()],
         )
 
@@ -88,7 +95,7 @@ class Loop:
         current = self.generations.current
         if current.crew.idle():
             current.slots.notified_until_ns = time.monotonic_ns() + self.options.notify_ms * 1_000_000
-        current.crew.wake_one_each()
+        self.reaper.tally.wakeups["heartbeat"] += current.crew.wake_one_each()
 
     def evicted(self) -> None:
         """Others have taken over our jobs: whoever runs them here must not go on."""
@@ -127,6 +134,8 @@ class Loop:
             watched[self.listener.connection.fileno()] = lambda: self.hear(self.listener.read())
         for generation in self.generations:
             watched |= generation.watched(self.reaper.hear)
+        if self.export is not None and self.export.channel is not None:
+            watched[self.export.channel.fileno()] = partial(self.export.answer, self.snapshot)
         return watched
 
     def wait_seconds(self) -> float:
@@ -134,6 +143,8 @@ class Loop:
         registered = self.ledger.supervisor is not None
         dues = [generation.next_due(now, registered=registered) for generation in self.generations]
         dues.append(self.ledger.next_due())
+        if self.export is not None and (due := self.export.next_due()) is not None:
+            dues.append(due)
         if self.stop_by is not None and self.stop_by > now:
             dues.append(self.stop_by)
         return min(LONGEST_WAIT_SECONDS, max(0.0, min(dues) - now))
@@ -143,7 +154,7 @@ class Loop:
         if heard is None:
             return
         for queue_name, jobs in heard.jobs.items():
-            self.generations.current.crew.wake(queue_name, jobs)
+            self.reaper.tally.wakeups["notify"] += self.generations.current.crew.wake(queue_name, jobs)
         if heard.due:
             self.ledger.schedule_changed(time.monotonic())
 
@@ -156,6 +167,19 @@ class Loop:
                 self.reload()
             elif number != signal.SIGCHLD:
                 self.stop(signal.Signals(number).name)
+
+    def snapshot(self, number: int) -> Snapshot:
+        """How things stand, for the exporter."""
+        return Snapshot(
+            number,
+            queue_states([generation.crew for generation in self.generations], self.reaper.tally),
+            self.reaper.tally.wakeups,
+            self.ledger.rescued,
+            listener_up=self.listener.up,
+            database_up=self.ledger.open,
+            workers_up=self.generations.current.crew.booted(),
+            stopping=self.stop_by is not None,
+        )
 
     # -- reloading and leaving
 
@@ -193,5 +217,7 @@ class Loop:
         living = self.living()  # nobody, unless the kernel takes its time
         for generation in self.generations:
             generation.close()
+        if self.export is not None:
+            self.export.close()
         self.listener.close()
         self.ledger.close(time.monotonic(), living)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from setproctitle import setproctitle
 
@@ -17,15 +18,27 @@ from taskmaster.processes.crew.nursery import Nursery
 from taskmaster.processes.ledger.ledger import Ledger
 from taskmaster.processes.ledger.listener import Listener
 from taskmaster.processes.shared.lifeline import Lifeline
+from taskmaster.processes.shared.numbers import Numbers
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.slots import Slots
 from taskmaster.processes.supervisor import descriptors
+from taskmaster.processes.supervisor.counting import counting_directory
+from taskmaster.processes.supervisor.export import Export, export
 from taskmaster.processes.supervisor.loop import Loop
 from taskmaster.processes.supervisor.running import Running
 from taskmaster.processes.supervisor.signals import Signals
 from taskmaster.processes.supervisor.stdio import keep_for_stdio
 from taskmaster.validation import check_schema
+
+
+class Grounds(NamedTuple):
+    """What all generations of one supervisor stand on."""
+
+    database: Database
+    lifeline: Lifeline
+    options: SupervisorOptions
+    numbers: Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +87,17 @@ class Supervisor:
             setproctitle("taskmaster supervisor")
             adopt_orphans()
             lifeline = stack.enter_context(closing(Lifeline()))
+            counted = stack.enter_context(counting_directory()) if self.options.http else None
+            grounds = Grounds(database, lifeline, self.options, Numbers(counted))
 
             def renewed() -> Generation:
                 newer = self if reload is None else reload()
                 self._refuse_changes(newer)
-                return newer._generation(database, lifeline, self.options)
+                return newer._generation(grounds)
 
-            generations = Generations(self._generation(database, lifeline, self.options), renewed)
+            generations = Generations(self._generation(grounds), renewed)
             listener, ledger = Listener(database.url, database.schema), Ledger(database, self.options)
-            loop = Loop(self.options, signals, generations, listener, ledger, on_ready)
+            loop = Loop(self.options, signals, generations, listener, ledger, on_ready, self._export(grounds))
             stack.enter_context(closing(loop)).run()
 
     def start(self, *, within_seconds: float = 60.0) -> Running:
@@ -95,18 +110,26 @@ class Supervisor:
         """
         return Running(self, within_seconds=within_seconds)
 
-    def _generation(self, database: Database, lifeline: Lifeline, options: SupervisorOptions) -> Generation:
+    def _export(self, grounds: "Grounds") -> Export | None:
+        counted, http = grounds.numbers.directory, self.options.http
+        if http is None or counted is None:
+            return None
+        return export(http, grounds.database, counted, source=self.source)
+
+    def _generation(self, grounds: "Grounds") -> Generation:
         workers = sum(consumer.concurrency for consumer in self.consumers)
         descriptors.allow_for(workers, self.source)
         slots = Slots(workers)
         plan = Plan(
-            database=database,
+            database=grounds.database,
             consumers=self.consumers,
             source=self.source,
             slots=slots.count,
-            notify_ms=options.notify_ms,
+            notify_ms=grounds.options.notify_ms,
+            metrics_dir=grounds.numbers.directory,
         )
-        return Generation(slots, Crew(self.consumers, options, slots), Nursery(plan, slots.fd, lifeline.read_fd))
+        crew = Crew(self.consumers, grounds.options, slots, grounds.numbers)
+        return Generation(slots, crew, Nursery(plan, slots.fd, grounds.lifeline.read_fd))
 
     def _refuse_changes(self, newer: "Supervisor") -> None:
         """What belongs to the supervisor's process cannot be reloaded."""

@@ -87,6 +87,10 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
     if not wakeups.get(CONFIRMED_SECONDS):
         return 1  # the supervisor does not know of this worker: its place may be another's by now
     output.capture(output_fds)
+    if plan.metrics_dir is not None:
+        from taskmaster.processes.shared import metering  # the template has imported it
+
+        metering.become(order.number, plan.metrics_dir)
     with ExitStack() as stack:
         surroundings = Surroundings(slot)
         try:

@@ -57,12 +57,12 @@ def run_one(place: Place, row: Row) -> Ending | None:
 
 def _job(row: Row, surroundings: Surroundings) -> Job:
     """The job, its JSON decoded. SQL may have put what orjson refuses, like 1e999: it must not stop the others."""
-    job_id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues = row
+    job_id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues, ready_at = row
     try:
         decoded = orjson.loads(payload), None if headers is None else orjson.loads(headers)
     except orjson.JSONDecodeError as error:
         raise UnreadablePayload(f"its payload or headers cannot be read: {error}") from None
-    return Job(job_id, queue_name, *decoded, priority, run_count, created_at, crashes, rescues, surroundings)
+    return Job(job_id, queue_name, *decoded, priority, run_count, created_at, crashes, rescues, ready_at, surroundings)
 
 
 def _record(place: Place, row: Row, outcome: Outcome, error: BaseException | None, seconds: float) -> Failure | None:

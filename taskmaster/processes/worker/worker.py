@@ -9,7 +9,7 @@ import psycopg
 
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.slots import BACKEND, IDLE, PHASE, STOP, TOLD, WORKING, Slot, Slots
+from taskmaster.processes.shared.slots import BACKEND, EMPTY, FOUND, IDLE, PHASE, STOP, TOLD, WORKING, Slot, Slots
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.recycling import Wear
 from taskmaster.store import supervisors
@@ -107,7 +107,9 @@ class Worker:
         ran = self.delivery.turn(conn, at_most=self.wear.left())
         self.backoff.reset()
         if ran is None:
+            self.slot.cells[EMPTY] += 1
             return self.idle(conn)
+        self.slot.cells[FOUND] += 1
         self.look = 0
         if self.wear.record(ran):
             self.leave()

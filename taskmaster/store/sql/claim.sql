@@ -21,5 +21,5 @@ leased as (
   having count(*) > 0
   returning token)
 select (select token from leased), position,
-       id, queue_name, payload, headers, priority, run_count + 1, created_at, crashes, rescues
+       id, queue_name, payload, headers, priority, run_count + 1, created_at, crashes, rescues, ready_at
   from taken
