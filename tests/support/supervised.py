@@ -36,7 +36,7 @@ class Supervised:
 
     def workers(self, queue_name: str = "") -> list[int]:
         """Pids of the workers, of one queue or of all, oldest first."""
-        return self._titled(f"taskmaster worker {queue_name}")
+        return self.titled(f"taskmaster worker {queue_name}")
 
     def worker(self) -> int:
         """The pid of the only worker; fails when there is another number of them."""
@@ -46,11 +46,11 @@ class Supervised:
 
     def template(self) -> int:
         """The pid of the template; fails while there is none."""
-        pids = self._titled("taskmaster template")
+        pids = self.titled("taskmaster template")
         assert len(pids) == 1, f"templates: {pids}"
         return pids[0]
 
-    def _titled(self, title: str) -> list[int]:
+    def titled(self, title: str) -> list[int]:
         return [pid for pid in marked(self.mark) if title_of(pid).startswith(title)]
 
     def stop(self, *, number: signal.Signals = signal.SIGTERM) -> None:

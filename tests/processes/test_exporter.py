@@ -1,0 +1,219 @@
+"""The exporter: what it says agrees with what really happened, and nobody's death loses a count."""
+
+import os
+import signal
+import struct
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from taskmaster import Consumer, Publisher, SupervisorOptions
+from taskmaster.errors import InvalidConfig, WorkersFailed
+from tests.support import Gates, Journal, Supervise, Supervised, eventually
+from tests.support.callbacks import ACT
+from tests.support.counters import COUNT
+from tests.support.scraping import Exporter
+
+ANY = "127.0.0.1:0"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+COUNTING = Path("/dev/shm")
+
+
+def exporter_pid(supervisor: Supervised) -> int:
+    pids = supervisor.titled("taskmaster exporter")
+    assert len(pids) == 1
+    return pids[0]
+
+
+def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_all_the_time(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    consumer = Consumer("q", callback=ACT, concurrency=3, middleware=["metrics"], max_crashes=100)
+    with supervise(consumer, http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        for _ in range(5):
+            publisher.put_many("q", [{}] * 20 + [{"do": "reject"}])
+            supervisor.signal(supervisor.workers()[0], signal.SIGKILL)
+            eventually(lambda: len(supervisor.workers()) == 3)
+        eventually(lambda: exporter.sum("taskmaster_queue_jobs", state="rejected") == 5, within=20)
+        eventually(lambda: exporter.sum("taskmaster_queue_jobs") == 5 and len(set(journal.finished())) == 105)
+        counted = exporter.sum("taskmaster_jobs_total")
+        # A run that was killed between its end in the callback and its end in the chain is in the journal only.
+        assert 0 <= len(journal.finished()) - counted <= 5
+        assert exporter.sum("taskmaster_jobs_total", outcome="reject") == 5
+        assert exporter.sum("taskmaster_job_duration_seconds_count") == counted
+        assert exporter.sum("taskmaster_worker_exits_total", cause="signal SIGKILL") == 5
+        assert exporter.sum("taskmaster_workers", state="idle") == 3
+
+
+def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        publisher.put_many("q", [{}] * 30)
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == 30)
+        killed = exporter_pid(supervisor)
+        supervisor.signal(killed, signal.SIGKILL)
+        eventually(lambda: exporter_pid(supervisor) != killed)
+        assert exporter.sum("taskmaster_jobs_total") == 30  # asked at the same address: nobody is turned away
+        assert exporter.get("/healthz").status == 200
+
+
+def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with supervise(Consumer("q", callback=COUNT), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        publisher.put("q", {"kind": "tame"})
+        eventually(lambda: exporter.sum("test_held") == 1)
+        publisher.put("q", {"kind": "wild", "dies": True})
+        eventually(lambda: exporter.sum("test_things_total", kind="wild") == 2)  # before its death and after it
+        assert exporter.sum("test_things_total", kind="tame") == 1
+        assert exporter.sum("test_held") == 1  # its successor's
+
+
+def test_a_reload_counts_on_while_old_workers_and_new_ones_count_together(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    consumer = Consumer("q", callback=ACT, concurrency=2, middleware=["metrics"])
+    with supervise(consumer, http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        total = 0
+        for _ in range(3):
+            publisher.put_many("q", [{}] * 200)
+            total += 200
+            before = set(supervisor.workers())
+            supervisor.signal(supervisor.pid, signal.SIGHUP)
+            eventually(partial(are_others, supervisor, before))
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == total)
+        assert len(journal.finished()) == total
+
+
+def are_others(supervisor: Supervised, before: set[int]) -> bool:
+    workers = set(supervisor.workers())
+    return len(workers) == len(before) and not workers & before
+
+
+def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -> None:
+    with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        plain, modern = exporter.get("/metrics"), exporter.get("/metrics", accept=OPEN_METRICS)
+        assert plain.content_type.startswith("text/plain")
+        assert modern.content_type.startswith("application/openmetrics-text")
+        assert modern.text.endswith("# EOF\n")
+        assert not plain.text.endswith("# EOF\n")
+        assert exporter.get("/nothing").status == 404
+
+
+def test_readiness_says_what_is_missing_while_the_loop_is_healthy(
+    supervise: Supervise, publisher: Publisher, gates: Gates
+) -> None:
+    with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        assert exporter.get("/readyz").text == "ready\n"
+        publisher.put("q", {"do": "hold"})
+        eventually(lambda: exporter.sum("taskmaster_jobs_running") == 1)
+        supervisor.stop()
+        eventually(
+            lambda: (
+                exporter.get("/readyz") == (503, exporter.get("/healthz").content_type, "not ready: it is stopping\n")
+            )
+        )
+        assert exporter.get("/healthz").text == "ok\n"
+        gates.open("gate")
+
+
+def test_a_supervisor_that_hangs_is_not_healthy_and_a_scrape_does_not_hang_with_it(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        publisher.put("q", {})
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == 1)
+        supervisor.signal(supervisor.pid, signal.SIGSTOP)
+        assert exporter.get("/healthz").status == 503
+        assert exporter.sum("taskmaster_jobs_total") == 1
+        supervisor.signal(supervisor.pid, signal.SIGCONT)
+        eventually(lambda: exporter.get("/healthz").status == 200)
+
+
+def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_anew(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    before = set(COUNTING.glob("taskmaster-metrics-*"))
+    with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        publisher.put("q", {})
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == 1)
+        (torn,) = [
+            file
+            for directory in set(COUNTING.glob("taskmaster-metrics-*")) - before
+            for file in directory.glob("counter_0.db")
+            if f"{supervisor.pid}" in holders(directory)
+        ]
+        torn.write_bytes(struct.pack("iii", 4096, 0, 1 << 20))  # a key that is longer than the file
+        assert exporter.sum("taskmaster_unreadable_metric_files_total") == 1
+        assert exporter.sum("taskmaster_job_duration_seconds_count") == 1  # the other files are as they were
+        supervisor.signal(supervisor.worker(), signal.SIGKILL)
+        publisher.put("q", {})
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == 1)
+        assert exporter.sum("taskmaster_unreadable_metric_files_total") == 1
+
+
+def holders(directory: Path) -> set[str]:
+    """The pids that have the directory open."""
+    return {
+        process.name
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit() and any(target(fd) == str(directory) for fd in descriptors(process))
+    }
+
+
+def descriptors(process: Path) -> list[Path]:
+    try:
+        return list((process / "fd").iterdir())
+    except OSError:
+        return []
+
+
+def target(fd: Path) -> str:
+    try:
+        return os.readlink(fd)  # noqa: PTH115
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, end: str) -> None:
+    with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
+        (directory,) = [one for one in COUNTING.glob("taskmaster-metrics-*") if str(supervisor.pid) in holders(one)]
+        if end == "kill":
+            supervisor.kill()
+        else:
+            supervisor.left()
+        eventually(lambda: not directory.exists())
+
+
+def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
+    with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
+        taken = f"127.0.0.1:{Exporter(supervisor.pid).port}"
+        sentence = f"http = '{taken}' cannot be had: Address already in use"
+        with pytest.raises(WorkersFailed, match=sentence), supervise(Consumer("r", callback=ACT), http=taken):
+            pass
+
+
+@pytest.mark.parametrize("http", ["9464", "localhost", ":9464", "127.0.0.1:65536", "127.0.0.1:x", 9464, ""])
+def test_what_is_no_address_is_refused_with_an_example(http: object) -> None:
+    with pytest.raises(InvalidConfig, match=r'http must be "host:port" like "127\.0\.0\.1:9464", got'):
+        SupervisorOptions(http=http)  # type: ignore[arg-type]
+
+
+def test_a_queues_odd_name_is_a_label_like_any_other(supervise: Supervise, publisher: Publisher) -> None:
+    name = 'o\'dd "q"; {drop}\\ \n😀'
+    with supervise(Consumer(name, callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        publisher.put(name, {})
+        eventually(lambda: exporter.sum("taskmaster_jobs_total", queue=name) == 1)
+        assert exporter.sum("taskmaster_queue_oldest_seconds", queue=name) == 0
