@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from taskmaster.chain import Middleware
+from taskmaster.chain import Middleware, PutMiddleware
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
 from taskmaster.errors import InvalidConfig
@@ -72,6 +72,25 @@ def middleware_factory(spec: MiddlewareSpec, *, where: str) -> MiddlewareFactory
         return lambda: found
     _check_options(options, parameters, f"{where} {_name(used)!r}")
     return partial(found, **options)
+
+
+def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutMiddleware]:
+    """What wraps puts, of the middlewares that have such a side: their factory's `wrap_put`, called with its options.
+
+    Raises InvalidConfig.
+    """
+    sides = [(_side(spec, "wrap_put", where), _parted(spec, where)[1]) for spec in specs]
+    return [wrap(**options) for wrap, options in sides if wrap is not None]
+
+
+def _side(spec: MiddlewareSpec, name: str, where: str) -> Callable[..., Any] | None:
+    """What a middleware's factory does elsewhere than around a run."""
+    used, options = _parted(spec, where)
+    found = _middleware(used, where)
+    side: Callable[..., Any] | None = getattr(found, name, None)
+    if side is not None:
+        _check_options(options, _parameters(found), f"{where} {_name(used)!r}")
+    return side
 
 
 def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:

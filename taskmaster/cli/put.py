@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from taskmaster.cli.common import config_option, json_option
+from taskmaster.cli.common import add_to_path, config_option, json_option
 from taskmaster.cli.output import print_json
 from taskmaster.config import load_or_default
 from taskmaster.errors import InvalidPayload
@@ -39,9 +39,13 @@ def put(
 ) -> None:
     """Put a job into QUEUE and print its id. With - for JSON: one job per line of stdin, all of them or none."""
     settings = load_or_default(config)
+    add_to_path(settings)
     options: dict[str, Any] = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
     with Publisher(
-        settings.database_url, schema=settings.schema, max_payload_bytes=settings.max_payload_bytes
+        settings.database_url,
+        schema=settings.schema,
+        max_payload_bytes=settings.max_payload_bytes,
+        consumers=settings.consumers,
     ) as publisher:
         if payload == "-":
             lines = Lines(sys.stdin.buffer)

@@ -118,8 +118,7 @@ def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) ->
 
 
 def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None:
-    entry = jobs.Entry("q", b'{"trace": "\\u00e4"}', 0, 0.0)
-    job_id = jobs.put(conn, "taskmaster", entry, b"null")
+    job_id = jobs.put(conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"null", b'{"trace": "\\u00e4"}'))
     for _ in range(2):
         ending = Ending(job_id, State.READY, charged=True, failure=FAILURE)
         leases.settle(conn, claimed(conn).token, [ending])
@@ -129,7 +128,7 @@ def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None
 
 
 def test_jobs_with_and_without_headers_in_one_batch_keep_their_own(conn: Connection, hot: Connection) -> None:
-    with_headers = jobs.put(conn, "taskmaster", jobs.Entry("q", b'{"a":1}', 0, 0.0), b"1")
+    with_headers = jobs.put(conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"1", b'{"a":1}'))
     without = put(conn, b"2")
     rows = {row.id: (row.payload, row.headers) for row in claimed(hot).rows}
     assert rows == {with_headers: (b"1", b'{"a":1}'), without: (b"2", None)}

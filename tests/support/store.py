@@ -13,11 +13,11 @@ SCHEMA = "taskmaster"
 
 def put(conn: Connection, payload: bytes = b"{}", *, queue: str = QUEUE, priority: int = 0, delay: float = 0.0) -> int:
     """Put one job; its id."""
-    return jobs.put(conn, SCHEMA, jobs.Entry(queue, None, priority, delay), payload)
+    return jobs.put(conn, SCHEMA, jobs.Entry(queue, priority, delay), (payload, None))
 
 
 def put_many(conn: Connection, count: int, *, queue: str = QUEUE, priority: int = 0) -> list[int]:
-    return jobs.put_many(conn, SCHEMA, jobs.Entry(queue, None, priority, 0.0), [b"{}"] * count)
+    return jobs.put_many(conn, SCHEMA, jobs.Entry(queue, priority, 0.0), [(b"{}", None)] * count)
 
 
 def claim(

@@ -1,0 +1,122 @@
+"""Payloads with a shape: refused at put, rejected at run, every error named."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.errors import InvalidConfig, InvalidPayload
+from taskmaster.job import ACK, Outcome, Reject
+from taskmaster.store.connection import Connection
+from taskmaster.testing import make_job
+from taskmaster_middleware.json_schema import json_schema
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+
+MAIL = {
+    "type": "object",
+    "properties": {"to": {"type": "string"}, "copies": {"type": "array", "items": {"minimum": 1}}},
+    "required": ["to"],
+}
+WRONG = {"to": 7, "copies": [1, 0, -1]}
+POINTERS = ["/to: ", "/copies/1: ", "/copies/2: "]
+
+
+@dataclass
+class Mail:
+    to: str
+    copies: int = 1
+
+
+@dataclass
+class MailOnly:
+    """As callers have it: what is put is its JSON."""
+
+    to: str
+
+
+class Letter(msgspec.Struct):
+    to: str
+
+
+def answer(schema: Any, payload: Any) -> Outcome:
+    return json_schema(schema=schema)(lambda job: ACK)(make_job(payload))
+
+
+def test_a_bad_payload_is_rejected_with_every_error_at_its_pointer() -> None:
+    outcome = answer(MAIL, WRONG)
+    assert isinstance(outcome, Reject)
+    assert outcome.reason.startswith("the payload does not match its schema: ")
+    assert [pointer in outcome.reason for pointer in POINTERS] == [True, True, True]
+    assert answer(MAIL, {"to": "ada"}) == ACK
+    assert "(the whole): " in str(answer(MAIL, {}))
+
+
+def test_a_key_with_slashes_has_the_pointer_that_the_standard_gives_it() -> None:
+    assert "/a~1b~0c: " in str(answer({"properties": {"a/b~c": {"type": "null"}}}, {"a/b~c": 1}))
+
+
+def test_hundreds_of_errors_are_cut_off() -> None:
+    reason = str(answer({"items": {"type": "null"}}, [1] * 500))
+    assert "; and 480 more" in reason
+    assert len(reason) < 2000
+
+
+@pytest.mark.parametrize("schema", [Mail, Letter, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"])
+def test_types_and_names_of_them_are_schemas_too(schema: Any) -> None:
+    assert answer(schema, {"to": "ada"}) == ACK
+    assert "/to: " in str(answer(schema, {"to": 1}))
+
+
+def test_a_file_may_refer_to_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mail.json").write_text(json.dumps({"properties": {"to": {"$ref": "parts/name.json#/$defs/name"}}}))
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "name.json").write_text(json.dumps({"$defs": {"name": {"type": "string"}}}))
+    assert answer("mail.json", {"to": "ada"}) == ACK
+    assert "/to: " in str(answer("mail.json", {"to": 1}))
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/x.json", "https://example.com/x.json", "file://host/x.json"])
+def test_a_schema_that_would_ask_the_network_is_refused(place: str) -> None:
+    with pytest.raises(InvalidConfig, match="a \\$ref may lead to local files only"):
+        json_schema(schema={"$ref": place})
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ({"type": "nope"}, "schema inline is none"),
+        ("missing.json", "missing.json' cannot be read: No such file or directory"),
+        (7, "7 is neither a JSON Schema nor a type of one"),
+        ("json:nothing", "module 'json' has no 'nothing'"),
+    ],
+)
+def test_what_is_no_schema_is_refused_before_any_job(schema: Any, sentence: str) -> None:
+    with pytest.raises(InvalidConfig, match=sentence):
+        json_schema(schema=schema)
+
+
+def test_one_rule_checks_both_at_put_and_at_run_and_a_bad_job_is_never_retried(
+    supervise: Supervise, database_url: str, publisher: Publisher, admin: Admin, conn: Connection, journal: Journal
+) -> None:
+    consumer = Consumer("mail", callback=ACT, middleware=[{"use": "json_schema", "schema": MAIL}])
+    with Publisher(database_url, consumers=[consumer]) as checking:
+        with pytest.raises(InvalidPayload, match="queue 'mail': the payload does not match its schema: /to: "):
+            checking.put("mail", {"to": 1})
+        with pytest.raises(InvalidPayload, match="payload 1: queue 'mail': "):
+            checking.put_many("mail", [{"to": "ada"}, {"to": 1}])
+        good = checking.put("mail", MailOnly("ada"))
+        other = checking.put("else", {"to": 1})  # nobody's rule
+    bad = publisher.put("mail", WRONG)  # by somebody who does not know the rule
+    with supervise(consumer):
+        eventually(lambda: admin.get(bad).state == State.REJECTED)
+        eventually(lambda: journal.finished() == [good])
+    (failure,) = admin.get(bad).failures
+    assert (failure["cause"], failure["run"]) == ("rejected", 1)
+    assert [pointer in failure["message"] for pointer in POINTERS] == [True, True, True]
+    assert admin.get(other).state == State.READY
