@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import msgspec
+
 from taskmaster.consumer import Consumer
 from taskmaster.job import Ack, Outcome, Reject, Retry, State
 
@@ -25,6 +27,18 @@ class Ending:
     crashed: bool = False
     delay_seconds: float = 0.0
     failure: Failure | None = None
+
+
+class Crash(msgspec.Struct, frozen=True):
+    """A run that ended with its worker, so that no middleware saw its end. `failure`: the record on the job's history.
+
+    `rejected`: the job will not run again by itself.
+    """
+
+    job: int
+    queue_name: str
+    rejected: bool
+    failure: Failure
 
 
 class Run(NamedTuple):

@@ -18,12 +18,15 @@ from typing import Any, cast
 from taskmaster.chain import Middleware, PutMiddleware
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
+from taskmaster.endings import Crash
 from taskmaster.errors import InvalidConfig
 
 ENTRY_POINT_GROUP = "taskmaster.middleware"
 MAX_NAMES = 10  # shown when a name is not found
 MAX_MESSAGE = 300  # characters of a foreign error's message
 
+CrashReporter = Callable[[Crash], object]
+CrashReporterFactory = Callable[[], CrashReporter | AbstractContextManager[CrashReporter]]
 MiddlewareFactory = Callable[[], Middleware | AbstractContextManager[Middleware]]
 
 
@@ -81,6 +84,16 @@ def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutM
     """
     sides = [(_side(spec, "wrap_put", where), _parted(spec, where)[1]) for spec in specs]
     return [wrap(**options) for wrap, options in sides if wrap is not None]
+
+
+def crash_reporters(specs: Iterable[MiddlewareSpec], *, where: str) -> list[CrashReporterFactory]:
+    """What makes the crash reporters of those middlewares that have one: their factory's `report_crashes`.
+
+    It is called with the middleware's options in a process of its own, after a crash, and returns a function that takes
+    a Crash, or a context manager yielding one. Raises InvalidConfig.
+    """
+    sides = [(_side(spec, "report_crashes", where), _parted(spec, where)[1]) for spec in specs]
+    return [partial(make, **options) for make, options in sides if make is not None]
 
 
 def _side(spec: MiddlewareSpec, name: str, where: str) -> Callable[..., Any] | None:

@@ -24,6 +24,9 @@ from taskmaster.processes.shared.fresh import take
 from taskmaster.processes.shared.plan import Plan
 from taskmaster.processes.shared.slots import Slots
 from taskmaster.processes.worker import main as worker_main
+from taskmaster.processes.worker import reporter
+
+Wanted = messages.Order | messages.Report
 
 THREADS = Path("/proc/self/task")
 
@@ -41,7 +44,7 @@ def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None
         messages.send(channel, messages.Failed(str(error)))
         return
     slots = Slots(plan.slots, slots_fd)
-    messages.send(channel, messages.Ready())
+    messages.send(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
     serve(Template(plan, prepared, slots, channel, lifeline_fd, held))
 
 
@@ -82,15 +85,15 @@ def refuse_threads(what: str) -> None:
 def serve(template: Template) -> None:
     while (received := messages.receive(template.channel)) is not None:
         wanted, fds = received
-        assert isinstance(wanted, messages.Order)
+        assert isinstance(wanted, messages.Order | messages.Report)
         pid = fork_for_supervisor(template, wanted, fds)
         for fd in fds:
             os.close(fd)
         messages.send(template.channel, messages.Born(wanted.serial, pid))
 
 
-def fork_for_supervisor(template: Template, wanted: messages.Order, fds: Sequence[int]) -> int:
-    """Fork twice and let the one between leave: the worker's pid, whose parent is then the supervisor. 0: no fork."""
+def fork_for_supervisor(template: Template, wanted: Wanted, fds: Sequence[int]) -> int:
+    """Fork twice and let the one between leave: the pid of the other, then the supervisor's child. 0: no fork."""
     report_read, report_write = os.pipe()
     between = os.fork()
     if between == 0:
@@ -110,21 +113,24 @@ def fork_for_supervisor(template: Template, wanted: messages.Order, fds: Sequenc
     return pid
 
 
-def live(template: Template, wanted: messages.Order, fds: Sequence[int]) -> NoReturn:
-    """The worker's whole life. It never returns into the template's code."""
+def live(template: Template, wanted: Wanted, fds: Sequence[int]) -> NoReturn:
+    """The whole life of a worker or a reporter. It never returns into the template's code."""
     status = 1
     try:
         os.setpgid(0, 0)
         os.close(template.held_fd)
         held_fd = lifeline.hold(template.lifeline_fd)
         template.channel.close()
-        prepared = template.prepared[wanted.consumer]
-        order = msgspec.structs.replace(wanted, held_fd=held_fd)
-        status = worker_main.main(template.plan, prepared, template.slots, order, fds)
+        if isinstance(wanted, messages.Report):
+            status = reporter.main(template.prepared, *fds)
+        else:
+            prepared = template.prepared[wanted.consumer]
+            order = msgspec.structs.replace(wanted, held_fd=held_fd)
+            status = worker_main.main(template.plan, prepared, template.slots, order, fds)
     except SystemExit as leaving:
         logging.getLogger("taskmaster.worker").warning("%s", leaving)
     except BaseException:
-        logging.getLogger("taskmaster.worker").exception("worker %s failed", wanted.worker)
+        logging.getLogger("taskmaster.worker").exception("%s failed", wanted)
     finally:
         logging.shutdown()
         sys.stdout.flush()

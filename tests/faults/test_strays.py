@@ -96,7 +96,7 @@ def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
     """Be the worker of slot 0, in this process; the exit code."""
     consumer = Consumer("q", callback=ACT)
     plan = Plan(database=Database("", "nowhere"), consumers=[consumer], source="test", slots=1, notify_ms=3_000)
-    prepared = Prepared(consumer, lambda job: None, never_entered, [], "test")
+    prepared = Prepared(consumer, lambda job: None, never_entered, [], [], "test")
     permits_fd = permits.create()
     try:
         fds = (wakeups_fd, permits_fd, *[slots.fd] * 4)  # it never comes to using the others

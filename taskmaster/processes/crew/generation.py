@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from taskmaster.errors import WorkersFailed
 from taskmaster.processes.crew.crew import Crew
 from taskmaster.processes.crew.nursery import Nursery
+from taskmaster.processes.crew.reporter import Reporter
 from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.ledger.ledger import Releases
 from taskmaster.processes.shared.slots import Slots
@@ -25,11 +26,12 @@ class Generation:
     slots: Slots
     crew: Crew
     nursery: Nursery
+    reporter: Reporter = field(default_factory=Reporter)
     dead_before_born: dict[int, tuple[int, Usage]] = field(default_factory=dict)
 
     @property
     def gone(self) -> bool:
-        return self.crew.stopping and not any(self.crew.lives())
+        return self.crew.stopping and not any(self.crew.lives()) and not self.reporter.busy
 
     def prepare(self, now: float) -> bool:
         """See to the template; True once it is ready. Raises InvalidConfig or WorkersFailed."""
@@ -56,10 +58,13 @@ class Generation:
             if supervisor is not None:
                 self.crew.spawn_missing(self.nursery, supervisor, now, elsewhere)
             self.crew.give_turns()
+        self.reporter.tend(self.nursery, now)
         self.crew.coroner.look(now)
         self.crew.enforce_limits(now)
         self.crew.pass_on_output()
-        self.crew.never_born(self.nursery.take_lost())
+        lost = self.nursery.take_lost()
+        self.crew.never_born(lost)
+        self.reporter.never_born(lost)
         if not self.nursery.ordered:
             self.dead_before_born.clear()  # a pid without an order was no worker's
         return self.crew.taken_back_behind_slow_jobs()
@@ -68,6 +73,8 @@ class Generation:
         dues = [self.crew.next_due(now, spawning=registered and self.nursery.takes_orders and not self.crew.stopping)]
         if not self.crew.stopping and (due := self.nursery.next_due()) is not None:
             dues.append(due)
+        if self.reporter.end_at is not None:
+            dues.append(self.reporter.end_at)
         return min(dues)
 
     def watched(self, hear: Callable[["Generation"], None]) -> dict[int, Callable[[], None]]:
@@ -79,17 +86,23 @@ class Generation:
         birth = self.nursery.read()
         if birth is None:
             return None
-        self.crew.born(birth)
         ended = self.dead_before_born.pop(birth.pid, None)
+        if self.reporter.born(birth):
+            if ended is not None:
+                self.reporter.done()
+            return None
+        self.crew.born(birth)
         return None if ended is None else self.bury(birth.pid, *ended)
 
     def owns(self, pid: int) -> bool:
-        """Is it the template, or a worker that was born?"""
-        process = self.nursery.process
-        return self.crew.knows(pid) or (process is not None and process.pid == pid)
+        """Is it the template, or a worker or reporter that was born?"""
+        return self.crew.knows(pid) or pid in (self.nursery.pid, self.reporter.pid)
 
     def bury(self, pid: int, status: int, usage: Usage) -> Death | None:
         """A child was waited for: its death when it was a worker of ours; one that is not yet told of is remembered."""
+        if pid == self.reporter.pid:
+            self.reporter.done()
+            return None
         death = self.crew.died(pid, status, usage)
         if death is None and self.nursery.ordered:
             self.dead_before_born[pid] = status, usage
@@ -108,6 +121,7 @@ class Generation:
 
     def close(self) -> None:
         self.nursery.kill()
+        self.reporter.end()
         self.kill()
         self.crew.close()
         os.close(self.slots.fd)

@@ -74,6 +74,8 @@ class Generations:
             return []
         old, self.current, self.coming = self.current, self.coming, None
         self.leaving.append(old)
+        self.current.reporter.take(old.reporter.pending)
+        old.reporter.pending.clear()
         log.info("reloaded: new workers run the new code, running jobs finish on the old")
         return old.leave()
 

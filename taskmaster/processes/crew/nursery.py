@@ -35,12 +35,17 @@ class Nursery:
     channel: socket.socket | None = None
     ready: bool = False
     was_ready: bool = False
+    reports: bool = False  # whether some middleware wants to be told of crashes
     answer_by: float | None = None
     start_at: float = 0.0
     started_at: float = 0.0
     ordered: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.process is None else self.process.pid
 
     @property
     def takes_orders(self) -> bool:
@@ -70,8 +75,8 @@ class Nursery:
         self.channel, self.ready = ours, False
         self.started_at, self.answer_by = now, now + PRELOAD_SECONDS
 
-    def order(self, wanted: messages.Order, fds: Sequence[int]) -> None:
-        """Ask for a worker; `read` tells when it is born, `take_lost` that it never will be."""
+    def order(self, wanted: messages.Order | messages.Report, fds: Sequence[int]) -> None:
+        """Ask for a process; `read` tells when it is born, `take_lost` that it never will be."""
         assert self.channel is not None
         self.ordered.add(wanted.serial)
         try:
@@ -92,7 +97,8 @@ class Nursery:
             self.end(str(error))
             return None
         match received and received.message:
-            case messages.Ready():
+            case messages.Ready(reports=reports):
+                self.reports = reports
                 self.ready = self.was_ready = True
                 self.answer_by = None
             case messages.Failed(sentence=sentence):

@@ -47,7 +47,7 @@ class Reaper:
                 self.attendant.died()
                 continue
             owner = next((generation for generation in self.generations if generation.owns(pid)), None)
-            if owner is not None and not owner.crew.knows(pid):
+            if owner is not None and pid == owner.nursery.pid:
                 self.template_died(owner)
                 continue
             if owner is not None:

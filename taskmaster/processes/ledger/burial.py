@@ -1,9 +1,9 @@
 """What becomes of the batch of a dead worker: from its slot to endings. Pure policy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from taskmaster.endings import Ending, Failure, Run, crashed, cut_off, released
+from taskmaster.endings import Crash, Ending, Failure, Run, crashed, cut_off, released
 from taskmaster.job import State
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.shared.failures import Used, failure
@@ -22,6 +22,15 @@ def endings(death: Death, remains: Remains, counts: Counts) -> list[Ending]:
     if remains.running is not None and remains.running in counts:
         found.append(broken_off(death, remains, *counts[remains.running]))
     return found
+
+
+def crashes(death: Death, remains: Remains, found: Sequence[Ending]) -> list[Crash]:
+    """The run that ended with its worker, when it was charged for that."""
+    return [
+        Crash(ending.id, death.consumer.queue_name, ending.state == State.REJECTED, ending.failure)
+        for ending in found
+        if ending.id == remains.running and ending.crashed and ending.failure is not None
+    ]
 
 
 def restored(entry: Mapping[str, Any]) -> Ending:

@@ -4,8 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from taskmaster.endings import Ending
-from taskmaster.processes.ledger.burial import endings
+from taskmaster.endings import Crash, Ending
+from taskmaster.processes.ledger.burial import crashes, endings
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.shared.slots import Remains
 from taskmaster.store import leases, transactions
@@ -25,11 +25,15 @@ class Charge(NamedTuple):
 
 @dataclass(slots=True)
 class Debts:
-    """Settles leases in the order of the deaths; charges lost transactions when nobody else holds their jobs."""
+    """Settles leases in the order of the deaths; charges lost transactions when nobody else holds their jobs.
+
+    `crashes`: runs that were charged for a death, for those who want to be told.
+    """
 
     schema: str
     deaths: deque[Death] = field(default_factory=deque)
     charges: list[Charge] = field(default_factory=list)
+    crashes: list[Crash] = field(default_factory=list)
 
     @property
     def owed(self) -> bool:
@@ -47,11 +51,14 @@ class Debts:
     def bury(self, conn: Connection, death: Death, remains: Remains) -> None:
         """Settle a batch. The lease gone: the worker had settled it with its last breath."""
         if not death.consumer.transactional:
-            leases.settle(conn, remains.token, endings(death, remains, leases.counts(conn, remains.token)))
+            found = endings(death, remains, leases.counts(conn, remains.token))
+            if leases.settle(conn, remains.token, found):
+                self.crashes += crashes(death, remains, found)
             return
         transactions.terminate(conn, self.schema, death.backend, f"taskmaster {death.worker}")
         (job_id,) = [*remains.ended, *remains.unstarted, *([] if remains.running is None else [remains.running])]
         found = endings(death, remains, transactions.counts(conn, self.schema, job_id))
+        self.crashes += crashes(death, remains, found)
         self.charges += [Charge(ending, ending.failure["run"]) for ending in found if ending.failure]
 
     def charge(self, conn: Connection, charge: Charge) -> Charge | None:

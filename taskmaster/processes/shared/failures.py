@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import taskmaster
 from taskmaster.endings import Failure
 from taskmaster.processes.shared.slots import Progress
 
 HOST = socket.gethostname()
-OWN = str(Path(__file__).parent.parent)
+OWN = str(Path(taskmaster.__file__).parent)
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 16_000
 

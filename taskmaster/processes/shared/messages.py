@@ -11,7 +11,9 @@ MAX_FDS = 6
 
 
 class Ready(msgspec.Struct, tag=True):
-    """The template has imported everything."""
+    """The template has imported everything. `reports`: some middleware wants to be told of crashes."""
+
+    reports: bool
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -36,14 +38,20 @@ class Order(msgspec.Struct, tag=True):
     held_fd: int = -1
 
 
+class Report(msgspec.Struct, tag=True):
+    """Start a process that tells middlewares of crashes. With it goes the descriptor from which to read them."""
+
+    serial: int
+
+
 class Born(msgspec.Struct, tag=True):
-    """The worker ordered under `serial` lives."""
+    """The worker or reporter ordered under `serial` lives."""
 
     serial: int
     pid: int
 
 
-Message = Ready | Failed | Order | Born
+Message = Ready | Failed | Order | Report | Born
 
 
 class Received(NamedTuple):

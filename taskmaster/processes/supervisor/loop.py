@@ -13,6 +13,7 @@ from taskmaster.options import SupervisorOptions
 from taskmaster.processes.crew.generations import Generations
 from taskmaster.processes.crew.life import Life
 from taskmaster.processes.crew.reaper import Reaper
+from taskmaster.processes.crew.reporter import REPORT_SECONDS
 from taskmaster.processes.ledger.ledger import Evicted, Ledger
 from taskmaster.processes.ledger.listener import Heard, Listener
 from taskmaster.processes.shared.snapshot import Snapshot
@@ -25,6 +26,7 @@ log = logging.getLogger("taskmaster.supervisor")
 
 LONGEST_WAIT_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
+LAST_REPORT_SECONDS = 2.0
 CLOSE_LOOK_MS = 20
 
 
@@ -60,7 +62,13 @@ class Loop:
             raise WorkersFailed(self.reaper.failure)
 
     def finished(self) -> bool:
-        return self.stop_by is not None and not any(self.lives())
+        return self.stop_by is not None and not any(self.lives()) and not self.reporting()
+
+    def reporting(self) -> bool:
+        """Does somebody still tell of a crash? It was given a few seconds, and is waited for two at most."""
+        now = time.monotonic()
+        ends = [one.reporter.end_at for one in self.generations if one.reporter.busy and one.reporter.end_at]
+        return any(now < end - REPORT_SECONDS + LAST_REPORT_SECONDS for end in ends)
 
     def lives(self) -> list[Life]:
         return [life for generation in self.generations for life in generation.crew.lives()]
@@ -108,6 +116,8 @@ class Loop:
             self.stop("workers fail")
         if self.stop_by is not None and now >= self.stop_by:
             self.kill_all()
+        self.generations.current.reporter.take(self.ledger.debts.crashes)
+        self.ledger.debts.crashes.clear()
         self.ledger.releases.extend(self.generations.tend(now, self.ledger.supervisor))
         self.reaper.end_leftovers()
 

@@ -27,8 +27,10 @@ from taskmaster.processes.worker.surroundings import Surroundings
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.processes.worker.worker import Delivery, Worker
 from taskmaster.references import (
+    CrashReporterFactory,
     MiddlewareFactory,
     check_takes_job,
+    crash_reporters,
     middleware_factory,
     open_middleware,
     resolve_callable,
@@ -47,6 +49,7 @@ class Prepared(NamedTuple):
     callback: Callback
     component: Component | None
     middlewares: Sequence[MiddlewareFactory]
+    crash_reporters: Sequence[CrashReporterFactory]
     where: str
 
     def chain(self, stack: ExitStack) -> Handler:
@@ -67,7 +70,8 @@ def prepare(consumer: Consumer, *, source: str) -> Prepared:
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
     factories = [middleware_factory(spec, where=f"{where}: middleware") for spec in consumer.middleware]
-    return Prepared(consumer, callback, component, factories, where)
+    reporters = crash_reporters(consumer.middleware, where=f"{where}: middleware")
+    return Prepared(consumer, callback, component, factories, reporters, where)
 
 
 def _check_cpus(consumer: Consumer, where: str) -> None:

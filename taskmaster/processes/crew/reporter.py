@@ -1,0 +1,90 @@
+"""The supervisor's side of crash reports: one reporter at a time is forked from the template for what has come in."""
+
+import itertools
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from taskmaster.endings import Crash
+from taskmaster.processes.crew.life import kill_group
+from taskmaster.processes.crew.nursery import Nursery
+from taskmaster.processes.shared import messages
+
+log = logging.getLogger("taskmaster.supervisor")
+
+SERIALS = itertools.count(-1, -1)  # workers have the others
+MOST_PENDING = 100
+REPORT_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Nobody waits for a report: one that hangs is ended, and what is too much is dropped, and said."""
+
+    pending: deque[Crash] = field(default_factory=deque)
+    sent: list[Crash] = field(default_factory=list)
+    serial: int | None = None
+    pid: int | None = None
+    end_at: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.serial is not None
+
+    def take(self, crashes: Iterable[Crash]) -> None:
+        """Crashes to be reported when a template can."""
+        self.pending.extend(crashes)
+        if len(self.pending) > MOST_PENDING:
+            dropped = len(self.pending) - MOST_PENDING
+            log.warning("%d crashes are not reported: more came in than can be", dropped)
+            for _ in range(dropped):
+                self.pending.popleft()
+
+    def tend(self, nursery: Nursery, now: float) -> None:
+        """Have one started for what is pending, and end one that hangs."""
+        if self.end_at is not None and now >= self.end_at:
+            log.warning("reporting %d crashes took longer than %g s: given up", len(self.sent), REPORT_SECONDS)
+            self.end()
+        if self.pending and nursery.ready and not nursery.reports:
+            self.pending.clear()
+        if self.pending and not self.busy and nursery.takes_orders:
+            self.order(nursery, now)
+
+    def order(self, nursery: Nursery, now: float) -> None:
+        self.sent = list(self.pending)
+        self.pending.clear()
+        self.serial, self.end_at = next(SERIALS), now + REPORT_SECONDS
+        fd = os.memfd_create("taskmaster-crashes")
+        with os.fdopen(fd, "wb") as file:
+            file.write(msgspec.json.encode(self.sent))
+            file.flush()
+            nursery.order(messages.Report(self.serial), [fd])
+
+    def born(self, birth: messages.Born) -> bool:
+        """Is it ours?"""
+        if birth.serial != self.serial:
+            return False
+        self.pid = birth.pid or None
+        if self.pid is None:
+            self.never_born({birth.serial})
+        return True
+
+    def never_born(self, serials: set[int]) -> None:
+        """The template was lost with the order: it is given to the next one."""
+        if self.serial in serials and self.pid is None:
+            self.pending.extendleft(reversed(self.sent))
+            self.done()
+
+    def done(self) -> None:
+        """It has been waited for."""
+        self.serial = self.pid = self.end_at = None
+        self.sent = []
+
+    def end(self) -> None:
+        self.end_at = None
+        if self.pid is not None:
+            kill_group(self.pid)

@@ -1,0 +1,129 @@
+"""The real SDK against an ingest of our own: what is sent, what is not, and that nobody waits for it."""
+
+import json
+import time
+from typing import Any
+
+import sentry_sdk
+
+from taskmaster import Admin, Consumer, Publisher, State
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.ingest import Ingest, ingest
+from tests.support.sentried import FAIL
+
+
+def sentry(place: Ingest, **options: Any) -> dict[str, Any]:
+    return {"use": "sentry", "dsn": place.dsn, **options}
+
+
+def test_what_a_callback_raises_is_sent_with_its_job_and_without_its_payload(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with ingest() as place:
+        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place, environment="test")], max_runs=1)
+        with supervise(consumer):
+            job_id = publisher.put("mail", {"do": "raise", "to": "ada@example.com", "parts": [{"password": "x"}]})
+            (event,) = eventually(place.events)
+    assert event["exception"]["values"][-1]["type"] == "Wrong"
+    assert event["tags"] | {"queue": "mail", "job": str(job_id), "run": "1"} == event["tags"]
+    assert event["tags"]["worker"]
+    assert event["transaction"] == "mail"
+    assert event["fingerprint"] == ["{{ default }}", "mail"]
+    assert event["contexts"]["job"]["payload"] == {
+        "do": "[Filtered]",
+        "to": "[Filtered]",
+        "parts": [{"password": "[Filtered]"}],
+    }
+    assert "ada@example.com" not in json.dumps(event)
+
+
+def test_values_are_sent_when_asked_for_but_never_those_of_denied_keys(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with ingest() as place:
+        middleware = sentry(place, send_payload=True, deny=["iban"])
+        with supervise(Consumer("mail", callback=FAIL, middleware=[middleware], max_runs=1)):
+            publisher.put("mail", {"do": "raise", "to": "ada", "inner": {"Their_IBAN": "DE00 1234"}})
+            (event,) = eventually(place.events)
+    assert event["contexts"]["job"]["payload"]["to"] == "ada"
+    assert "DE00 1234" not in json.dumps(event)
+
+
+def test_breadcrumbs_and_tags_do_not_leak_from_job_to_job(supervise: Supervise, publisher: Publisher) -> None:
+    with ingest() as place, supervise(Consumer("mail", callback=FAIL, middleware=[sentry(place)], max_runs=1)):
+        ids = publisher.put_many("mail", [{"do": "nothing"}, {"do": "raise"}, {"do": "raise"}])
+        eventually(lambda: len(place.events()) == 2)
+        events = place.events()
+    for job_id, event in zip(ids[1:], sorted(events, key=lambda event: int(event["tags"]["job"])), strict=True):
+        crumbs = [crumb["message"] for crumb in event["breadcrumbs"]["values"]]
+        assert [crumb for crumb in crumbs if crumb.startswith("crumb of")] == [f"crumb of {job_id}"]
+        assert event["tags"]["mine"] == job_id
+
+
+def test_a_run_that_was_killed_with_its_worker_is_sent_by_somebody_else(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with ingest() as place:
+        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place)], max_crashes=1)
+        with supervise(consumer):
+            job_id = publisher.put("mail", {"do": "die", "to": "ada@example.com"})
+            (event,) = eventually(place.events)
+            eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    assert event["level"] == "fatal"
+    assert event["exception"]["values"][0]["type"] == "signal SIGKILL"
+    assert event["tags"] | {"queue": "mail", "job": str(job_id), "run": "1", "cause": "signal SIGKILL"} == event["tags"]
+    assert event["contexts"]["run"]["rejected"] is True
+    assert "ada@example.com" not in json.dumps(event)
+
+
+def test_a_run_that_was_killed_for_its_time_is_sent_with_its_stack(supervise: Supervise, publisher: Publisher) -> None:
+    with ingest() as place:
+        consumer = Consumer(
+            "mail",
+            callback="tests.support.callbacks:act",
+            middleware=[sentry(place)],
+            timeout_seconds=0.1,
+            kill_after_seconds=0.1,
+            max_crashes=1,
+        )
+        with supervise(consumer):
+            publisher.put("mail", {"do": "hash"})
+            (event,) = eventually(place.events)
+    assert event["exception"]["values"][0]["type"] == "timeout"
+    assert "_hash" in event["extra"]["traceback"]
+
+
+def test_a_run_is_a_transaction_in_the_trace_of_its_put(supervise: Supervise, database_url: str) -> None:
+    with ingest() as place:
+        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place, traces_sample_rate=1.0)])
+        sentry_sdk.init(dsn=place.dsn, traces_sample_rate=1.0, default_integrations=False)
+        try:
+            with supervise(consumer), Publisher(database_url, consumers=[consumer]) as publisher:
+                with sentry_sdk.start_transaction(name="request") as request:
+                    publisher.put("mail", {"do": "nothing"})
+                sentry_sdk.flush()
+                eventually(lambda: len(place.items("transaction")) == 2)
+        finally:
+            sentry_sdk.get_client().close(timeout=1.0)
+            sentry_sdk.init()
+    run = next(one for one in place.items("transaction") if one["transaction"] == "mail")
+    assert run["contexts"]["trace"]["trace_id"] == request.trace_id
+    assert run["contexts"]["trace"]["op"] == "queue.process"
+
+
+def test_an_ingest_that_hangs_delays_no_job_and_the_exit_by_two_seconds_at_most(
+    supervise: Supervise, publisher: Publisher, journal: Journal, admin: Admin
+) -> None:
+    with ingest(hangs=True) as place:
+        consumer = Consumer("mail", callback=ACT, middleware=[sentry(place)], max_runs=1)
+        with supervise(consumer, grace_seconds=5.0) as supervisor:
+            ids = publisher.put_many("mail", [{"do": "raise"}] * 300)  # more than Sentry's SDK keeps
+            last = publisher.put("mail", {})
+            eventually(lambda: place.requests > 0)
+            eventually(lambda: last in journal.finished())
+            assert len(journal.finished()) == len(ids) + 1
+            began = time.monotonic()
+            assert supervisor.left() == 0
+            assert time.monotonic() - began < 5.0  # two for the events, and room for a busy machine
+    assert admin.get(ids[0]).state == State.REJECTED

@@ -1,0 +1,28 @@
+"""Callbacks that leave traces for Sentry."""
+
+import os
+import signal
+import time
+
+import sentry_sdk
+
+from taskmaster import Job
+
+FAIL = "tests.support.sentried:fail"
+
+
+class Wrong(Exception):
+    """What the callbacks raise."""
+
+
+def fail(job: Job) -> None:
+    """Leave a breadcrumb and a tag; then raise, die, or be too slow, as the payload says."""
+    sentry_sdk.add_breadcrumb(message=f"crumb of {job.id}")
+    sentry_sdk.set_tag("mine", job.id)
+    what = job.payload["do"]
+    if what == "raise":
+        raise Wrong(f"job {job.id}")
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "be_slow":
+        time.sleep(30)
