@@ -1,0 +1,112 @@
+"""OpenTelemetry: one trace from the put to the run, whatever SDK the user has set up.
+
+Needs the extra: pip install 'taskmaster-pg[tracing]'. The trace context travels in the job's headers, as W3C writes it.
+Names follow OpenTelemetry's semantic conventions for messaging.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
+from taskmaster.errors import InvalidConfig
+from taskmaster.job import ACK, Job, Outcome
+from taskmaster.references import resolve_callable
+
+try:
+    from opentelemetry import propagate, trace
+    from opentelemetry.trace import SpanKind, StatusCode
+except ImportError:
+    raise InvalidConfig(
+        "middleware 'tracing' needs the package opentelemetry-api: pip install 'taskmaster-pg[tracing]'"
+    ) from None
+
+FLUSH_MS = 2_000
+SYSTEM = "taskmaster"
+SetUp = Callable[[], object]
+
+
+@contextmanager
+def tracing(*, setup: str | SetUp | None = None) -> Iterator[Middleware]:
+    """A consumer span around each run, child of the span of its put when its headers carry one.
+
+    `setup`: a function, or "module:name", called in each worker after the fork to set up the SDK: its exporters have
+    threads, which no fork copies. It may return a context manager. None: the component has done it, or nobody.
+    Wraps puts of a Publisher that knows the consumer too: a producer span, whose context goes into the headers.
+    What waits to be exported when the worker leaves has two seconds. Raises InvalidConfig.
+
+    >>> Consumer("mail", callback="mails:send", middleware=[{"use": "tracing", "setup": "telemetry:set_up"}])
+    ... # doctest: +SKIP
+    """
+    with ExitStack() as stack:
+        if setup is not None:
+            made = resolve_callable(setup, where="middleware 'tracing': setup")()
+            if isinstance(made, AbstractContextManager):
+                stack.enter_context(made)
+        stack.callback(_flush)
+        yield _around_runs
+
+
+def wrap_put(**options: Any) -> PutMiddleware:
+    """A producer span around a put. The SDK is the caller's."""
+    return _around_puts
+
+
+tracing.wrap_put = wrap_put  # type: ignore[attr-defined]
+
+
+def _around_runs(handler: Handler) -> Handler:
+    tracer = trace.get_tracer("taskmaster")
+
+    def traced(job: Job) -> Outcome:
+        carried = {name: value for name, value in (job.headers or {}).items() if isinstance(value, str)}
+        attributes = _attributes("process", job.queue_name) | {
+            "messaging.message.id": str(job.id),
+            "taskmaster.job.run": job.run_count,
+        }
+        with tracer.start_as_current_span(
+            f"process {job.queue_name}",
+            context=propagate.extract(carried),
+            kind=SpanKind.CONSUMER,
+            attributes=attributes,
+        ) as span:
+            outcome = handler(job)
+            span.set_attribute("taskmaster.job.outcome", type(outcome).__name__.lower())
+            if outcome is not ACK:
+                span.set_status(StatusCode.ERROR, str(outcome)[:200])
+            return outcome
+
+    return traced
+
+
+def _around_puts(put: Put) -> Put:
+    def traced(draft: Draft) -> int | None:
+        tracer = trace.get_tracer("taskmaster")
+        attributes = _attributes("send", draft.queue_name)
+        with tracer.start_as_current_span(
+            f"send {draft.queue_name}", kind=SpanKind.PRODUCER, attributes=attributes
+        ) as span:
+            carried: dict[str, str] = {}
+            propagate.inject(carried)
+            job_id = put(draft._replace(headers={**carried, **(draft.headers or {})}) if carried else draft)
+            if job_id is not None:
+                span.set_attribute("messaging.message.id", str(job_id))
+            return job_id
+
+    return traced
+
+
+def _attributes(operation: str, queue_name: str) -> dict[str, Any]:
+    return {
+        "messaging.system": SYSTEM,
+        "messaging.destination.name": queue_name,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+    }
+
+
+def _flush() -> None:
+    """The API has no flush; every SDK's provider has this one."""
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        flush(FLUSH_MS)
