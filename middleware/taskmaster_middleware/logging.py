@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from logging import INFO, getLogger
 from typing import Any, Literal, get_args
 
@@ -24,17 +25,22 @@ log = getLogger("taskmaster.jobs")
 def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[str] = ()) -> Middleware:
     """Log each run at INFO when it ends: job, queue, outcome, milliseconds, number of the run.
 
-    `format`: key=value pairs, or a JSON object. `payload`: show it, with the values of the keys in `redact`
-    (in upper or lower case, at any depth) left out. Raises InvalidConfig.
+    `format`: key=value pairs, or a JSON object, which is the whole line unless logging was set up in another way.
+    `payload`: show it, with the values of the keys in `redact` (in upper or lower case, at any depth) left out.
+    Raises InvalidConfig.
+
+    >>> Consumer("mail", callback="mails:send", middleware=[{"use": "logging", "format": "json"}])  # doctest: +SKIP
     """
     _check(format, redact)
-    write = _as_json if format == "json" else _as_text
+    as_json = format == "json"
+    write = _as_json if as_json else _as_text
     hidden = frozenset(key.casefold() for key in redact)
 
     def report(job: Job, started: float, ending: Fields) -> None:
         if log.isEnabledFor(INFO):
             shown = {"payload": _bounded(_redacted(job.payload, hidden))} if payload else {}
-            log.info("%s", write({**_run(job, started), **ending, **shown}))
+            at = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")} if as_json else {}
+            log.info("%s", write({**at, **_run(job, started), **ending, **shown}), extra={"bare": as_json})
 
     def middleware(handler: Handler) -> Handler:
         def logged(job: Job) -> Outcome:
@@ -42,7 +48,7 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
             try:
                 outcome = handler(job)
             except BaseException as error:  # only seen, never kept
-                report(job, started, {"outcome": "error", "error": type(error).__name__})
+                report(job, started, {"outcome": "error", "error": type(error).__name__, "reason": _message(error)})
                 raise
             report(job, started, _outcome(outcome))
             return outcome
@@ -62,6 +68,13 @@ def _check(format: object, redact: object) -> None:
 def _run(job: Job, started: float) -> Fields:
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     return {"event": "run", "job": job.id, "queue": job.queue_name, "run": job.run_count, "ms": milliseconds}
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:MAX_TEXT]
+    except Exception as worse:  # noqa: BLE001 — the user's `__str__`: the line is worth more than what it says
+        return f"[{type(worse).__name__} in its __str__]"
 
 
 def _outcome(outcome: Outcome) -> Fields:

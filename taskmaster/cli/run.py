@@ -1,13 +1,13 @@
 """`taskmaster run`: the supervisor in the foreground."""
 
 import logging
-import sys
 from pathlib import Path
 
 import click
 
 from taskmaster.cli.common import add_to_path, config_option
 from taskmaster.config import Settings, load
+from taskmaster.processes.shared.lines import write_lines
 from taskmaster.processes.supervisor.supervisor import Supervisor
 
 log = logging.getLogger("taskmaster")
@@ -20,7 +20,7 @@ def run(config: Path | None) -> None:
 
     SIGHUP reloads consumers and code; running jobs finish on the old.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s", stream=sys.stderr)
+    write_lines()
     settings = load(config)
     add_to_path(settings)
     supervisor = supervisor_of(settings)

@@ -21,6 +21,7 @@ from setproctitle import setproctitle
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.shared import lifeline, messages
 from taskmaster.processes.shared.fresh import take
+from taskmaster.processes.shared.lines import write_lines
 from taskmaster.processes.shared.plan import Plan
 from taskmaster.processes.shared.slots import Slots
 from taskmaster.processes.worker import main as worker_main
@@ -59,7 +60,7 @@ class Template(NamedTuple):
 
 def prepare(plan: Plan) -> list[worker_main.Prepared]:
     """Import all that the workers will need, and keep it out of the garbage collector's way: pages stay shared."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    write_lines()
     if plan.metrics_dir is not None:
         from taskmaster.processes.shared import metering  # it costs 30 ms
 

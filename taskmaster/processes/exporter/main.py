@@ -1,6 +1,5 @@
 """The exporter's life: it serves until the supervisor lets go of it. Threads are allowed here: nothing is forked."""
 
-import logging
 import select
 import shutil
 import signal
@@ -15,6 +14,7 @@ from taskmaster.processes.exporter.pages import Pages
 from taskmaster.processes.exporter.queues import Queues
 from taskmaster.processes.exporter.web import serve
 from taskmaster.processes.shared.fresh import take
+from taskmaster.processes.shared.lines import write_lines
 from taskmaster.processes.shared.plan import ExporterPlan
 
 LOOK_MS = 1_000
@@ -25,7 +25,7 @@ def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
     setproctitle("taskmaster exporter")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # to the whole service: the supervisor ends us
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(message)s")
+    write_lines()
     plan: ExporterPlan = take(plan_fd)
     channel = Channel(socket.socket(fileno=channel_fd))
     queues = Queues(plan.database)
