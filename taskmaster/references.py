@@ -62,15 +62,18 @@ def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
         return
 
 
-def middleware_factory(spec: MiddlewareSpec, *, where: str) -> MiddlewareFactory:
+def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | None = None) -> MiddlewareFactory:
     """What builds the middleware in each worker, after the fork. Options are checked here, before any fork.
 
     With no options and a first parameter that must be given, the object is a middleware itself: it takes the handler.
     Anything else is a factory, called with the options, that returns a middleware or a context manager yielding one.
+    One that takes `queue_name` is given the consumer's.
     """
     used, options = _parted(spec, where)
     found = _middleware(used, where)
     parameters = _parameters(found)
+    if queue_name is not None and any(parameter.name == "queue_name" for parameter in parameters or ()):
+        options = {"queue_name": queue_name, **options}
     if not options and _takes_handler(parameters):
         return lambda: found
     _check_options(options, parameters, f"{where} {_name(used)!r}")

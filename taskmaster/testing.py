@@ -79,7 +79,10 @@ def run(consumer: Consumer | Callback, payload: Any = None, *, component: Any = 
         consumer = Consumer("test", callback=consumer)
     where = f"consumer {consumer.queue_name!r}"
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
-    factories = [middleware_factory(spec, where=f"{where}: middleware") for spec in consumer.middleware]
+    factories = [
+        middleware_factory(spec, where=f"{where}: middleware", queue_name=consumer.queue_name)
+        for spec in consumer.middleware
+    ]
     with ExitStack() as stack:
         if component is None and consumer.component is not None:
             component = stack.enter_context(resolve_callable(consumer.component, where=f"{where}: component")())

@@ -19,6 +19,8 @@ from taskmaster.job import ACK, Job, Outcome
 DURATION_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 WAIT_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 
+OUTCOMES = ("ack", "reject", "retry", "snooze", "error")
+
 Report = Callable[[Job, float, float, str], None]
 
 
@@ -30,7 +32,10 @@ class _Metrics(NamedTuple):
 
 
 def metrics(
-    *, duration_buckets: Sequence[float] = DURATION_BUCKETS, wait_buckets: Sequence[float] = WAIT_BUCKETS
+    *,
+    queue_name: str | None = None,
+    duration_buckets: Sequence[float] = DURATION_BUCKETS,
+    wait_buckets: Sequence[float] = WAIT_BUCKETS,
 ) -> Middleware:
     """Count each run by its outcome, and measure how long it took, waited and computed.
 
@@ -38,13 +43,14 @@ def metrics(
     `taskmaster_job_duration_seconds{queue}`, `taskmaster_job_wait_seconds{queue}` (since the job could run, by the
     database's clock and this machine's), `taskmaster_job_cpu_seconds_total{queue}`. Runs of a worker that was killed
     are not among them: `taskmaster_worker_exits_total` counts those by cause. Buckets are in seconds, ascending.
+    `queue_name` is the consumer's: its series begin with 0 at the worker's start, so that no first count is missed.
 
     Raises InvalidConfig for buckets that are none.
 
     >>> Consumer("thumbnails", callback="images:thumbnail", middleware=["metrics"])  # doctest: +SKIP
     """
     made = _made(_checked("duration_buckets", duration_buckets), _checked("wait_buckets", wait_buckets))
-    reports: dict[str, Report] = {}
+    reports: dict[str, Report] = {} if queue_name is None else {queue_name: _report(made, queue_name)}
 
     def middleware(handler: Handler) -> Handler:
         def measured(job: Job) -> Outcome:
@@ -55,7 +61,7 @@ def metrics(
             except BaseException:  # only seen, never kept
                 report(job, began, cpu_began, "error")
                 raise
-            report(job, began, cpu_began, "ack" if outcome is ACK else type(outcome).__name__.lower())
+            report(job, began, cpu_began, "ack" if outcome is ACK else _name(outcome))
             return outcome
 
         return measured
@@ -64,19 +70,25 @@ def metrics(
 
 
 def _report(made: _Metrics, queue_name: str) -> Report:
-    """What enters one run; the labels are looked up once per outcome."""
+    """What enters one run; the labels are looked up once."""
     duration, wait, cpu = made.duration.labels(queue_name), made.wait.labels(queue_name), made.cpu.labels(queue_name)
-    jobs: dict[str, Counter] = {}
+    jobs = {outcome: made.jobs.labels(queue_name, outcome) for outcome in OUTCOMES}
 
     def report(job: Job, began: float, cpu_began: float, outcome: str) -> None:
         ended = time.perf_counter()
-        (jobs.get(outcome) or jobs.setdefault(outcome, made.jobs.labels(queue_name, outcome))).inc()
+        jobs[outcome].inc()
         duration.observe(ended - began)
         cpu.inc(max(0.0, time.process_time() - cpu_began))
         if job.ready_at is not None:
             wait.observe(max(0.0, _now(job.ready_at) - (ended - began)))
 
     return report
+
+
+def _name(outcome: object) -> str:
+    """What a middleware or a callback answers may be no outcome at all, which ends the run with an error."""
+    name = type(outcome).__name__.lower()
+    return name if name in OUTCOMES else "error"
 
 
 def _now(since: datetime) -> float:

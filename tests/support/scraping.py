@@ -25,7 +25,7 @@ class Exporter:
     """The exporter of a supervisor that was told `http="127.0.0.1:0"`."""
 
     def __init__(self, supervisor_pid: int) -> None:
-        self.port = eventually(lambda: listening_port(supervisor_pid))
+        self.port = port_of(supervisor_pid)
 
     def get(self, path: str, accept: str = "") -> Answer:
         request = Request(f"http://127.0.0.1:{self.port}{path}", headers={"Accept": accept})
@@ -40,6 +40,13 @@ class Exporter:
         families = text_string_to_metric_families(self.get("/metrics").text)
         found = [one for family in families for one in family.samples if one.name == sample]
         return sum(one.value for one in found if labels.items() <= one.labels.items())
+
+
+def port_of(pid: int, *, within: float = 10.0) -> int:
+    """The same, once it listens."""
+    port = eventually(lambda: listening_port(pid), within=within)
+    assert port is not None
+    return port
 
 
 def listening_port(pid: int) -> int | None:

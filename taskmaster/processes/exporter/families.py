@@ -6,10 +6,22 @@ from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from taskmaster.processes.shared.limits import resident_bytes
+from taskmaster.processes.shared.limits import MIB, resident_bytes
 from taskmaster.processes.shared.snapshot import QueueState, Snapshot
 from taskmaster.store.figures import QueueFigures
 
+# Present from the start: of a series that begins with 1 Prometheus sees no increase.
+COMMON_CAUSES = (
+    "exit code 0",
+    "exit code 1",
+    "signal SIGKILL",
+    "signal SIGSEGV",
+    "signal SIGABRT",
+    "timeout",
+    "memory limit",
+    "cpu limit",
+    "out of memory",
+)
 WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 
@@ -41,13 +53,23 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
     for queue in queues:
         for state in WORKER_STATES:
             workers.add_metric([queue.name, state], getattr(queue, state))
-        for cause, times in queue.exits.items():
+        for cause, times in {**dict.fromkeys(COMMON_CAUSES, 0), **queue.exits}.items():
             exits.add_metric([queue.name, cause], times)
         claims.add_metric([queue.name, "found"], queue.found)
         claims.add_metric([queue.name, "empty"], queue.empty)
     yield from (workers, exits, claims)
     yield _by_queue("jobs_running", "Jobs that run at this moment.", queues, lambda queue: queue.running)
-    yield _by_queue("worker_resident_bytes", "Resident memory of the workers, together.", queues, _resident)
+    resident = {queue.name: [resident_bytes(pid) for pid in queue.pids] for queue in queues}
+    yield _by_queue(
+        "worker_resident_bytes", "Resident memory of the workers, together.", queues, lambda q: sum(resident[q.name])
+    )
+    yield _by_queue(
+        "worker_largest_resident_bytes", "That of the largest.", queues, lambda q: max(resident[q.name], default=0)
+    )
+    limited = [queue for queue in queues if queue.memory_limit_mb is not None]
+    yield _by_queue(
+        "worker_memory_limit_bytes", "What one worker may have.", limited, lambda q: (q.memory_limit_mb or 0) * MIB
+    )
     lost = CounterMetricFamily("taskmaster_lost_leases", "Batches settled too late: others had them.", labels=["queue"])
     for queue in queues:
         lost.add_metric([queue.name], queue.lost_leases)
@@ -72,10 +94,6 @@ def _by_queue(
     for queue in queues:
         family.add_metric([queue.name], value(queue))
     return family
-
-
-def _resident(queue: QueueState) -> int:
-    return sum(map(resident_bytes, queue.pids))
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -12,6 +12,7 @@ class QueueState(msgspec.Struct):
     """The workers of one queue, and what its workers have done since the supervisor's start.
 
     `vacant`: places whose worker is still to be replaced. `exits`: by cause. `found`, `empty`: claims.
+    `memory_limit_mb`: of each worker; None: it has none.
     """
 
     name: str
@@ -25,6 +26,7 @@ class QueueState(msgspec.Struct):
     found: int = 0
     empty: int = 0
     lost_leases: int = 0
+    memory_limit_mb: float | None = None
 
 
 class Snapshot(msgspec.Struct):

@@ -15,6 +15,7 @@ def queue_states(crews: Iterable[Crew], tally: Tally) -> list[QueueState]:
         for member in crew.members:
             name = member.consumer.queue_name
             state = states.setdefault(name, _of_the_dead(name, tally))
+            state.memory_limit_mb = member.consumer.memory_limit_mb
             if member.life is not None:
                 _count(state, member)
             elif not crew.stopping:

@@ -69,7 +69,10 @@ def prepare(consumer: Consumer, *, source: str) -> Prepared:
     component = consumer.component
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
-    factories = [middleware_factory(spec, where=f"{where}: middleware") for spec in consumer.middleware]
+    factories = [
+        middleware_factory(spec, where=f"{where}: middleware", queue_name=consumer.queue_name)
+        for spec in consumer.middleware
+    ]
     reporters = crash_reporters(consumer.middleware, where=f"{where}: middleware")
     return Prepared(consumer, callback, component, factories, reporters, where)
 

@@ -1,0 +1,148 @@
+"""A real Prometheus scrapes a running supervisor: every expression of every panel and alert has the truth to say."""
+
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from taskmaster import Consumer, Publisher
+from tests.support import Gates, Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.prometheus import Prometheus, prometheus, tool
+from tests.support.scraping import Exporter
+
+GRAFANA = Path(__file__).parents[2] / "grafana"
+RULES = GRAFANA / "prometheus" / "rules" / "taskmaster.yml"
+# What Grafana puts in for its variables. A minute is longer than the test, so an increase is all that happened.
+VARIABLES = {"$instance": ".*", "$queue": ".*", "$__rate_interval": "1m"}
+THRESHOLD = re.compile(r" (?:>|==) [\d.]+$")
+
+
+def panels() -> Iterator[tuple[str, str]]:
+    board = json.loads((GRAFANA / "dashboards" / "taskmaster.json").read_text())
+    for panel in board["panels"]:
+        for target in panel.get("targets", []):
+            expr = target["expr"]
+            for name, value in VARIABLES.items():
+                expr = expr.replace(name, value)
+            yield f"{panel['title']} {target['refId']}", expr
+
+
+def alerts() -> Iterator[tuple[str, str]]:
+    """Each part of each alert's condition, without its threshold: there must be something to compare with it."""
+    for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:
+        parts = re.split(r" and | or ", rule["expr"])
+        for number, part in enumerate(parts):
+            if not part.startswith("absent("):  # that one has something to say when there is nothing
+                yield f"{rule['alert']} {number}", THRESHOLD.sub("", part).replace("[15m]", "[1m]").replace("10m", "1m")
+
+
+def of(found: list[dict[str, Any]], **labels: str) -> float:
+    return float(sum(one["value"] for one in found if labels.items() <= one["metric"].items()))
+
+
+def test_every_expression_of_every_panel_and_alert_agrees_with_what_the_callbacks_did(
+    supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, tmp_path: Path
+) -> None:
+    consumer = Consumer(
+        "mail", callback=ACT, concurrency=2, middleware=["metrics"], memory_limit_mb=2_000, max_crashes=9
+    )
+    with supervise(consumer, http="127.0.0.1:0") as supervisor:
+        exporter = Exporter(supervisor.pid)
+        with prometheus(tmp_path, exporter.port) as server:
+            eventually(lambda: server.value("taskmaster_listener_up") == 1, within=30)
+            publisher.put_many("mail", [{}] * 40 + [{"do": "reject"}] * 3)
+            eventually(lambda: len(journal.finished()) == 43)
+            supervisor.signal(supervisor.workers()[0], signal.SIGKILL)
+            eventually(lambda: len(supervisor.workers()) == 2)
+            publisher.put_many("mail", [{"do": "spin", "seconds": 0.1}] * 5)
+            eventually(lambda: len(journal.finished()) == 48)
+            publisher.put_many("mail", [{"do": "hold"}] * 2)
+            eventually(lambda: len(journal.began()) == 50)
+            waiting = publisher.put_many("mail", [{}] * 7)
+            eventually(lambda: settled(server, ready=len(waiting)), within=60)
+            found = eventually(lambda: answered(server, dict([*panels(), *alerts()])), within=30)
+            agree(found)
+            gates.open("gate")
+
+
+def settled(server: Prometheus, *, ready: int) -> bool:
+    """Has it scraped what was last put, and counted?"""
+    return (
+        server.value('taskmaster_queue_jobs{state="ready"}') == ready
+        and server.value("taskmaster_jobs_running") == 2
+        and server.value("sum(taskmaster_jobs_total)") == 48
+    )
+
+
+def answered(server: Prometheus, asked: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    found = {name: server.query(expr) for name, expr in asked.items()}
+    assert [name for name, samples in found.items() if not samples] == []
+    return found
+
+
+def agree(found: Mapping[str, list[dict[str, Any]]]) -> None:
+    """With what the test has put, the callbacks have done, and one SIGKILL."""
+    exact = {
+        "Listener and database A": 1,
+        "Listener and database B": 1,
+        "Workers busy A": 1,
+        "Running versions A": 1,
+        "Jobs running A": 2,
+        "TaskmasterListenerDown 0": 1,
+        "TaskmasterDatabaseDown 0": 1,
+        "TaskmasterNoScrape 0": 1,
+        "Leases lost, jobs rescued A": 0,
+        "Leases lost, jobs rescued B": 0,
+        "TaskmasterBacklogGrowing 0": 7,
+    }
+    assert {name: of(found[name]) for name in exact} == exact
+    assert of(found["Queue depth A"], state="ready") == 7
+    assert of(found["Queue depth A"], state="running") == 2
+    assert of(found["Queue depth A"], state="rejected") == 3
+    assert of(found["Workers by state A"], state="busy") == 2
+    outcomes = found["Runs by outcome A"]
+    assert of(outcomes, outcome="ack") == pytest.approx(15 * of(outcomes, outcome="reject"), rel=0.01)  # 45 and 3
+    assert of(found["Runs by queue A"], queue="mail") == pytest.approx(of(outcomes))
+    assert 0 < of(found["Oldest ready job A"]) < 60
+    assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)  # extrapolated
+    assert 0.05 < of(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
+    assert 0 < of(found["Duration, quantiles A"]) < 0.05
+    assert 0 < of(found["Pick-up latency C"]) < 60
+    assert of(found["CPU by queue A"]) > 0
+    assert 10e6 < of(found["Memory by queue B"]) < of(found["Memory by queue A"]) < 2e9
+    assert 0 < of(found["TaskmasterMemoryNearLimit 0"]) < 0.5
+    assert of(found["Claims A"], result="found") > 0
+    assert of(found["Wakeups A"], source="notify") > 0
+    assert of(found["Duration A"], le="+Inf") > 0
+
+
+@pytest.mark.parametrize("command", [["check", "rules"], ["check", "config"], ["test", "rules"]], ids=" ".join)
+def test_the_rules_are_what_prometheus_takes_and_fire_when_they_should(command: list[str]) -> None:
+    file = {"check rules": "rules/taskmaster.yml", "check config": "prometheus.yml", "test rules": "rules.test.yml"}
+    done = subprocess.run(
+        [tool("promtool"), *command, file[" ".join(command)]],
+        cwd=GRAFANA / "prometheus",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
+
+
+def test_every_alert_is_tested_and_says_what_to_do() -> None:
+    rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+    tests = (GRAFANA / "prometheus" / "rules.test.yml").read_text()
+    for rule in rules:
+        assert rule["alert"] in tests or rule["alert"].removeprefix("Taskmaster").removesuffix("Down") in tests
+        assert len(rule["annotations"]["runbook"]) > 50
+        assert rule["annotations"]["summary"]
+        assert rule["labels"]["severity"] in ("warning", "critical")
