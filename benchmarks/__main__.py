@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import cpu, disturbed, drain, idle, kills, pickup, pinned, put, report, stops
+from benchmarks import chains, cpu, disturbed, drain, idle, kills, pickup, pinned, put, report, stops
 from benchmarks.place import database, postgres_version, say
 
 Measurement = Callable[[str], report.Figures]
@@ -20,6 +20,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "cpu": cpu.measure,
     "idle": idle.measure,
     "pinned": pinned.measure,
+    "chains": chains.measure,
 }
 FAULTS: Mapping[str, Measurement] = {"kills": kills.measure, "disturbed": disturbed.measure, "stops": stops.measure}
 ALL = {**MEASUREMENTS, **FAULTS}

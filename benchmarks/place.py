@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from taskmaster import Admin, Consumer, Publisher, Supervisor, TaskmasterError
+from taskmaster import Admin, Consumer, Publisher, Supervisor, SupervisorOptions, TaskmasterError
 from taskmaster.embedded import server
 
 QUEUE = "bench"
@@ -31,12 +31,13 @@ class Place:
     url: str
     schema: str
     reports: Path
+    options: SupervisorOptions
 
     def publisher(self) -> Publisher:
         return Publisher(self.url, schema=self.schema)
 
     def supervisor(self, consumer: Consumer) -> Supervisor:
-        return Supervisor(self.url, consumers=[consumer], schema=self.schema)
+        return Supervisor(self.url, consumers=[consumer], schema=self.schema, options=self.options)
 
     def put(self, jobs: int) -> None:
         """Put so many small jobs."""
@@ -84,11 +85,11 @@ def refuse_volatile(url: str) -> None:
 
 
 @contextmanager
-def place(url: str) -> Iterator[Place]:
+def place(url: str, *, options: SupervisorOptions | None = None) -> Iterator[Place]:
     """Fresh tables, dropped afterwards: no run begins with the dead rows or the dirty pages of another."""
     schema = f"bench_{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix="taskmaster-bench-") as reports:
-        yield Place(url, schema, Path(reports))
+        yield Place(url, schema, Path(reports), options or SupervisorOptions())
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
         conn.execute("checkpoint")

@@ -22,6 +22,7 @@ AT_LEAST: Mapping[str, float] = {
     "drain_to_raw": 0.5,
     "cpu_efficiency": 0.95,
     "pinned_last_to_first": 0.9,
+    "chain_three_jobs_per_s": 35_000,
     "disturbed_to_undisturbed": 0.9,
 }
 AT_MOST: Mapping[str, float] = {

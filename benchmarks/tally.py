@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from benchmarks.place import QUEUE, BenchmarkFailed, Place
 from taskmaster import Consumer, Job
+from taskmaster.consumer import MiddlewareSpec
 
 CELL = 8
 EVERY_SECONDS = 0.01
@@ -48,9 +49,10 @@ def total(directory: Path) -> int:
     return sum(int.from_bytes(path.read_bytes(), "little") for path in directory.iterdir())
 
 
-def drain(place: Place, jobs: int, *, workers: int) -> Sequence[Sample]:
+def drain(place: Place, jobs: int, *, workers: int, middleware: Sequence[MiddlewareSpec] = ()) -> Sequence[Sample]:
     """Run all `jobs`, put before the start, through the product; how that went. Raises BenchmarkFailed."""
-    consumer = Consumer(QUEUE, callback=count, component=partial(counter, place.reports), concurrency=workers)
+    component = partial(counter, place.reports)
+    consumer = Consumer(QUEUE, callback=count, component=component, concurrency=workers, middleware=middleware)
     with ThreadPoolExecutor(1) as pool:
         # Watched from before the start: the first worker does not wait until the last is up.
         watching = pool.submit(watch, partial(total, place.reports), jobs)
