@@ -58,18 +58,18 @@ def work(url: str, schema: str) -> Share:
         began = ended = time.monotonic()
         while True:
             cursor = conn.cursor(binary=True).execute(statement("claim"), parameters(lows))
-            rows = cursor.fetchall()
+            rows = [row for row in cursor.fetchall() if row[1] is not None]
             if not rows and lows[0] == BOTTOM:
                 return Share(jobs, began, ended)
             # The product's claim cursor: begin where the last claim began; when that finds nothing, at the bottom.
-            lows[0] = min(row[1] for row in rows) - 1 if rows else BOTTOM
+            lows[0] = min(row[2] for row in rows) - 1 if rows else BOTTOM
             if rows:
-                conn.execute(statement("ack"), {"token": rows[0][0]})
+                conn.execute(statement("ack"), {"token": rows[0][1]})
                 jobs, ended = jobs + len(rows), time.monotonic()
 
 
 def parameters(lows: list[int]) -> dict[str, Any]:
     return {
         "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH,
-        "supervisor": 0, "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False,
+        "supervisor": 0, "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False, "done": None,
     }  # fmt: skip

@@ -1,6 +1,8 @@
 """Connections as taskmaster wants them, whatever the role's or the database's defaults are."""
 
 import json
+import time
+from collections.abc import Generator
 from typing import Any
 
 import orjson
@@ -11,7 +13,39 @@ from taskmaster.errors import DatabaseUnreachable, InvalidConfig
 from taskmaster.store.statements import statement
 
 CONNECT_TIMEOUT_SECONDS = 3
+PATIENCE_SECONDS = 2.0  # beyond the server's own bound
 Connection = psycopg.Connection[Any]
+
+
+class Unanswered(psycopg.OperationalError):
+    """A statement may or may not have been done."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """Gives a server up that does not answer: one whose process hangs keeps the connection alive."""
+
+    patience_seconds: float = 60.0
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().wait(_bounded(gen, self.patience_seconds), *arguments, **options)
+        except Unanswered:
+            self.close()  # what comes yet would be taken for an answer to something else
+            raise
+
+
+def _bounded(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+    """What psycopg waits for, which it asks every now and then whether nothing has come."""
+    deadline = time.monotonic() + seconds
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            if not ready and time.monotonic() > deadline:
+                raise Unanswered(f"the server has not answered within {seconds:g} s")
+            state = gen.send(ready)
+    except StopIteration as done:
+        return done.value
 
 
 def connect(
@@ -19,18 +53,19 @@ def connect(
     schema: str,
     *,
     name: str = "taskmaster",
-    statement_timeout: str = "60s",
+    statement_seconds: float = 60.0,
     hot: bool = False,
     lent: bool = False,
 ) -> Connection:
     """Open a connection in autocommit whose search path is `schema`.
 
+    The server ends a statement after `statement_seconds`; one that hangs is given up a little later, as lost.
     `hot`, for workers: plans are pinned, and JSON stays bytes. `lent`, for callbacks: as the role has it.
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig for a URL that is none.
     """
     try:
-        conn = psycopg.connect(
+        conn = (psycopg.Connection if lent else BoundedConnection).connect(
             database_url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -51,7 +86,9 @@ def connect(
         if lent:
             conn.execute(statement("session_lent"))
             return conn
-        conn.execute(statement("session"), {"schema": schema, "statement_timeout": statement_timeout})
+        conn.execute(statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"})
+        if isinstance(conn, BoundedConnection):
+            conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
         if hot:
             conn.execute(statement("pin_plans"))
     except psycopg.Error as error:

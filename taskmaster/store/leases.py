@@ -7,14 +7,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-import psycopg
 
 from taskmaster.endings import Ending
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon
 from taskmaster.store.statements import statement
-
-Answer = psycopg.Cursor[Any]
 
 
 class Claimant(NamedTuple):
@@ -48,63 +45,41 @@ class Lease(NamedTuple):
     rows: Sequence[Row]
 
 
-class Outcomes(NamedTuple):
-    """What a batch came to: jobs without an ending are acked."""
-
-    token: UUID
-    endings: Sequence[Ending]
-
-
-class Exchanged(NamedTuple):
-    """`settled`: False, the lease was lost and nothing was written. `lease`: what is to be run next."""
+class Claimed(NamedTuple):
+    """`settled`: whether the lease of the batch that was done was still there. `lease`: what is to be run next."""
 
     settled: bool
     lease: Lease | None
 
 
-def exchange(conn: Connection, outcomes: Outcomes, claimant: Claimant, cursor: Cursor, *, batch: int) -> Exchanged:
-    """Settle a batch and claim the next one in one round trip and one transaction: when either fails, neither is."""
-    sweep, began = cursor.sweeping(), time.monotonic()
-    with conn.pipeline():
-        settling = _send_settle(conn, outcomes.token, outcomes.endings)
-        claiming = _send_claim(conn, claimant, cursor.start(sweep), batch, durable=True)
-    took = time.monotonic() - began
-    lease = _claimed(conn, claiming, cursor, batch=batch, sweep=sweep, took=took)
-    return Exchanged(settling.fetchone() is not None, lease)
-
-
 def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -> Lease | None:
     """Take up to `batch` jobs, highest priority first; None when there is nothing to take."""
+    return exchange(conn, None, claimant, cursor, batch=batch).lease
+
+
+def exchange(conn: Connection, done: UUID | None, claimant: Claimant, cursor: Cursor, *, batch: int) -> Claimed:
+    """The same, and on the way settle the batch `done`, whose jobs all acked: one round trip, one commit."""
     sweep, began = cursor.sweeping(), time.monotonic()
-    claiming = _send_claim(conn, claimant, cursor.start(sweep), batch, durable=claimant.once)
-    return _claimed(conn, claiming, cursor, batch=batch, sweep=sweep, took=time.monotonic() - began)
-
-
-def _send_claim(conn: Connection, claimant: Claimant, lows: Sequence[int], batch: int, *, durable: bool) -> Answer:
     parameters = {
-        "priorities": PRIORITIES, "lows": lows, "batch": batch, "durable": durable,
+        "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
         "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
-        "once": claimant.once,
+        "once": claimant.once, "done": done, "durable": claimant.once or done is not None,
     }  # fmt: skip
-    return conn.cursor(binary=True).execute(statement("claim"), parameters)
-
-
-def _claimed(
-    conn: Connection, claiming: Answer, cursor: Cursor, *, batch: int, sweep: bool, took: float
-) -> Lease | None:
-    """Read the answer, and note on the cursor where it was found."""
-    rows = claiming.fetchall()
-    rows.sort(key=_order)
-    places = [_order(row) for row in rows]
+    rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()
+    took = time.monotonic() - began
+    settled, token, *first = rows[0]
+    found = [] if first[1] is None else rows
+    found.sort(key=_order)
+    places = [_order(row) for row in found]
     cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
     if cursor.horizon_wanted(sweep, took):
         cursor.raise_floors(places, wanted=batch, horizon=horizon(conn))
-    return Lease(rows[0][0], [Row._make(row[2:]) for row in rows]) if rows else None
+    return Claimed(settled, Lease(token, [Row._make(row[3:]) for row in found]) if found else None)
 
 
 def _order(row: tuple[Any, ...]) -> tuple[int, int]:
     """Priority and position."""
-    return row[6], row[1]
+    return row[7], row[2]
 
 
 def horizon(conn: Connection) -> Horizon:
@@ -117,12 +92,8 @@ def horizon(conn: Connection) -> Horizon:
 
 def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:
     """End a batch: jobs without an ending are acked. False: the lease was lost and nothing was written."""
-    return _send_settle(conn, token, endings).fetchone() is not None
-
-
-def _send_settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> Answer:
     if not endings:
-        return conn.execute(statement("ack"), {"token": token})
+        return conn.execute(statement("ack"), {"token": token}).fetchone() is not None
     ordered = sorted(endings, key=lambda ending: ending.id)
     parameters = {
         "token": token,
@@ -133,7 +104,7 @@ def _send_settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> An
         "delays": [float(ending.delay_seconds) for ending in ordered],
         "failures": [orjson.dumps(ending.failure).decode() if ending.failure else None for ending in ordered],
     }
-    return conn.execute(statement("settle"), parameters)
+    return conn.execute(statement("settle"), parameters).fetchone() is not None
 
 
 def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
@@ -146,9 +117,9 @@ def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) ->
     return _count(conn, "release_orphans", {"supervisor": supervisor, "living": list(living)})
 
 
-def release_forgotten(conn: Connection, claimant: Claimant) -> int:
-    """Give back what this worker holds while it has no batch; how many jobs."""
-    return _count(conn, "release_forgotten", {"supervisor": claimant.supervisor, "worker": claimant.worker})
+def release_forgotten(conn: Connection, supervisor: int, worker: str) -> int:
+    """Give back what a worker holds that has no batch, or is dead and its batch settled; how many jobs."""
+    return _count(conn, "release_forgotten", {"supervisor": supervisor, "worker": worker})
 
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:

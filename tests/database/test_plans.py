@@ -61,7 +61,7 @@ def explained(conn: Connection, name: str, parameters: dict[str, Any]) -> list[P
 def claim_parameters() -> dict[str, Any]:
     return {
         "priorities": PRIORITIES, "lows": [-1] * 10, "batch": 100, "supervisor": 1, "worker": "w", "queue_name": "q",
-        "once": False, "durable": False,
+        "once": False, "durable": False, "done": uuid4(),
     }  # fmt: skip
 
 

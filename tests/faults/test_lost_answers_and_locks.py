@@ -109,11 +109,11 @@ def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_n
     leases.claim(conn, Claimant(us, "its neighbour", QUEUE), Cursor(), batch=1)
     leases.claim(conn, Claimant(them, f"worker of {us}", QUEUE), Cursor(), batch=1)
 
-    assert leases.release_forgotten(connection(), Claimant(us, f"worker of {us}", QUEUE)) == 2
+    assert leases.release_forgotten(connection(), us, f"worker of {us}") == 2
 
     ready, running = dict.fromkeys(forgotten, State.READY), dict.fromkeys([others, foreign], State.RUNNING)
     assert states(conn) == ready | running
-    assert leases.release_forgotten(conn, Claimant(us, f"worker of {us}", QUEUE)) == 0
+    assert leases.release_forgotten(conn, us, f"worker of {us}") == 0
     assert [row.run_count for row in claimed(conn).rows] == [1, 1]
     assert leases_left(conn) == 3
 
@@ -127,15 +127,17 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
     delivery.lost()
     with delivery.connect() as own:
-        delivery.give_back_forgotten(own)
+        delivery.give_back_forgotten(own, until=delivery.forgotten_until or 0.0)
+        assert delivery.unsure
         leases.claim(conn, delivery.claimant, Cursor(), batch=1)  # sent on the connection that was cut
         assert states(conn) == {job_id: State.RUNNING}
 
         def given_back() -> bool:
-            delivery.give_back_forgotten(own)
+            delivery.give_back_forgotten(own, until=0.0)
             return states(conn) == {job_id: State.READY}
 
         eventually(given_back)
+        assert not delivery.unsure  # it has looked when nothing could come any more
     for fd in (permits_fd, slots.fd):
         os.close(fd)
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 from unittest.mock import patch
+from uuid import UUID
 
 import psycopg
-from psycopg.pq import PipelineStatus
 
 from taskmaster import Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.shared.slots import Slot
@@ -88,10 +88,20 @@ def mined() -> Iterator[None]:
 
         wrap(CLAIMS, lambda claim: around(claim, BEFORE_CLAIM, AFTER_CLAIM, unread=IN_CLAIM))
         wrap(STARTS, lambda run: around(run, AT_START, None))
-        wrap(ENDS[:2], lambda settle: around(settle, AFTER_CALLBACK, None, unread=IN_COMMIT))
+        wrap([ENDS[0]], lambda both: settling(both, around(both, AFTER_CALLBACK, None, unread=IN_COMMIT)))
+        wrap([ENDS[1]], lambda settle: around(settle, AFTER_CALLBACK, None, unread=IN_COMMIT))
         wrap([ENDS[2]], lambda end: around(committing(end), AFTER_CALLBACK, None))
         wrap([(Slot, "finish")], lambda finish: around(finish, AFTER_COMMIT, None))
         yield
+
+
+def settling(plain: Callable[..., Any], mined: Callable[..., Any]) -> Callable[..., Any]:
+    """A claim that settles nothing is no end of anything."""
+
+    def chosen(conn: psycopg.Connection[Any], done: UUID | None, *arguments: Any, **keywords: Any) -> Any:
+        return (plain if done is None else mined)(conn, done, *arguments, **keywords)
+
+    return chosen
 
 
 def around(
@@ -126,12 +136,7 @@ def committing(end: Callable[..., None]) -> Callable[..., None]:
 def send(cursor: psycopg.Cursor[Any], query: Any, parameters: Any = None, *, step: str) -> None:
     """Send a statement, wait for its answer without reading it, and die."""
     pgconn = cursor.connection.pgconn
-    command = psycopg.ClientCursor(cursor.connection).mogrify(query, parameters).encode()
-    if pgconn.pipeline_status == PipelineStatus.ON:
-        pgconn.send_query_params(command, None)
-        pgconn.pipeline_sync()
-    else:
-        pgconn.send_query(command)
+    pgconn.send_query(psycopg.ClientCursor(cursor.connection).mogrify(query, parameters).encode())
     while pgconn.flush():
         pass
     answered = select.poll()

@@ -70,5 +70,5 @@ def kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # gone, or somebody else's by setuid: ours to wait for only
             continue

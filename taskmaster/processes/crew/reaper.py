@@ -91,8 +91,15 @@ class Reaper:
             return
         strangers = [pid for pid in children() if pid not in self.children_before and not self.known(pid)]
         for pid in strangers:
-            os.kill(pid, signal.SIGKILL)  # a zombie at worst: it is ours to wait for
+            self.end_stranger(pid)
         self.leftovers = bool(strangers)
+
+    def end_stranger(self, pid: int) -> None:
+        try:
+            os.kill(pid, signal.SIGKILL)  # a zombie at worst: it is ours to wait for
+        except PermissionError:
+            log.warning("process %d, which a callback has left, runs as another user and cannot be ended", pid)
+            self.children_before |= {pid}
 
     def known(self, pid: int) -> bool:
         attends = self.attendant is not None and pid == self.attendant.pid

@@ -18,7 +18,7 @@ EVERY_SECONDS = 5.0
 REST = 20  # to count may take a twentieth of the time at most
 STALE_SECONDS = 60.0
 FIRST_SECONDS = 0.02  # that a scrape waits for the first figures
-STATEMENT_TIMEOUT = "10s"
+STATEMENT_SECONDS = 10.0
 
 
 class Queues:
@@ -66,6 +66,6 @@ class Queues:
 
     def _connected(self) -> Connection:
         self._connection = connect(
-            self._database.url, self._database.schema, name="taskmaster exporter", statement_timeout=STATEMENT_TIMEOUT
+            self._database.url, self._database.schema, name="taskmaster exporter", statement_seconds=STATEMENT_SECONDS
         )
         return self._connection

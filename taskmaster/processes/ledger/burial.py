@@ -19,7 +19,8 @@ def endings(death: Death, remains: Remains, counts: Counts) -> list[Ending]:
     """
     found = [restored(entry) for entry in remains.entries]
     found += map(released, remains.unstarted)
-    if remains.running is not None and remains.running in counts:
+    noted = any(ending.id == remains.running for ending in found)  # it had ended, and died before it could say so
+    if remains.running is not None and remains.running in counts and not noted:
         found.append(broken_off(death, remains, *counts[remains.running]))
     return found
 

@@ -39,12 +39,13 @@ class Debts:
     def owed(self) -> bool:
         return bool(self.deaths or self.charges)
 
-    def pay(self, conn: Connection) -> None:
+    def pay(self, conn: Connection, supervisor: int) -> None:
         """Write what can be written now. Raises psycopg.Error; what was not written is kept."""
         while self.deaths:
             death = self.deaths[0]
             if death.remains is not None:
                 self.bury(conn, death, death.remains)
+            leases.release_forgotten(conn, supervisor, death.worker)  # claimed with its last breath
             self.deaths.popleft()
         self.charges = [left for charge in self.charges if (left := self.charge(conn, charge)) is not None]
 

@@ -22,6 +22,7 @@ from taskmaster.store.connection import Connection, connect
 log = logging.getLogger("taskmaster.supervisor")
 
 RESCUER_MAX_CRASHES = 3  # a rescuer may not have the consumer of a job that it rescues: the default stands
+STATEMENT_SECONDS = 10.0
 LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is looked at again
 # A claim may commit after the death of the worker that sent it, for as long as Postgres lets a statement run.
 ORPHANS_SECONDS = 65.0
@@ -116,7 +117,8 @@ class Ledger:
             self.releases.popleft()
         if self.debts.deaths:
             self.orphans_until = now + ORPHANS_SECONDS
-        self.debts.pay(conn)
+        assert self.supervisor is not None
+        self.debts.pay(conn, self.supervisor)
         if self.debts.owed:  # somebody holds the job at this moment
             self.catch_up_at = now + LOCKED_SECONDS
 
@@ -165,7 +167,7 @@ class Ledger:
     def connected(self) -> Connection:
         """Connect; the first time, or after an eviction, migrate and register too."""
         name = f"taskmaster supervisor {HOST}:{os.getpid()}"
-        conn = connect(self.database.url, self.database.schema, name=name, statement_timeout="10s")
+        conn = connect(self.database.url, self.database.schema, name=name, statement_seconds=STATEMENT_SECONDS)
         self.connection = conn
         if self.supervisor is None:
             for migration in migrate.migrate(conn, self.database.schema):

@@ -24,7 +24,7 @@ HEADER_CELLS = IDS + MAX_BATCH
 NOTE_BYTES = 200
 NOTE_AT = HEADER_CELLS * CELL
 JOURNAL_AT = NOTE_AT + NOTE_BYTES
-JOURNAL_BYTES = 256 * 1024
+JOURNAL_BYTES = 512 * 1024  # of memory that is taken only when it is written to
 ROW_BYTES = -(-(JOURNAL_AT + JOURNAL_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
 TABLE_BYTES = mmap.PAGESIZE  # one page in front for what concerns all workers
 
@@ -120,11 +120,11 @@ class Slot:
         self.cells[COUNT] = 0
         self.cells[SERVED] += 1
 
-    def write(self, entry: dict[str, Any]) -> bool:
-        """Keep `entry` for whoever settles this batch; False when there is no room for it."""
+    def write(self, entry: dict[str, Any], *, leaving: int = 0) -> bool:
+        """Keep `entry` for whoever settles this batch; False when there is no room for it and `leaving` bytes more."""
         line = orjson.dumps(entry) + b"\n"
         at = self.cells[JOURNAL]
-        if at + len(line) > JOURNAL_BYTES:
+        if at + len(line) + leaving > JOURNAL_BYTES:
             return False
         self._journal[at : at + len(line)] = line
         self.cells[JOURNAL] = at + len(line)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
 import psycopg
@@ -20,6 +20,11 @@ log = logging.getLogger("taskmaster.worker")
 # In a larger batch jobs take less than half a millisecond: what they use and print is noted from the batch's beginning,
 # because to look costs a microsecond and a half per job.
 LARGEST_NOTED_BATCH = 50
+
+
+LENGTHY = ("traceback", "stdout", "stderr")
+BRIEF_BYTES = 800  # an ending without these, and its message cut off: so 500 of them have room
+BRIEF_MESSAGE = 200
 
 
 class Result(NamedTuple):
@@ -59,11 +64,23 @@ def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: 
         ending = run_one(place, row)
         if ending is not None:
             endings.append(ending)
-            room = place.slot.write(asdict(ending))
-            if not room:
+            if not noted_ending(place.slot, ending, others=len(lease.rows) - number - 1):
                 return number + 1
         cells[ENDED] = number + 1
     return len(lease.rows)
+
+
+def noted_ending(slot: Slot, ending: Ending, *, others: int) -> bool:
+    """Keep the ending in the slot; in brief, when `others` that may follow would find no room beside it."""
+    return slot.write(asdict(ending), leaving=others * BRIEF_BYTES) or slot.write(asdict(briefly(ending)))
+
+
+def briefly(ending: Ending) -> Ending:
+    """The ending without what it tells at length."""
+    said = {name: value for name, value in (ending.failure or {}).items() if name not in LENGTHY}
+    if "message" in said:
+        said["message"] = said["message"][:BRIEF_MESSAGE]
+    return replace(ending, failure=said or None)
 
 
 def note_beginning(slot: Slot) -> None:

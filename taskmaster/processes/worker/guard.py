@@ -11,6 +11,8 @@ from taskmaster.processes.shared.orphans import dead_children
 Identity = tuple[int, int]
 MOST_DEAD = 100  # only the callbacks know whether they will still wait for a child: they are not waited for here
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# A callback that ignores SIGCHLD would take exit codes from the children of the next; and so on.
+RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 NEEDED = (*WATCHED, signal.SIGALRM, DUMP)  # a callback that blocks them would have no timeout, and leave no stack
 
 
@@ -20,6 +22,7 @@ class Guard:
     def __init__(self, fds: Sequence[int], leave: Callable[[], object]) -> None:
         self._identities = {fd: _identity(fd) for fd in fds}
         self._leave = leave
+        self._handlers = {number: signal.getsignal(number) for number in RESTORED}
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
@@ -32,6 +35,9 @@ class Guard:
         for number in WATCHED:
             if signal.getsignal(number) != self.on_signal:
                 signal.signal(number, self.on_signal)
+        for number, handler in self._handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:  # None: not Python's to set
+                signal.signal(number, handler)
         signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a callback left would end the next job
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NEEDED)  # what came meanwhile comes now
 

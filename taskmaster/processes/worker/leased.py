@@ -2,24 +2,25 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from taskmaster.endings import Ending
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.slots import LOST
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.batching import BatchSize
 from taskmaster.processes.worker.run import Place
-from taskmaster.store import leases
+from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect
 from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
 
 # After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then
-# may commit for as long as Postgres lets a statement run.
+# may commit for as long as Postgres lets a statement run, unless the server process that had it is gone.
 FORGOTTEN_SECONDS = 65.0
-FORGOTTEN_LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -29,12 +30,12 @@ class Leased:
     database: Database
     claimant: leases.Claimant
     place: Place
-    unsettled: leases.Outcomes | None = None
+    unsettled: tuple[UUID, Sequence[Ending]] | None = None
     sent: bool = False  # the settle, and its answer did not come
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
-    forgotten_until: float = 0.0
-    forgotten_at: float = 0.0
+    forgotten_until: float | None = None
+    backend: int = 0
 
     def __post_init__(self) -> None:
         wanted = self.place.consumer.batch
@@ -48,18 +49,26 @@ class Leased:
     def connect(self) -> Connection:
         conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.claimant.worker}", hot=True)
         self.cursor = Cursor()
+        if self.unsure:  # what it was told to do before is not to be done any more
+            transactions.terminate(conn, self.database.schema, self.backend, f"taskmaster {self.claimant.worker}")
+        self.backend = conn.info.backend_pid
         return conn
+
+    @property
+    def unsure(self) -> bool:
+        """May it hold jobs without knowing?"""
+        return self.forgotten_until is not None
 
     def lost(self) -> None:
         self.size.claim_failed()
-        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
+        self.forgotten_until = time.monotonic() + FORGOTTEN_SECONDS
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Settle the last batch, claim up to `at_most` jobs and run them, to be settled by the next turn or `finish`;
         how many were started, None: there was nothing."""
-        if time.monotonic() < self.forgotten_until:
+        if self.forgotten_until is not None:
             self.finish(conn)
-            self.give_back_forgotten(conn)
+            self.give_back_forgotten(conn, until=self.forgotten_until)
         wanted = self.size.next()
         lease = self.claim(conn, batch=min(wanted, at_most or wanted))
         if lease is None:
@@ -68,17 +77,18 @@ class Leased:
         began = time.monotonic()
         result = batch.run(self.place, conn, lease)
         self.size.record(result.started, time.monotonic() - began)
-        self.unsettled = leases.Outcomes(lease.token, result.endings)
+        self.unsettled = lease.token, result.endings
         return result.started
 
     def claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
-        """Claim a batch, and settle the last one on the way."""
-        outcomes = self.unsettled
-        if outcomes is None:
+        """Claim a batch. The last one is settled on the way when all of it acked, else before it."""
+        if self.unsettled is None or self.unsettled[1]:
+            self.finish(conn)
             return leases.claim(conn, self.claimant, self.cursor, batch=batch)
+        token, sent_before = self.unsettled[0], self.sent
         self.sent = True
-        settled, lease = leases.exchange(conn, outcomes, self.claimant, self.cursor, batch=batch)
-        self.finished(outcomes.token, settled=settled, sent_before=False)
+        settled, lease = leases.exchange(conn, token, self.claimant, self.cursor, batch=batch)
+        self.finished(token, settled=settled, sent_before=sent_before)
         return lease
 
     def alone(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
@@ -112,9 +122,9 @@ class Leased:
         self.place.slot.cells[LOST] += 1
         log.warning("lease %s was lost, others have taken over its jobs: outcomes were not written", token)
 
-    def give_back_forgotten(self, conn: Connection) -> None:
+    def give_back_forgotten(self, conn: Connection, *, until: float) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
-        now = time.monotonic()
-        if self.forgotten_at <= now:
-            leases.release_forgotten(conn, self.claimant)
-            self.forgotten_at = now + FORGOTTEN_LOOK_SECONDS
+        is_over = time.monotonic() >= until
+        leases.release_forgotten(conn, self.claimant.supervisor, self.claimant.worker)
+        if is_over:
+            self.forgotten_until = None

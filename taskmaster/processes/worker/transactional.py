@@ -43,6 +43,11 @@ class Transactional:
     def pending(self) -> bool:
         return self.owed is not None
 
+    @property
+    def unsure(self) -> bool:
+        """A transaction that was lost is undone."""
+        return False
+
     def connect(self) -> Connection:
         conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True)
         self.cursor = Cursor()

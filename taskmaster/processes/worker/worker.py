@@ -19,6 +19,7 @@ log = logging.getLogger("taskmaster.worker")
 
 # A worker that has just gone idle looks again: a producer may have read "nobody sleeps" and committed later.
 LOOKS_SECONDS = (0.003, 0.010, 0.030, 0.100, 0.300)
+UNSURE_SECONDS = 1.0
 IDLE_SECONDS = 5.0  # then it waits for wakeups, of which the supervisor sends one a second to one of the idle
 
 
@@ -28,6 +29,10 @@ class Delivery(Protocol):
     @property
     def pending(self) -> bool:
         """Is something still to be written of what has run?"""
+
+    @property
+    def unsure(self) -> bool:
+        """May it hold jobs without knowing? Then it does not sleep for long."""
 
     def connect(self) -> Connection: ...
 
@@ -133,12 +138,13 @@ class Worker:
     def waited(self) -> bool:
         """Wait once; is it time to look?"""
         looking = self.look < len(LOOKS_SECONDS)
-        told = self.wakeups.get(LOOKS_SECONDS[self.look] if looking else IDLE_SECONDS)
+        seconds = UNSURE_SECONDS if self.delivery.unsure else IDLE_SECONDS
+        told = self.wakeups.get(LOOKS_SECONDS[self.look] if looking else seconds)
         if told:
             self.slot.cells[TOLD] = 0
         elif looking:
             self.look += 1
-        return told or looking
+        return told or looking or self.delivery.unsure
 
     def connected(self) -> Connection:
         self.connection = self.delivery.connect()

@@ -1,7 +1,10 @@
--- Take up to `batch` jobs of one queue and lease them under a new token. No row back: nothing was found.
--- Alone its commit need not be `durable`: a claim lost in a crash of Postgres is a ready job again; but not one that must not
--- run twice.
-with picked as materialized (
+-- Take up to `batch` jobs of one queue and lease them under a new token; and, on the way, settle the batch `done`, whose jobs
+-- all acked (null: there is none). One statement, so that no worker can stop between the two with a lease locked. Always a
+-- first row, without a job when nothing was found; `settled` is false when the lease of `done` was lost.
+-- A claim alone need not be `durable`: lost in a crash of Postgres it is a ready job again; but not one that must not run twice.
+with settled as (
+  delete from leases where token = %(done)s::uuid returning true),
+picked as materialized (
   select pick.ctid
     from unnest(%(priorities)s::smallint[], %(lows)s::bigint[]) as lane (priority, low)
    cross join lateral (
@@ -20,6 +23,6 @@ leased as (
    where case when %(durable)s then true else set_config('synchronous_commit', 'off', true) is not null end
   having count(*) > 0
   returning token)
-select (select token from leased), position,
+select exists (select from settled), (select token from leased), position,
        id, queue_name, payload, headers, priority, run_count + 1, created_at, crashes, rescues, ready_at
-  from taken
+  from (select) as always left join taken on true

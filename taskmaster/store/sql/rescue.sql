@@ -1,6 +1,6 @@
 -- Give back the leases of supervisors that are gone: not heard of since the heartbeat that the rescuer has seen, and, unless
 -- they are given up for good, without the session lock that a living one holds. The heartbeat is compared under the lock on
--- its row. Their jobs are charged nothing, but the rescue is counted; one that was rescued before and had started again is
+-- its row. A lease that a worker of theirs has locked at this moment is left to the next rescue. Their jobs are charged nothing, but the rescue is counted; one that was rescued before and had started again is
 -- charged a crash, and one that must never run twice is rejected.
 with gone as (
   select supervisors.id from supervisors
@@ -10,10 +10,12 @@ with gone as (
      select from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
         and classid = to_regclass('supervisors')::oid and objid = (supervisors.id %% 2147483647)::int::oid)
    order by supervisors.id for update of supervisors skip locked),
-lost as (
-  delete from leases
+found as materialized (
+  select ctid from leases
    where supervisor = any(array(select id from gone)) or not exists (select from supervisors where id = leases.supervisor)
-  returning leases as lease),
+     for update skip locked),
+lost as (
+  delete from leases where ctid = any(array(select ctid from found)) returning leases as lease),
 job as (
   select job.*, (lease).once, ((lease).once or job.id = any((lease).started))::int as charge,
          (job.id = any((lease).started))::int as crash,

@@ -1,0 +1,162 @@
+"""Settling one batch and claiming the next is one statement: what dies or stops around it loses and blocks nothing."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
+from taskmaster.endings import Ending
+from taskmaster.processes.ledger.burial import crashes, endings
+from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.slots import ENDED, Remains, Slots
+from taskmaster.processes.worker import batch
+from taskmaster.processes.worker.run import Place
+from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.store import leases, supervisors
+from taskmaster.store.connection import BoundedConnection, Connection, connect
+from taskmaster.store.cursor import Cursor
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.exchanges import DIES, MOST_DEATHS
+from tests.support.server import SCHEMA
+from tests.support.store import QUEUE, claim, claimed, ids, leases_left, put, put_many, register, states
+
+
+def test_a_worker_that_dies_with_its_next_batch_in_hand_has_it_given_back_at_once_and_uncharged(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    wanted = publisher.put_many("q", [{}] * 20)
+    # The next heartbeat, which would find it too, is half a minute away.
+    with supervise(
+        Consumer("q", callback=ACT, batch=2, component=DIES), heartbeat_seconds=30.0, gone_after_seconds=100.0
+    ):
+        eventually(lambda: admin.find(most=1) == [], within=20)
+    assert len(journal.lines("dying")) == MOST_DEATHS
+    assert sorted(journal.began()) == wanted
+    assert {run.run for run in journal.runs()} == {1}
+
+
+def test_the_last_batch_is_settled_and_the_next_claimed_or_neither_is(conn: Connection) -> None:
+    first, second = put_many(conn, 2)
+    us = register(conn)
+    claimant, cursor = leases.Claimant(us, "w", QUEUE), Cursor()
+    lease = leases.claim(conn, claimant, cursor, batch=1)
+    assert lease is not None
+    conn.execute(f"alter table leases add constraint refusing check (ids[1] <> {second})")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        leases.exchange(conn, lease.token, claimant, cursor, batch=1)
+    assert states(conn) == {first: State.RUNNING, second: State.READY}
+    conn.execute("alter table leases drop constraint refusing")
+    settled, following = leases.exchange(conn, lease.token, claimant, Cursor(), batch=1)
+    assert settled
+    assert following is not None
+    assert ids(following) == [second]
+    assert states(conn) == {second: State.RUNNING}
+    assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (True, None)
+    assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (False, None)  # it was settled before
+    assert leases_left(conn) == 0
+
+
+def test_a_lease_that_somebody_has_locked_does_not_hold_up_the_rescue_of_all_others(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
+    stuck, free = put_many(conn, 2)
+    lost = register(conn)
+    held = claim(conn, batch=1, supervisor=lost)
+    assert held is not None
+    claim(conn, batch=1, supervisor=lost)
+    ((heard,),) = conn.execute("select heartbeat_at from supervisors where id = %s", (lost,)).fetchall()
+    other = connection()
+    with other.transaction():
+        other.execute("select from leases where token = %s for update", (held.token,))
+        assert supervisors.rescue(conn, [supervisors.Silent(lost, heard, True)], max_crashes=3) == 1
+        assert states(conn) == {stuck: State.RUNNING, free: State.READY}
+    assert supervisors.rescue(conn, [], max_crashes=3) == 1
+    assert states(conn) == {stuck: State.READY, free: State.READY}
+
+
+def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its_job_once(conn: Connection) -> None:
+    job_id = put(conn)
+    lease = claimed(conn)
+    noted = Ending(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
+    remains = Remains(lease.token, [], [asdict(noted)], job_id, 0, [])
+    death = Death(Consumer(QUEUE, callback=ACT), "w", 1, "signal SIGKILL", False, remains, 1)
+    found = endings(death, remains, leases.counts(conn, lease.token))
+    assert found == [noted]
+    assert crashes(death, remains, found) == []
+    assert leases.settle(conn, lease.token, found)
+    assert states(conn) == {job_id: State.SCHEDULED}
+
+
+def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_at_length() -> None:
+    consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
+    slot = slots.slot(0)
+    long = "x" * 15_000
+
+    def failing(job: Job) -> Outcome:
+        print(long)
+        raise ValueError(long)
+
+    place = Place(consumer, "w", slot, permits_fd, failing, Surroundings(slot))
+    rows = [
+        leases.Row(number, QUEUE, b"{}", None, 0, 1, None, 0, 0, None)  # type: ignore[arg-type]
+        for number in range(1, 101)
+    ]
+    try:
+        result = batch.run(place, None, leases.Lease(uuid4(), rows))  # type: ignore[arg-type]
+        assert result.started == slot.cells[ENDED] == 100
+        assert [entry["id"] for entry in slot.entries()] == list(range(1, 101))
+        assert all(entry["failure"]["message"] for entry in slot.entries())
+    finally:
+        for fd in (permits_fd, slots.fd):
+            os.close(fd)
+
+
+def test_a_server_that_does_not_answer_is_given_up(database_url: str) -> None:
+    with connect(database_url, SCHEMA) as conn:
+        assert isinstance(conn, BoundedConnection)
+        conn.patience_seconds = 0.2
+        with pytest.raises(psycopg.OperationalError, match=r"the server has not answered within 0\.2 s"):
+            conn.execute("select pg_sleep(50)")
+        assert conn.closed
+
+
+def test_a_callback_that_ignores_its_children_takes_no_exit_codes_from_the_next(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    consumer = Consumer("q", callback="tests.support.misdeeds:signals", batch=1)
+    with supervise(consumer):
+        publisher.put("q", {"do": "ignore"})
+        publisher.put("q", {"do": "call"})
+        eventually(lambda: admin.find(most=1) == [])
+    assert [line["code"] for line in journal.lines("code")] == [1]
+
+
+def test_a_supervisor_that_has_left_has_no_session_and_no_lock_in_the_database(
+    supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
+) -> None:
+    def sessions() -> list[object]:
+        return conn.execute(
+            "select application_name from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid() and application_name like 'taskmaster %'"
+        ).fetchall()
+
+    with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
+        publisher.put_many("q", [{}] * 50)
+        eventually(lambda: len(journal.finished()) == 50)
+        assert len(sessions()) == 4  # supervisor, listener, two workers
+        supervisor.signal(supervisor.workers()[0], signal.SIGKILL)
+        eventually(lambda: len(supervisor.workers()) == 2)
+        supervisor.left()
+        eventually(lambda: sessions() == [])
+    held = conn.execute(
+        "select locktype, objid from pg_locks where pid <> pg_backend_pid()"
+        " and database = (select oid from pg_database where datname = current_database())"
+    ).fetchall()
+    assert held == []
