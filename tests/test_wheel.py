@@ -22,14 +22,47 @@ def callback(job: Job) -> None:
     Path("ran").write_text(job.payload["say"])
 
 
-consumer = Consumer("wheel", callback=callback, middleware=["logging", "errors"])
+middleware = ["logging", "metrics", {"use": "stamp", "text": "stamped"}, "errors"]
+consumer = Consumer("wheel", callback=callback, middleware=middleware)
 with Publisher(sys.argv[1]) as publisher, Supervisor(sys.argv[1], [consumer]).start(), Admin(sys.argv[1]) as admin:
     publisher.put("wheel", {"say": "done"})
     for _ in range(10_000):
         if not admin.size("wheel"):
             break
-print(Path("ran").read_text(), *sorted(entry.name for entry in entry_points(group="taskmaster.middleware")))
+names = sorted(entry.name for entry in entry_points(group="taskmaster.middleware"))
+print(Path("ran").read_text(), Path("stamp").read_text(), *names)
 """
+
+
+# Somebody else's middleware, as pip installs it.
+STAMP = {
+    "stamp.py": """
+from pathlib import Path
+
+
+def stamp(*, text):
+    def middleware(handler):
+        def stamped(job):
+            Path("stamp").write_text(text)
+            return handler(job)
+
+        return stamped
+
+    return middleware
+""",
+    "stamp-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: stamp\nVersion: 1.0\n",
+    "stamp-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "stamp-1.0.dist-info/entry_points.txt": "[taskmaster.middleware]\nstamp = stamp:stamp\n",
+}
+
+
+def stamp_wheel(directory: Path) -> Path:
+    path = directory / "stamp-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in STAMP.items():
+            archive.writestr(name, text)
+        archive.writestr("stamp-1.0.dist-info/RECORD", "".join(f"{name},,\n" for name in STAMP))
+    return path
 
 
 def run(*command: str | Path, cwd: Path, seconds: float) -> str:
@@ -62,9 +95,23 @@ def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
 
 
 @pytest.mark.timeout(240)  # its dependencies may have to be downloaded
-def test_the_wheel_runs_a_job_in_an_empty_environment(wheel: Path, tmp_path: Path, database_url: str) -> None:
+def test_the_wheel_runs_a_job_in_an_empty_environment_through_a_middleware_of_somebody_elses(
+    wheel: Path, tmp_path: Path, database_url: str
+) -> None:
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path, seconds=60)
     python = tmp_path / "venv/bin/python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path, seconds=120)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        wheel,
+        stamp_wheel(tmp_path),
+        cwd=tmp_path,
+        seconds=120,
+    )
     (tmp_path / "script.py").write_text(SCRIPT)
-    assert run(python, "-I", "script.py", database_url, cwd=tmp_path, seconds=60) == "done errors logging\n"
+    names = "errors json_schema logging metrics sentry stamp tracing"
+    assert run(python, "-I", "script.py", database_url, cwd=tmp_path, seconds=60) == f"done stamped {names}\n"

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from taskmaster import Admin, Publisher, State
-from tests.support import eventually
+from taskmaster import Admin, Consumer, Publisher, State
+from tests.support import Gates, Supervise, eventually
+from tests.support.misdeeds import DO
 from tests.support.supervised import MARK, expect_nobody
 
 ODD_NAMES = ['it\'s a "b" 🚀', "a.b;drop table ready;--", "[red]alarm[/red] %s {x}"]
@@ -204,6 +205,19 @@ def test_status_counts_jobs_by_state_and_shows_supervisors(cli: Cli, publisher: 
     assert document["supervisors"][0]["name"] == "host:1"
     assert "host:1" in table
     assert next(line.split()[:5] for line in table.splitlines() if "mail" in line) == ["mail", "3", "1", "0", "1"]
+
+
+def test_status_and_show_tell_how_far_a_run_is(
+    cli: Cli, supervise: Supervise, publisher: Publisher, gates: Gates
+) -> None:
+    with supervise(Consumer("mail", callback=DO)):
+        job_id = publisher.put(
+            "mail", {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"}
+        )
+        for command in (["status"], ["show", str(job_id)]):
+            eventually(lambda told=command: "25%" in cli(*told).stdout)  # type: ignore[misc]
+            assert "a quarter of the pages" in cli(*command).stdout
+        gates.open()
 
 
 def test_jobs_are_listed_by_queue_and_state_up_to_a_limit(cli: Cli, publisher: Publisher, conn: Any) -> None:
