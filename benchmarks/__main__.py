@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import chains, cpu, disturbed, drain, idle, kills, pickup, pinned, put, report, stops
+from benchmarks import chains, cpu, disturbed, drain, idle, kills, pickup, pinned, put, report, scrape, stops
 from benchmarks.place import database, postgres_version, say
 
 Measurement = Callable[[str], report.Figures]
@@ -21,6 +21,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "idle": idle.measure,
     "pinned": pinned.measure,
     "chains": chains.measure,
+    "scrape": scrape.measure,
 }
 FAULTS: Mapping[str, Measurement] = {"kills": kills.measure, "disturbed": disturbed.measure, "stops": stops.measure}
 ALL = {**MEASUREMENTS, **FAULTS}

@@ -10,7 +10,7 @@ import psycopg
 from taskmaster.chain import Draft, PutMiddleware
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidJob
-from taskmaster.references import put_middlewares
+from taskmaster.middlewares import put_middlewares
 from taskmaster.session import Session
 from taskmaster.store import jobs
 from taskmaster.validation import MAX_PAYLOAD_BYTES, check_delay, check_priority, check_queue_name, encode

@@ -13,7 +13,8 @@ from taskmaster.chain import build, checked, innermost
 from taskmaster.consumer import Callback, Consumer
 from taskmaster.errors import TaskmasterError
 from taskmaster.job import Job, Outcome
-from taskmaster.references import middleware_factory, open_middleware, resolve_callable
+from taskmaster.middlewares import middleware_factory, open_middleware
+from taskmaster.references import resolve_callable
 from taskmaster.validation import check_priority, check_queue_name, encode
 
 

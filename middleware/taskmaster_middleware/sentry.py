@@ -17,7 +17,7 @@ from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.endings import Crash
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome
-from taskmaster.references import CrashReporter
+from taskmaster.middlewares import CrashReporter
 
 FLUSH_SECONDS = 2.0
 DENIED = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie", "session")

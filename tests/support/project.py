@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,10 @@ class Project:
         return [pid for pid in marked(self.mark) if title_of(pid).startswith(title)]
 
     def signal_all(self, number: signal.Signals) -> None:
-        """To the supervisor, the template and all workers."""
+        """To the supervisor, the template and all workers, as far as one has not ended another by then."""
         for pid in marked(self.mark):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def versions(journal: Journal, job_id: int) -> list[str]:

@@ -11,7 +11,8 @@ import pytest
 from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome, Reject
-from taskmaster.references import middleware_factory, open_middleware, resolve, resolve_callable
+from taskmaster.middlewares import middleware_factory, open_middleware
+from taskmaster.references import resolve, resolve_callable
 from taskmaster.testing import make_job
 
 WHERE = "taskmaster.toml: consumer 'mail': callback"

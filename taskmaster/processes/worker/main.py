@@ -12,6 +12,13 @@ from setproctitle import setproctitle
 from taskmaster.chain import Handler, build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
+from taskmaster.middlewares import (
+    CrashReporterFactory,
+    MiddlewareFactory,
+    crash_reporters,
+    middleware_factory,
+    open_middleware,
+)
 from taskmaster.processes.shared import limits, output
 from taskmaster.processes.shared.failures import describe
 from taskmaster.processes.shared.messages import Order
@@ -26,15 +33,7 @@ from taskmaster.processes.worker.run import Place
 from taskmaster.processes.worker.surroundings import Surroundings
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.processes.worker.worker import Delivery, Worker
-from taskmaster.references import (
-    CrashReporterFactory,
-    MiddlewareFactory,
-    check_takes_job,
-    crash_reporters,
-    middleware_factory,
-    open_middleware,
-    resolve_callable,
-)
+from taskmaster.references import check_takes_job, resolve_callable
 from taskmaster.store.leases import Claimant
 
 CONFIRMED_SECONDS = 10.0  # within which the supervisor confirms a birth

@@ -9,8 +9,8 @@ import msgspec
 from setproctitle import setproctitle
 
 from taskmaster.endings import Crash
+from taskmaster.middlewares import CrashReporter
 from taskmaster.processes.worker.main import Prepared
-from taskmaster.references import CrashReporter
 
 log = logging.getLogger("taskmaster.reporter")
 
