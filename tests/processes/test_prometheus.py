@@ -108,8 +108,8 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> None:
     assert of(found["Queue depth A"], state="rejected") == 3
     assert of(found["Workers by state A"], state="busy") == 2
     outcomes = found["Runs by outcome A"]
-    assert of(outcomes, outcome="ack") == pytest.approx(15 * of(outcomes, outcome="reject"), rel=0.01)  # 45 and 3
-    assert of(found["Runs by queue A"], queue="mail") == pytest.approx(of(outcomes))
+    assert of(outcomes, outcome="ack") == pytest.approx(15 * of(outcomes, outcome="reject"), rel=0.05)  # 45 and 3
+    assert of(found["Runs by queue A"], queue="mail") == pytest.approx(of(outcomes), rel=0.05)  # asked a moment later
     assert 0 < of(found["Oldest ready job A"]) < 60
     assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)  # extrapolated
     assert 0.05 < of(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s

@@ -1,4 +1,4 @@
-"""A real Postgres for the tests, with a template database from which each test gets a clone."""
+"""A real Postgres for the tests, and databases on it, one for each test at a time."""
 
 import os
 import secrets
@@ -15,36 +15,61 @@ from psycopg.conninfo import conninfo_to_dict
 from taskmaster.embedded import server
 from taskmaster.store import migrate
 from taskmaster.store.connection import connect
+from tests.support.waiting import eventually
 
 TEST_DATABASE_URL = "TASKMASTER_TEST_DATABASE_URL"
 SCHEMA = "taskmaster"
+# The sessions of a database but for our own, each told to end.
+OTHERS = (
+    "select pg_terminate_backend(pid) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+)
+SCHEMAS = "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
 
 
 class Server:
-    """A server and the names of the databases that we make on it."""
+    """A server and the databases that we make on it. To make one costs five times what it costs to empty one."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.prefix = f"taskmaster_test_{secrets.token_hex(4)}"
-        self.template = f"{self.prefix}_template"
         self.made = 0
-
-    def migrated(self) -> None:
-        """Make the template. Nobody may be connected to a template, so the connection is closed at once."""
-        self.execute("create database {}", self.template)
-        with connect(self.url_of(self.template), SCHEMA) as conn:
-            migrate.migrate(conn, SCHEMA)
+        self.free: list[str] = []
 
     @contextmanager
     def database(self, *, empty: bool = False) -> Iterator[str]:
-        """The URL of a fresh database, dropped at the end whoever is still connected."""
-        self.made += 1
-        name = f"{self.prefix}_{self.made}"
-        self.execute("create database {} template {}", name, "template0" if empty else self.template)
+        """The URL of a database as if it were fresh, without us or with our schema. Whoever is still connected at the
+        end is not for long."""
+        name = self.free.pop() if self.free else self.make()
+        if not empty:
+            with connect(self.url_of(name), SCHEMA) as conn:
+                migrate.migrate(conn, SCHEMA)
         try:
             yield self.url_of(name)
         finally:
-            self.execute("drop database {} with (force)", name)
+            self.clear(name)
+            self.free.append(name)
+
+    def make(self) -> str:
+        self.made += 1
+        name = f"{self.prefix}_{self.made}"
+        self.execute("create database {} template template0", name)
+        return name
+
+    def clear(self, name: str) -> None:
+        """End all sessions, and drop all schemas and settings."""
+        self.execute("alter database {} reset all", name)
+        with psycopg.connect(self.url_of(name), autocommit=True, options="-c lock_timeout=10s") as conn:
+            eventually(lambda: not conn.execute(OTHERS).fetchall())
+            for (schema,) in conn.execute(SCHEMAS).fetchall():
+                conn.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
+            conn.execute("create schema public")
+            conn.execute("grant usage on schema public to public")
+
+    def drop(self) -> None:
+        """Drop all that were made."""
+        for number in range(1, self.made + 1):
+            self.execute("drop database if exists {} with (force)", f"{self.prefix}_{number}")
 
     def execute(self, statement: str, *names: str) -> None:
         with psycopg.connect(self.url, autocommit=True) as conn:
@@ -60,14 +85,14 @@ class Server:
 def running_server() -> Iterator[Server]:
     """The server named by TASKMASTER_TEST_DATABASE_URL, else an embedded one of our own."""
     if url := os.environ.get(TEST_DATABASE_URL):
-        yield from _with_template(Server(url))
+        yield from _until_dropped(Server(url))
         return
     # Not pytest's tmp_path: it is closed to the account that runs the server for root.
     with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
         with server(Path(directory)) as url:
             _spare_the_disk(url)
         with server(Path(directory)) as url:
-            yield from _with_template(Server(url))
+            yield from _until_dropped(Server(url))
 
 
 def _spare_the_disk(url: str) -> None:
@@ -77,9 +102,8 @@ def _spare_the_disk(url: str) -> None:
             conn.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(name)))
 
 
-def _with_template(server: Server) -> Iterator[Server]:
-    server.migrated()
+def _until_dropped(server: Server) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.execute("drop database {} with (force)", server.template)
+        server.drop()
