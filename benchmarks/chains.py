@@ -12,7 +12,7 @@ from benchmarks.report import Figures
 from taskmaster import SupervisorOptions
 from taskmaster.consumer import MiddlewareSpec
 
-JOBS = 100_000
+JOBS = 40_000
 WORKERS = 2
 RUNS = 3
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
