@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import chains, cpu, disturbed, drain, idle, kills, pickup, pinned, put, report, scrape, stops
+from benchmarks import chains, cpu, disturbed, drain, idle, kills, pickup, pinned, progress, put, report, scrape, stops
 from benchmarks.place import database, postgres_version, say
 
 Measurement = Callable[[str], report.Figures]
@@ -22,6 +22,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "pinned": pinned.measure,
     "chains": chains.measure,
     "scrape": scrape.measure,
+    "progress": progress.measure,
 }
 FAULTS: Mapping[str, Measurement] = {"kills": kills.measure, "disturbed": disturbed.measure, "stops": stops.measure}
 ALL = {**MEASUREMENTS, **FAULTS}

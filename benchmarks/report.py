@@ -30,6 +30,7 @@ AT_MOST: Mapping[str, float] = {
     "pickup_p99_ms": 12.0,
     "idle_cpu_percent": 0.5,
     "scrape_p99_ms": 50.0,
+    "progress_us": 2.0,
     "idle_statements_per_s": 3.0,
     "kill_to_run_again_p99_ms": 100.0,
     "kill_to_replacement_p99_ms": 300.0,

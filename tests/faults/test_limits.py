@@ -1,6 +1,7 @@
 """Jobs that take too long or too much: each ends where it should, and nobody else pays for it."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from taskmaster import Admin, Consumer, JobRecord, Publisher, State
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.misdeeds import PARENT
 
 
 def limited(**limits: Any) -> Consumer:
@@ -59,11 +61,25 @@ def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
     assert 0.2 < failure["duration_seconds"] < 5
 
 
+def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    consumer = Consumer("q", callback=PARENT, timeout_seconds=0.1, kill_after_seconds=0.1, max_runs=1)
+    with supervise(consumer):
+        record = rejected(admin, publisher.put("q"))
+        (line,) = journal.lines("child")
+        eventually(lambda: not Path(f"/proc/{line['child']}").exists())
+    assert record.failures[0]["cause"] == "timeout"
+
+
 def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
-    supervise: Supervise, publisher: Publisher, admin: Admin
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(limited(memory_limit_mb=200)):
         record = rejected(admin, publisher.put("q", {"do": "eat", "mb": 260}))
+        fine = publisher.put("q")
+        eventually(lambda: journal.finished() == [fine])
+    assert journal.began() == [record.id, fine]
     (failure,) = record.failures
     assert failure["cause"] == "memory limit"
     assert "memory_limit_mb is 200" in failure["message"]

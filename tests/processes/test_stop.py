@@ -66,8 +66,8 @@ def test_a_stopping_supervisor_claims_nothing_more(
     assert [record.id for record in admin.find(state=State.READY)] == [late]
 
 
-def test_a_job_that_outlives_the_grace_is_cut_off_and_goes_back_uncharged(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+def test_a_job_that_outlives_the_grace_is_cut_off_and_runs_again_uncharged(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
     with supervise(Consumer("q", callback=ACT), grace_seconds=0.2) as supervisor:
@@ -79,6 +79,11 @@ def test_a_job_that_outlives_the_grace_is_cut_off_and_goes_back_uncharged(
     record = admin.get(job_id)
     assert (record.state, record.run_count, record.failures) == (State.READY, 0, [])
     assert journal.finished() == []
+    gates.open()
+    with supervise(Consumer("q", callback=ACT)):  # and it runs again, as if it had never begun
+        eventually(lambda: journal.finished() == [job_id])
+    assert [run.run for run in journal.runs()] == [1, 1]
+    assert admin.find() == []
 
 
 def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(

@@ -14,6 +14,7 @@ from taskmaster import Ack, Job, Outcome, Reject, Retry
 from tests.support.journal import note, note_job, wait_at
 
 DO = "tests.support.misdeeds:do"
+PARENT = "tests.support.misdeeds:waits_for_its_child"
 MIB = 1024 * 1024
 FAR_SECONDS = "60"  # for a program that is meant to be ended
 
@@ -341,3 +342,14 @@ def signals(job: Job) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     else:
         note("code", code=subprocess.run(["false"], check=False).returncode)
+
+
+def waits_for_its_child(job: Job) -> None:
+    """Start a program, and let nothing keep us from waiting for it."""
+    child = subprocess.Popen(["sleep", FAR_SECONDS])
+    note("child", child=child.pid)
+    while child.returncode is None:
+        try:
+            child.wait()
+        except BaseException as error:  # noqa: BLE001 — that is the misdeed
+            note("swallowed", error=type(error).__name__)
