@@ -26,6 +26,7 @@ middleware = ["logging"]            # every consumer, outermost first
 
 [supervisor]
 grace_seconds = 30                  # how long running jobs may go on after SIGTERM
+# http = "127.0.0.1:9464"           # /metrics (of the middleware "metrics"), /healthz, /readyz
 
 [[consumer]]
 queue_name = "greetings"
