@@ -36,11 +36,13 @@ def tool(name: str) -> str:
 
 
 def _fetch() -> None:
-    """Debian's package, unpacked without being installed: that needs no rights."""
+    """Debian's package, unpacked without being installed: that needs no rights, unless the lists are not there yet."""
     HERE.mkdir(exist_ok=True)
     try:
-        for command in (["apt-get", "download", "prometheus"], ["sh", "-c", "dpkg-deb --extract prometheus_*.deb ."]):
-            subprocess.run(command, cwd=HERE, check=True, capture_output=True, timeout=FETCH_SECONDS)
+        if _run("apt-get", "download", "prometheus", check=False):
+            _run("apt-get", "update")
+            _run("apt-get", "download", "prometheus")
+        _run("sh", "-c", "dpkg-deb --extract prometheus_*.deb .")
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or b""
         pytest.fail(
@@ -48,6 +50,10 @@ def _fetch() -> None:
             f" (apt-get update; apt-get install prometheus): {error} {said.decode()[-300:]}",
             pytrace=False,
         )
+
+
+def _run(*command: str, check: bool = True) -> int:
+    return subprocess.run(command, cwd=HERE, check=check, capture_output=True, timeout=FETCH_SECONDS).returncode
 
 
 class Prometheus:
