@@ -11,8 +11,9 @@ from taskmaster.processes.shared.orphans import dead_children
 Identity = tuple[int, int]
 MOST_DEAD = 100  # only the callbacks know whether they will still wait for a child: they are not waited for here
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A callback that ignores SIGCHLD would take exit codes from the children of the next; and so on.
-RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
+# A callback that ignores SIGCHLD would take exit codes from the children of the next; and so on. SIGALRM is set by each
+# run that has a timeout, and its alarm is cancelled below: with no handler in between, it would end the worker.
+RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 NEEDED = (*WATCHED, signal.SIGALRM, DUMP)  # a callback that blocks them would have no timeout, and leave no stack
 
 
