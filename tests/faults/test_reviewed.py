@@ -158,17 +158,6 @@ def test_two_that_requeue_the_same_jobs_in_opposite_order_do_not_deadlock(
 # -- supervisors
 
 
-@pytest.mark.timeout(150)
-def test_three_hundred_workers_start_though_the_server_takes_a_hundred_sessions(
-    supervise: Supervise, publisher: Publisher, admin: Admin
-) -> None:
-    publisher.put_many("q", [{}] * 300)
-    assert admin.size("q") == 300
-    with supervise(Consumer("q", callback=ACT, concurrency=300), within=60.0) as supervisor:
-        assert len(supervisor.workers()) == 300
-        eventually(lambda: admin.find() == [], within=30.0)
-
-
 def test_a_supervisor_whose_burial_waits_for_a_lock_keeps_its_heartbeat_its_session_and_its_jobs(
     here: Project,
     supervise: Supervise,
