@@ -76,8 +76,9 @@ class Generations:
         self.leaving.append(old)
         self.current.reporter.take(old.reporter.pending)
         old.reporter.pending.clear()
+        released = old.leave()  # first: what is put when this was said must not be claimed by the old ones
         log.info("reloaded: new workers run the new code, running jobs finish on the old")
-        return old.leave()
+        return released
 
     def leave(self) -> Releases:
         """All leave."""
