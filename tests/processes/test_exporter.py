@@ -44,7 +44,7 @@ def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_
         assert 5 <= exporter.sum("taskmaster_jobs_total", outcome="reject") <= 10
         assert exporter.sum("taskmaster_job_duration_seconds_count") == counted
         assert exporter.sum("taskmaster_worker_exits_total", cause="signal SIGKILL") == 5
-        assert exporter.sum("taskmaster_workers", state="idle") == 3
+        eventually(lambda: exporter.sum("taskmaster_workers", state="idle") == 3)  # each has looked again
 
 
 def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
