@@ -51,12 +51,13 @@ def quantile(share: float, metric: str) -> str:
 ROWS: dict[str, list[Panel]] = {
     "Is it well?": [
         Panel(
-            "Listener and database",
+            "Supervisor, listener, database",
             "1: connected. Without LISTEN jobs are found by looking, within a second.",
             "bool_on_off",
             [
                 Target(f"min(taskmaster_listener_up{ONE})", "listener"),
                 Target(f"min(taskmaster_database_up{ONE})", "database"),
+                Target(f"min(taskmaster_supervisor_up{ONE})", "supervisor"),
             ],
             "health",
         ),

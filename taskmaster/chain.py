@@ -42,7 +42,7 @@ def innermost(callback: Callable[[Job], Outcome | None]) -> Handler:
 
     def handler(job: Job) -> Outcome:
         outcome = callback(job)
-        return ACK if outcome is None else checked(outcome)
+        return ACK if outcome is None or isinstance(outcome, Ack) else checked(outcome)
 
     return handler
 

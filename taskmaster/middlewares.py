@@ -26,7 +26,7 @@ def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | No
 
     With no options and a first parameter that must be given, the object is a middleware itself: it takes the handler.
     Anything else is a factory, called with the options, that returns a middleware or a context manager yielding one.
-    One that takes `queue_name` is given the consumer's.
+    One that takes `queue_name` is given the consumer's; one that has `prepare` has that called with its options, now.
     """
     used, options = _parted(spec, where)
     found = _middleware(used, where)
@@ -36,6 +36,8 @@ def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | No
     if not options and _takes_handler(parameters):
         return lambda: found
     _check_options(options, parameters, f"{where} {name_of(used)!r}")
+    if (prepare := getattr(found, "prepare", None)) is not None:
+        prepare(**options)
     return partial(found, **options)
 
 
@@ -121,7 +123,7 @@ def _check_options(options: Mapping[str, Any], parameters: list[inspect.Paramete
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     for option in options:
         if option not in accepted and not takes_any:
-            names = [name for name in accepted if name != "handler"]
+            names = [name for name in accepted if name not in ("handler", "queue_name")]
             allowed = f"it accepts {listed(names)}" if names else "it accepts none"
             raise InvalidConfig(f"{where}: unknown option {option!r}{hint(option, accepted)}; {allowed}")
     for name, parameter in accepted.items():

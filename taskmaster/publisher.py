@@ -105,6 +105,8 @@ class Publisher:
                 yield encode(payload, what=what, max_bytes=self._max_payload_bytes), shared
 
     def _content(self, draft: Draft, what: str) -> jobs.Content:
+        if not isinstance(draft, Draft):
+            raise InvalidJob(f"the {what}: a middleware put {draft!r:.100}, which is no Draft")
         return encode(draft.payload, what=what, max_bytes=self._max_payload_bytes), self._headers(draft.headers)
 
     def _headers(self, headers: Mapping[str, Any] | None) -> bytes | None:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from taskmaster.chain import Handler, Middleware
-from taskmaster.errors import InvalidConfig
+from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.job import Job, Outcome, Reject, Retry
 from taskmaster.references import resolve
+from taskmaster.validation import check_delay
 
 ExceptionClass = type[Exception] | str
 
@@ -21,6 +22,11 @@ def errors(
     Subclasses match, the nearest class in the list decides, and a class in both lists is retried.
     `retry_delay_seconds` None: the consumer's backoff decides. Raises InvalidConfig for what is no exception class.
     """
+    if retry_delay_seconds is not None:
+        try:
+            check_delay(retry_delay_seconds)
+        except InvalidJob as error:
+            raise InvalidConfig(f"middleware 'errors': retry_delay_seconds: {error}") from None
     outcomes: dict[type, type[Retry] | type[Reject]] = dict.fromkeys(_classes("reject", reject), Reject)
     outcomes.update(dict.fromkeys(_classes("retry", retry), Retry))
 

@@ -26,6 +26,7 @@ except ImportError:
     ) from None
 
 MOST_ERRORS = 20
+MOST_CHARACTERS = 200  # of an error, which quotes the payload
 WHERE = "middleware 'json_schema': schema"
 
 Schema = str | Mapping[str, Any] | type[Any]
@@ -72,6 +73,12 @@ def wrap_put(*, schema: Schema) -> PutMiddleware:
     return middleware
 
 
+def prepare(*, schema: Schema) -> None:
+    """Read the schema before the fork."""
+    _checker(schema)
+
+
+json_schema.prepare = prepare  # type: ignore[attr-defined]
 json_schema.wrap_put = wrap_put  # type: ignore[attr-defined]
 _ANY_SIZE = 2**31  # how large it may be is checked when it is encoded to be put
 
@@ -92,15 +99,27 @@ class _Checker:
 
 def _described(error: Any) -> str:
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
-    return f"{pointer or '(the whole)'}: {error.message}"
+    message = error.message if len(error.message) <= MOST_CHARACTERS else f"{error.message[:MOST_CHARACTERS]}…"
+    return f"{pointer or '(the whole)'}: {message}"
+
+
+_made: dict[str, _Checker] = {}
 
 
 def _checker(schema: Schema) -> _Checker:
+    """Made once: in the template, so that its workers have one schema whatever becomes of the file."""
+    key = repr(schema)
+    if key not in _made:
+        _made[key] = _new_checker(schema)
+    return _made[key]
+
+
+def _new_checker(schema: Schema) -> _Checker:
     found, base = _found(schema)
     try:
         return _Checker(jsonschema_rs.validator_for(found, base_uri=base, retriever=_local))
     except (ValueError, OSError) as error:
-        raise InvalidConfig(f"{WHERE} {_name(schema)} is none: {str(error).splitlines()[0]}") from None
+        raise InvalidConfig(f"{WHERE} {_name(schema)} is no valid schema: {str(error).splitlines()[0]}") from None
 
 
 def _found(schema: Schema) -> tuple[Any, str]:

@@ -31,7 +31,7 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
 
     >>> Consumer("mail", callback="mails:send", middleware=[{"use": "logging", "format": "json"}])  # doctest: +SKIP
     """
-    _check(format, redact)
+    _check(format, payload, redact)
     as_json = format == "json"
     write = _as_json if as_json else _as_text
     hidden = frozenset(key.casefold() for key in redact)
@@ -58,7 +58,9 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
     return middleware
 
 
-def _check(format: object, redact: object) -> None:
+def _check(format: object, payload: object, redact: object) -> None:
+    if not isinstance(payload, bool):
+        raise InvalidConfig(f"middleware 'logging': payload must be true or false, got {payload!r}")
     if format not in get_args(Format):
         raise InvalidConfig(f"middleware 'logging': format must be 'text' or 'json', got {format!r}")
     if isinstance(redact, str) or not isinstance(redact, Sequence) or not all(isinstance(key, str) for key in redact):

@@ -3,6 +3,7 @@
 Written to the worker's own files by prometheus-client's multiprocess mode: nothing waits, and a SIGKILL loses nothing.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -115,6 +116,7 @@ def _checked(option: str, buckets: object) -> Sequence[float]:
         isinstance(buckets, Sequence)
         and buckets
         and all(isinstance(edge, int | float) and not isinstance(edge, bool) for edge in buckets)
+        and not any(math.isnan(edge) for edge in buckets)
         and list(buckets) == sorted(set(buckets))
     ):
         return buckets

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import sentry_sdk
+from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import Scope
 
 from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.endings import Crash
 from taskmaster.errors import InvalidConfig
-from taskmaster.job import ACK, Job, Outcome
+from taskmaster.job import Ack, Job, Outcome, Snooze
 from taskmaster.middlewares import CrashReporter
 
 FLUSH_SECONDS = 2.0
@@ -46,6 +47,7 @@ def sentry(
 
     >>> Consumer("mail", callback="mails:send", middleware=[{"use": "sentry", "dsn": "https://…"}])  # doctest: +SKIP
     """
+    _check(dsn, traces_sample_rate, send_payload, deny)
     shown = _Shown(send_payload, deny)
     _set_up(dsn, environment, release, traces_sample_rate)
 
@@ -57,7 +59,7 @@ def sentry(
                     return _run(handler, job)
                 with _transaction(job) as span:
                     outcome = _run(handler, job)
-                    span.set_status("ok" if outcome is ACK else "aborted")
+                    span.set_status("ok" if isinstance(outcome, Ack | Snooze) else "aborted")
                     return outcome
 
         return reported
@@ -108,6 +110,23 @@ sentry.wrap_put = wrap_put  # type: ignore[attr-defined]
 sentry.report_crashes = report_crashes  # type: ignore[attr-defined]
 
 
+def _check(dsn: object, traces_sample_rate: object, send_payload: object, deny: object) -> None:
+    if not isinstance(dsn, str) or not dsn:
+        raise InvalidConfig("middleware 'sentry': dsn must be the DSN of a project, as Sentry shows it")
+    if traces_sample_rate is not None and (
+        isinstance(traces_sample_rate, bool)
+        or not isinstance(traces_sample_rate, int | float)
+        or not 0 <= traces_sample_rate <= 1
+    ):
+        raise InvalidConfig(
+            f"middleware 'sentry': traces_sample_rate must be a number from 0 to 1, got {traces_sample_rate!r}"
+        )
+    if not isinstance(send_payload, bool):
+        raise InvalidConfig(f"middleware 'sentry': send_payload must be true or false, got {send_payload!r}")
+    if isinstance(deny, str) or not isinstance(deny, Sequence) or not all(isinstance(word, str) for word in deny):
+        raise InvalidConfig(f"middleware 'sentry': deny must be a list of words, got {deny!r}")
+
+
 def _set_up(dsn: str, environment: str | None, release: str | None, traces_sample_rate: float | None) -> None:
     try:
         sentry_sdk.init(
@@ -115,10 +134,10 @@ def _set_up(dsn: str, environment: str | None, release: str | None, traces_sampl
             environment=environment,
             release=release,
             traces_sample_rate=traces_sample_rate,
-            send_default_pii=False,
             include_local_variables=False,  # a payload is a local variable
             shutdown_timeout=FLUSH_SECONDS,
         )
+        ignore_logger("taskmaster.jobs")  # its lines may show payloads, and breadcrumbs would carry them
     except (ValueError, TypeError) as error:  # BadDsn is one; the DSN itself holds a key, and is not shown
         raise InvalidConfig(f"middleware 'sentry': dsn is none that Sentry can read ({type(error).__name__})") from None
 
@@ -142,8 +161,14 @@ def _describe(scope: Scope, job: Job, shown: "_Shown") -> None:
     scope.set_tag("run", str(job.run_count))
     scope.fingerprint = ["{{ default }}", job.queue_name]
     scope.set_tag("worker", f"{HOST}:{os.getpid()}")
-    described = {"id": job.id, "queue": job.queue_name, "run": job.run_count, "payload": shown(job.payload)}
-    scope.set_context("job", described)
+
+    def described(event: Any, hint: Any) -> Any:
+        """Only when something is sent: to scrub a large payload takes a while."""
+        told = {"id": job.id, "queue": job.queue_name, "run": job.run_count, "payload": shown(job.payload)}
+        event.setdefault("contexts", {})["job"] = told
+        return event
+
+    scope.add_event_processor(described)
 
 
 def _transaction(job: Job) -> Any:
@@ -185,8 +210,6 @@ class _Shown:
     """What of a payload may be sent."""
 
     def __init__(self, values: bool, deny: Sequence[str]) -> None:
-        if isinstance(deny, str) or not all(isinstance(word, str) for word in deny):
-            raise InvalidConfig(f"middleware 'sentry': deny must be a list of words, got {deny!r}")
         self._values = values
         self._deny = [word.casefold() for word in deny]
 

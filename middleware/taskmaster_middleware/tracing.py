@@ -4,13 +4,14 @@ Needs the extra: pip install 'taskmaster-pg[tracing]'. The trace context travels
 Names follow OpenTelemetry's semantic conventions for messaging.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
-from taskmaster.job import ACK, Job, Outcome
+from taskmaster.job import Ack, Job, Outcome, Snooze
 from taskmaster.references import resolve_callable
 
 try:
@@ -21,7 +22,7 @@ except ImportError:
         "middleware 'tracing' needs the package opentelemetry-api: pip install 'taskmaster-pg[tracing]'"
     ) from None
 
-FLUSH_MS = 2_000
+FLUSH_SECONDS = 2.0
 SYSTEM = "taskmaster"
 SetUp = Callable[[], object]
 
@@ -40,11 +41,18 @@ def tracing(*, setup: str | SetUp | None = None) -> Iterator[Middleware]:
     """
     with ExitStack() as stack:
         if setup is not None:
-            made = resolve_callable(setup, where="middleware 'tracing': setup")()
+            made = _called(resolve_callable(setup, where="middleware 'tracing': setup"))
             if isinstance(made, AbstractContextManager):
                 stack.enter_context(made)
         stack.callback(_flush)
         yield _around_runs
+
+
+def _called(setup: Callable[[], object]) -> object:
+    try:
+        return setup()
+    except Exception as error:
+        raise InvalidConfig(f"middleware 'tracing': setup raised {type(error).__name__}: {error}") from error
 
 
 def wrap_put(**options: Any) -> PutMiddleware:
@@ -72,7 +80,7 @@ def _around_runs(handler: Handler) -> Handler:
         ) as span:
             outcome = handler(job)
             span.set_attribute("taskmaster.job.outcome", type(outcome).__name__.lower())
-            if outcome is not ACK:
+            if not isinstance(outcome, Ack | Snooze):
                 span.set_status(StatusCode.ERROR, str(outcome)[:200])
             return outcome
 
@@ -106,7 +114,9 @@ def _attributes(operation: str, queue_name: str) -> dict[str, Any]:
 
 
 def _flush() -> None:
-    """The API has no flush; every SDK's provider has this one."""
+    """The API has no flush; every SDK's provider has this one. Some do not heed their own bound: then nobody waits."""
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
-        flush(FLUSH_MS)
+        flushing = threading.Thread(target=flush, args=(int(FLUSH_SECONDS * 1000),), daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_SECONDS)

@@ -1,6 +1,7 @@
 """Payloads with a shape: refused at put, rejected at run, every error named."""
 
 import json
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_a_schema_that_would_ask_the_network_is_refused(place: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "sentence"),
     [
-        ({"type": "nope"}, "schema inline is none"),
+        ({"type": "nope"}, "schema inline is no valid schema"),
         ("missing.json", "missing.json' cannot be read: No such file or directory"),
         (7, "7 is neither a JSON Schema nor a type of one"),
         ("json:nothing", "module 'json' has no 'nothing'"),
@@ -120,3 +121,22 @@ def test_one_rule_checks_both_at_put_and_at_run_and_a_bad_job_is_never_retried(
     assert (failure["cause"], failure["run"]) == ("rejected", 1)
     assert [pointer in failure["message"] for pointer in POINTERS] == [True, True, True]
     assert admin.get(other).state == State.READY
+
+
+def test_a_schema_file_that_disappears_stops_nobody_before_the_next_reload(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
+) -> None:
+    file = tmp_path / "mail.json"
+    file.write_text(json.dumps(MAIL))
+    with supervise(Consumer("mail", callback=ACT, middleware=[{"use": "json_schema", "schema": str(file)}])) as one:
+        file.unlink()
+        killed = one.worker()
+        one.signal(killed, signal.SIGKILL)
+        eventually(lambda: one.workers() not in ([], [killed]))
+        good, bad = publisher.put_many("mail", [{"to": "ada"}, {"to": 1}])
+        eventually(lambda: journal.finished() == [good])
+        eventually(lambda: admin.get(bad).state == State.REJECTED)
+
+
+def test_a_large_payload_is_not_quoted_whole() -> None:
+    assert len(str(answer({"properties": {"a": {"type": "null"}}}, {"a": "x" * 100_000}))) < 500

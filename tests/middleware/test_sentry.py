@@ -4,9 +4,11 @@ import json
 import time
 from typing import Any
 
+import pytest
 import sentry_sdk
 
-from taskmaster import Admin, Consumer, Publisher, State
+import taskmaster_middleware.sentry
+from taskmaster import Admin, Consumer, InvalidConfig, Publisher, State
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.ingest import Ingest, ingest
@@ -127,3 +129,45 @@ def test_an_ingest_that_hangs_delays_no_job_and_the_exit_by_two_seconds_at_most(
             assert supervisor.left() == 0
             assert time.monotonic() - began < 5.0  # two for the events, and room for a busy machine
     assert admin.get(ids[0]).state == State.REJECTED
+
+
+def test_a_supervisor_told_to_leave_in_a_storm_of_crashes_leaves_in_order_though_nobody_takes_the_reports(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    with ingest(hangs=True) as place:
+        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place)], concurrency=2, max_crashes=1)
+        publisher.put_many("mail", [{"do": "die"}] * 40)
+        with supervise(consumer) as supervisor:
+            eventually(lambda: place.requests > 0, within=20)
+            assert supervisor.left() == 0
+
+
+def test_what_the_log_says_of_a_payload_is_not_sent_with_the_next_error(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with ingest() as place:
+        middleware = [sentry(place), {"use": "logging", "payload": True}]
+        with supervise(Consumer("mail", callback=FAIL, middleware=middleware, max_runs=1)):
+            publisher.put("mail", {"do": "nothing", "to": "ada@example.com"})
+            publisher.put("mail", {"do": "raise", "to": "bob@example.com"})
+            (event,) = eventually(place.events)
+    assert "example.com" not in json.dumps(event)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"dsn": ""}, "dsn must be"),
+        ({"dsn": "nonsense"}, "dsn is none that Sentry can read"),
+        ({"traces_sample_rate": 7}, "traces_sample_rate must be a number from 0 to 1, got 7"),
+        ({"send_payload": "false"}, "send_payload must be true or false, got 'false'"),
+        ({"deny": 5}, "deny must be a list of words, got 5"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], sentence: str) -> None:
+    chosen = {"dsn": "http://key@127.0.0.1:9/1", **options}
+    with (
+        pytest.raises(InvalidConfig, match=f"middleware 'sentry': {sentence}"),
+        taskmaster_middleware.sentry.sentry(**chosen),
+    ):
+        pass

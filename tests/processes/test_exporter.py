@@ -135,6 +135,8 @@ def test_a_supervisor_that_hangs_is_not_healthy_and_a_scrape_does_not_hang_with_
         supervisor.signal(supervisor.pid, signal.SIGSTOP)
         assert exporter.get("/healthz").status == 503
         assert exporter.sum("taskmaster_jobs_total") == 1
+        eventually(lambda: exporter.sum("taskmaster_supervisor_up") == 0)
+        assert "taskmaster_listener_up" not in exporter.get("/metrics").text  # nobody knows
         supervisor.signal(supervisor.pid, signal.SIGCONT)
         eventually(lambda: exporter.get("/healthz").status == 200)
 

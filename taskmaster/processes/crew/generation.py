@@ -112,7 +112,9 @@ class Generation:
         """Have all workers leave after the job at hand; what they will not start. The template is needed no more."""
         released = self.crew.stop()
         self.nursery.kill()
-        self.crew.never_born(self.nursery.take_lost())
+        lost = self.nursery.take_lost()
+        self.crew.never_born(lost)
+        self.reporter.never_born(lost)
         return released
 
     def kill(self) -> None:

@@ -74,13 +74,15 @@ class Generations:
             return []
         old, self.current, self.coming = self.current, self.coming, None
         self.leaving.append(old)
-        self.current.reporter.take(old.reporter.pending)
-        old.reporter.pending.clear()
         released = old.leave()  # first: what is put when this was said must not be claimed by the old ones
+        self.current.reporter.take(old.reporter.given_up())
         log.info("reloaded: new workers run the new code, running jobs finish on the old")
         return released
 
     def leave(self) -> Releases:
         """All leave."""
         self.drop_coming()
-        return [released for generation in self for released in generation.leave()]
+        released = [released for generation in self for released in generation.leave()]
+        if unsaid := [crash for generation in self for crash in generation.reporter.given_up()]:
+            log.warning("%d crashes are not reported: the supervisor leaves", len(unsaid))
+        return released

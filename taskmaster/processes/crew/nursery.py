@@ -119,13 +119,13 @@ class Nursery:
     def end(self, reason: str) -> None:
         """Let go of the template; a new one starts after a while."""
         now = time.monotonic()
+        was_ready = self.ready
         self.kill()
         log.warning("the template is replaced: %s", reason)
-        wait = self.backoff.record(now - self.started_at if self.ready else 0.0)
-        if not self.ready and wait >= self.backoff.max_seconds:
+        wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
+        if not was_ready and wait >= self.backoff.max_seconds:
             raise WorkersFailed(f"the template process dies before it is ready: {reason}")
         self.start_at = now + max(wait, self.backoff.base_seconds)
-        self.ready = False
 
     def kill(self) -> None:
         """Kill the template's process group and reap it. Its workers are in groups of their own."""
@@ -136,6 +136,7 @@ class Nursery:
                 os.killpg(self.process.pid, 9)
             self.process.wait(ANSWER_SECONDS)
         self.channel = self.process = self.answer_by = None
+        self.ready = False
         self.lost |= self.ordered
         self.ordered = set()
 

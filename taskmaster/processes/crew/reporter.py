@@ -3,6 +3,7 @@
 import itertools
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ log = logging.getLogger("taskmaster.supervisor")
 SERIALS = itertools.count(-1, -1)  # workers have the others
 MOST_PENDING = 100
 REPORT_SECONDS = 10.0
+BIRTH_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -43,6 +45,12 @@ class Reporter:
             log.warning("%d crashes are not reported: more came in than can be", dropped)
             for _ in range(dropped):
                 self.pending.popleft()
+
+    def given_up(self) -> list[Crash]:
+        """What is still to be reported, and will not be by this one."""
+        pending = list(self.pending)
+        self.pending.clear()
+        return pending
 
     def tend(self, nursery: Nursery, now: float) -> None:
         """Have one started for what is pending, and end one that hangs."""
@@ -85,6 +93,8 @@ class Reporter:
         self.sent = []
 
     def end(self) -> None:
+        if self.pid is None:
+            self.end_at = time.monotonic() + BIRTH_SECONDS  # it may yet be born, or its template be lost
+            return
         self.end_at = None
-        if self.pid is not None:
-            kill_group(self.pid)
+        kill_group(self.pid)

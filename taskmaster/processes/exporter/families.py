@@ -32,6 +32,10 @@ def build_info() -> Iterator[Metric]:
     yield family
 
 
+def supervisor_up(is_up: bool) -> Metric:
+    return _gauge("taskmaster_supervisor_up", "Whether the supervisor's loop has answered in time.", is_up)
+
+
 def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
     """What the supervisor knows of itself."""
     yield _gauge("taskmaster_listener_up", "Whether the LISTEN connection is up.", snapshot.listener_up)

@@ -1,5 +1,6 @@
 """The pages of the exporter, as text."""
 
+import time
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -29,6 +30,7 @@ class Pages:
     def __init__(self, channel: Channel, counted: Counted, queues: Queues) -> None:
         self._channel, self._counted, self._queues = channel, counted, queues
         self._latest: Snapshot | None = None
+        self._answered_at = -ALIVE_SECONDS
 
     def page(self, path: str, accept: str) -> Page:
         match path:
@@ -45,16 +47,22 @@ class Pages:
 
     def metrics(self, accept: str) -> Page:
         """In the format that the scraper asks for: Prometheus's text format, or OpenMetrics."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except ValueError:  # a version that is none
+            encode, content_type = choose_encoder("")
         found = self.collected()
         registry = CollectorRegistry()
         registry.register(_Collected(found))
         return Page(200, content_type, encode(registry))
 
     def collected(self) -> list[Metric]:
-        self._latest = self._channel.ask(SCRAPE_ANSWER_SECONDS) or self._latest
-        found = [*families.build_info(), *self._counted.families()]
-        if self._latest is not None:
+        answer, now = self._channel.ask(SCRAPE_ANSWER_SECONDS), time.monotonic()
+        if answer is not None:
+            self._latest, self._answered_at = answer, now
+        is_up = now - self._answered_at < ALIVE_SECONDS
+        found = [*families.build_info(), families.supervisor_up(is_up), *self._counted.families()]
+        if self._latest is not None and is_up:
             names = [queue.name for queue in self._latest.queues]
             found += families.of_supervisor(self._latest)
             found += families.of_workers(self._latest.queues)

@@ -47,10 +47,11 @@ class Queues:
             self._asked.wait(STALE_SECONDS)
             if self._asked.is_set() and self._names:
                 self._asked.clear()
-                time.sleep(max(self._every_seconds, REST * self._count()))
+                took = self._count()
+                time.sleep(self._every_seconds if took is None else max(self._every_seconds, REST * took))
 
-    def _count(self) -> float:
-        """Count once; how long it took, in seconds."""
+    def _count(self) -> float | None:
+        """Count once; how long it took, in seconds. None: it could not be done."""
         began = time.monotonic()
         try:
             conn = self._connection or self._connected()
@@ -62,6 +63,7 @@ class Queues:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
+            return None
         return time.monotonic() - began
 
     def _connected(self) -> Connection:

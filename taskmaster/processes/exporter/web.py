@@ -4,7 +4,6 @@ import socket
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from taskmaster.processes.exporter.pages import Pages
 
@@ -20,7 +19,7 @@ def serve(listening: socket.socket, pages: Pages) -> None:
         sys_version = ""
 
         def do_GET(self) -> None:
-            page = pages.page(urlsplit(self.path).path, self.headers.get("Accept", ""))
+            page = pages.page(self.path.partition("?")[0], self.headers.get("Accept", ""))
             self.send_response(HTTPStatus(page.status))
             self.send_header("Content-Type", page.content_type)
             self.send_header("Content-Length", str(len(page.body)))
@@ -33,7 +32,11 @@ def serve(listening: socket.socket, pages: Pages) -> None:
         def log_message(self, format: str, *values: Any) -> None:
             """A scrape every few seconds is no news."""
 
-    server = ThreadingHTTPServer(listening.getsockname()[:2], Handler, bind_and_activate=False)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that leaves, or speaks no HTTP, is no news either."""
+
+    server = Server(listening.getsockname()[:2], Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = listening
     server.serve_forever()

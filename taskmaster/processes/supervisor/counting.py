@@ -18,13 +18,25 @@ def counting_directory() -> Iterator[str]:
     home = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
     for left in home.glob(f"{PREFIX}*"):
         _remove_unless_held(left)
-    directory = tempfile.mkdtemp(prefix=PREFIX, dir=home)
-    held = os.open(directory, os.O_RDONLY)
+    directory, held = _made_and_held(home)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(held)
+
+
+def _made_and_held(home: Path) -> tuple[str, int]:
+    """One that nobody has taken for a left one before it was locked; the descriptor that holds the lock."""
+    while True:
+        directory = tempfile.mkdtemp(prefix=PREFIX, dir=home)
+        try:
+            held = os.open(directory, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(held, fcntl.LOCK_EX)  # whoever removes it lets go at once
+        if Path(directory).exists():
+            return directory, held
         os.close(held)
 
 
