@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pydantic
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
@@ -44,6 +45,11 @@ class Letter(msgspec.Struct):
     to: str
 
 
+class Parcel(pydantic.BaseModel):
+    to: str
+    inner: Mail | None = None
+
+
 def answer(schema: Any, payload: Any) -> Outcome:
     return json_schema(schema=schema)(lambda job: ACK)(make_job(payload))
 
@@ -67,7 +73,7 @@ def test_hundreds_of_errors_are_cut_off() -> None:
     assert len(reason) < 2000
 
 
-@pytest.mark.parametrize("schema", [Mail, Letter, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"])
+@pytest.mark.parametrize("schema", [Mail, Letter, Parcel, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"])
 def test_types_and_names_of_them_are_schemas_too(schema: Any) -> None:
     assert answer(schema, {"to": "ada"}) == ACK
     assert "/to: " in str(answer(schema, {"to": 1}))
