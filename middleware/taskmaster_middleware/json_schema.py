@@ -25,7 +25,7 @@ except ImportError:
         "middleware 'json_schema' needs the package jsonschema-rs: pip install 'taskmaster-pg[json-schema]'"
     ) from None
 
-MOST_ERRORS = 20
+MOST_ERRORS = 100
 MOST_CHARACTERS = 200  # of an error, which quotes the payload
 WHERE = "middleware 'json_schema': schema"
 

@@ -69,8 +69,8 @@ def test_a_key_with_slashes_has_the_pointer_that_the_standard_gives_it() -> None
 
 def test_hundreds_of_errors_are_cut_off() -> None:
     reason = str(answer({"items": {"type": "null"}}, [1] * 500))
-    assert "; and 480 more" in reason
-    assert len(reason) < 2000
+    assert "; and 400 more" in reason
+    assert len(reason) < 10_000
 
 
 @pytest.mark.parametrize("schema", [Mail, Letter, Parcel, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"])
