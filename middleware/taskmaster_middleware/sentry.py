@@ -90,13 +90,7 @@ def wrap_put(**options: Any) -> PutMiddleware:
 
 @contextmanager
 def report_crashes(
-    *,
-    dsn: str,
-    environment: str | None = None,
-    release: str | None = None,
-    traces_sample_rate: float | None = None,
-    send_payload: bool = False,
-    deny: Sequence[str] = DENIED,
+    *, dsn: str, environment: str | None = None, release: str | None = None, **of_runs: Any
 ) -> Iterator[CrashReporter]:
     """Send what no worker could send: it was killed. The payload is not known here."""
     _set_up(dsn, environment, release, None)

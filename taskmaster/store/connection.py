@@ -64,8 +64,26 @@ def connect(
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig for a URL that is none.
     """
+    conn = _opened(database_url, name, psycopg.Connection if lent else BoundedConnection)
     try:
-        conn = (psycopg.Connection if lent else BoundedConnection).connect(
+        if lent:
+            conn.execute(statement("session_lent"))
+            return conn
+        conn.execute(statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"})
+        if isinstance(conn, BoundedConnection):
+            conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
+        if hot:
+            conn.execute(statement("pin_plans"))
+    except psycopg.Error as error:
+        conn.close()
+        raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
+    set_json_loads(_as_it_is if hot else _loads, conn)
+    return conn
+
+
+def _opened(database_url: str, name: str, kind: type[Connection]) -> Connection:
+    try:
+        return kind.connect(
             database_url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -82,20 +100,6 @@ def connect(
         raise InvalidConfig(_unreadable(database_url, error)) from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
-    try:
-        if lent:
-            conn.execute(statement("session_lent"))
-            return conn
-        conn.execute(statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"})
-        if isinstance(conn, BoundedConnection):
-            conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
-        if hot:
-            conn.execute(statement("pin_plans"))
-    except psycopg.Error as error:
-        conn.close()
-        raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
-    set_json_loads(_as_it_is if hot else _loads, conn)
-    return conn
 
 
 def _unreadable(database_url: str, error: psycopg.Error) -> str:

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,6 +16,7 @@ import pytest
 from taskmaster.embedded import resolve_url, server
 from taskmaster.embedded.account import ACCOUNT
 from taskmaster.errors import EmbeddedUnavailable
+from tests.support import eventually
 
 BOUND_SECONDS = 20
 ROOT = Path(__file__).parents[2]
@@ -81,13 +81,6 @@ def runs(directory: Path) -> bool:
         except BlockingIOError:
             return True
         return False
-
-
-def eventually(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + BOUND_SECONDS
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def setting(url: str, name: str) -> str:

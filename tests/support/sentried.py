@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 
 import sentry_sdk
 
@@ -16,7 +15,7 @@ class Wrong(Exception):
 
 
 def fail(job: Job) -> None:
-    """Leave a breadcrumb and a tag; then raise, die, or be too slow, as the payload says."""
+    """Leave a breadcrumb and a tag; then raise or die, as the payload says."""
     sentry_sdk.add_breadcrumb(message=f"crumb of {job.id}")
     sentry_sdk.set_tag("mine", job.id)
     what = job.payload["do"]
@@ -24,5 +23,3 @@ def fail(job: Job) -> None:
         raise Wrong(f"job {job.id}")
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "be_slow":
-        time.sleep(30)

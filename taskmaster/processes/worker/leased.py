@@ -21,6 +21,7 @@ log = logging.getLogger("taskmaster.worker")
 # After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then
 # may commit for as long as Postgres lets a statement run, unless the server process that had it is gone.
 FORGOTTEN_SECONDS = 65.0
+FORGOTTEN_LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Leased:
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
     forgotten_until: float | None = None
+    forgotten_at: float = 0.0
     backend: int = 0
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Leased:
 
     def lost(self) -> None:
         self.size.claim_failed()
-        self.forgotten_until = time.monotonic() + FORGOTTEN_SECONDS
+        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Settle the last batch, claim up to `at_most` jobs and run them, to be settled by the next turn or `finish`;
@@ -124,7 +126,11 @@ class Leased:
 
     def give_back_forgotten(self, conn: Connection, *, until: float) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
-        is_over = time.monotonic() >= until
+        now = time.monotonic()
+        is_over = now >= until
+        if now < self.forgotten_at and not is_over:
+            return
+        self.forgotten_at = now + FORGOTTEN_LOOK_SECONDS
         leases.release_forgotten(conn, self.claimant.supervisor, self.claimant.worker)
         if is_over:
             self.forgotten_until = None
