@@ -21,6 +21,23 @@ CrashReporterFactory = Callable[[], CrashReporter | AbstractContextManager[Crash
 MiddlewareFactory = Callable[[], Middleware | AbstractContextManager[Middleware]]
 
 
+def middleware_factories(
+    specs: Iterable[MiddlewareSpec], *, where: str, queue_name: str | None = None
+) -> list[MiddlewareFactory]:
+    """What builds a chain in each worker, outermost first. Raises InvalidConfig.
+
+    A factory whose `once` is true may be in it once: what it does twice would be wrong, as counting a run is.
+    """
+    specs, met = list(specs), set[int]()
+    for spec in specs:
+        used, _ = _parted(spec, where)
+        found = _middleware(used, where)
+        if getattr(found, "once", False) and id(found) in met:
+            raise InvalidConfig(f"{where}: {name_of(used)!r} is named twice and may be in a chain once: name it once")
+        met.add(id(found))
+    return [middleware_factory(spec, where=where, queue_name=queue_name) for spec in specs]
+
+
 def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | None = None) -> MiddlewareFactory:
     """What builds the middleware in each worker, after the fork. Options are checked here, before any fork.
 

@@ -13,7 +13,7 @@ from taskmaster.chain import build, checked, innermost
 from taskmaster.consumer import Callback, Consumer
 from taskmaster.errors import TaskmasterError
 from taskmaster.job import Job, Outcome
-from taskmaster.middlewares import middleware_factory, open_middleware
+from taskmaster.middlewares import middleware_factories, open_middleware
 from taskmaster.references import resolve_callable
 from taskmaster.validation import check_priority, check_queue_name, encode
 
@@ -80,10 +80,7 @@ def run(consumer: Consumer | Callback, payload: Any = None, *, component: Any = 
         consumer = Consumer("test", callback=consumer)
     where = f"consumer {consumer.queue_name!r}"
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
-    factories = [
-        middleware_factory(spec, where=f"{where}: middleware", queue_name=consumer.queue_name)
-        for spec in consumer.middleware
-    ]
+    factories = middleware_factories(consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name)
     with ExitStack() as stack:
         if component is None and consumer.component is not None:
             component = stack.enter_context(resolve_callable(consumer.component, where=f"{where}: component")())

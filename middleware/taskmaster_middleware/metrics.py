@@ -121,3 +121,6 @@ def _checked(option: str, buckets: object) -> Sequence[float]:
     ):
         return buckets
     raise InvalidConfig(f"middleware 'metrics': {option} must be ascending numbers of seconds, got {buckets!r}")
+
+
+metrics.once = True  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,7 +119,22 @@ def report(what: str, examined: Callable[[], str], *, as_json: bool) -> Result:
 
 
 def configuration(settings: Settings) -> str:
-    return f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}"
+    consumers = f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}"
+    return consumers + half_set_up(settings)
+
+
+def half_set_up(settings: Settings) -> str:
+    """Metrics need two settings, and the one without the other looks as if nothing ran."""
+    counted = any(
+        "metrics" in (spec.get("use") if isinstance(spec, Mapping) else spec for spec in consumer.middleware)
+        for consumer in settings.consumers
+    )
+    match counted, settings.supervisor.http:
+        case True, None:
+            return "; the middleware 'metrics' counts and nothing serves it: set http in [supervisor]"
+        case False, str(address):
+            return f"; /metrics at {address} will tell nothing of runs: add the middleware 'metrics'"
+    return ""
 
 
 def callbacks(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
 from taskmaster.processes.ledger.silence import GIVEN_UP
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
@@ -18,6 +18,7 @@ from tests.support.callbacks import ACT
 from tests.support.odd import reject_at_the_gate
 from tests.support.project import Project, project
 
+AFFECT = "tests.support.deliveries:act"
 GONE_AFTER_SECONDS = 1.0
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": GONE_AFTER_SECONDS}
 # A busy machine may have kept the heartbeat before the stop waiting, or the test from seeing the stop.
@@ -42,6 +43,10 @@ def database_now(conn: Connection) -> datetime:
     assert row is not None
     found: datetime = row[0]
     return found
+
+
+def effects(conn: Connection) -> list[int]:
+    return [id for (id,) in conn.execute("select job from public.effects")]
 
 
 def endings(admin: Admin) -> list[tuple[State, int, list[str]]]:
@@ -140,6 +145,26 @@ def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_
     assert GONE_AFTER_SECONDS - 3 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS < silent < 5 * GONE_AFTER_SECONDS
 
 
+def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_seconds(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    defaults = SupervisorOptions()
+    rescue: dict[str, Any] = {
+        "heartbeat_seconds": defaults.heartbeat_seconds,
+        "gone_after_seconds": defaults.gone_after_seconds,
+    }
+    with supervise(Consumer("q", callback=ACT), **rescue) as lost:
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        with supervise(Consumer("q", callback=ACT), **rescue):
+            began = time.monotonic()
+            lost.kill()
+            eventually(lambda: len(journal.runs_of(held)) == 2, within=20.0)
+            gates.open()
+            eventually(lambda: admin.find() == [])
+    assert journal.runs_of(held)[1].began - began < 15.0 + NOISE_SECONDS
+
+
 def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_given_up(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
 ) -> None:
@@ -183,3 +208,87 @@ def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
             eventually(lambda: admin.find() == [])
             assert [one.lost_leases for one in admin.supervisors()] == [0, 0]
     assert [run.run for run in journal.runs_of(held)] == [1]
+
+
+@pytest.fixture
+def affected(sleeper: Project, conn: Connection) -> Project:
+    """The same, with callbacks that write into a table."""
+    conn.execute("create table public.effects (job bigint)")
+    sleeper.configure({"callback": AFFECT, "delivery": "transactional"}, **RESCUE)
+    return sleeper
+
+
+def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wakes_and_finishes_it(
+    affected: Project,
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
+    database_url: str,
+) -> None:
+    affected.configure({"callback": AFFECT, "delivery": "at_most_once"}, **RESCUE)
+    affected.start()
+    held = publisher.put("q", {"do": "hold", "url": database_url})
+    eventually(lambda: effects(conn) == [held])
+    affected.signal_all(signal.SIGSTOP)
+    with supervise(Consumer("q", callback=AFFECT, delivery="at_most_once"), **RESCUE):
+        eventually(lambda: endings(admin) == [(State.REJECTED, 1, ["lost host"])], within=20.0)
+        gates.open()
+        affected.signal_all(signal.SIGCONT)
+        eventually(lambda: "this supervisor was taken for dead" in affected.said())
+        later = publisher.put("q", {"url": database_url})
+        eventually(lambda: later in journal.finished())
+    eventually(lambda: endings(admin) == [(State.REJECTED, 1, ["lost host"])])
+    assert effects(conn) == [held, later]
+    assert len(journal.runs_of(held)) == 1
+    assert affected.stop() == 0
+
+
+def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_nobody_ran_its_job_meanwhile(
+    affected: Project, supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, conn: Connection
+) -> None:
+    affected.start()
+    (worker,) = affected.workers()
+    held = publisher.put("q", {"do": "hold"})
+    eventually(lambda: journal.began() == [held])
+    affected.signal_all(signal.SIGSTOP)
+    (before,) = heartbeats(conn)
+    with supervise(Consumer("q", callback=AFFECT, delivery="transactional"), **RESCUE):
+        later = publisher.put("q", {})
+        eventually(lambda: later in journal.finished())
+        eventually(lambda: before not in heartbeats(conn), within=20.0)
+        gates.open()
+        assert effects(conn) == [later]
+        os.kill(worker, signal.SIGCONT)  # before its supervisor, who would end it when it hears that it is dead
+        eventually(lambda: sorted(effects(conn)) == [held, later])
+    assert [run.run for run in journal.runs_of(held)] == [1]
+    affected.signal_all(signal.SIGCONT)
+    assert affected.stop() == 0
+
+
+def test_a_transaction_whose_stopped_family_lost_its_sessions_is_done_by_others_and_undone_by_nobody(
+    affected: Project,
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
+) -> None:
+    affected.start()
+    held = publisher.put("q", {"do": "hold"})
+    eventually(lambda: journal.began() == [held])
+    affected.signal_all(signal.SIGSTOP)
+    drop_all_sessions(conn)
+    with supervise(Consumer("q", callback=AFFECT, delivery="transactional"), **RESCUE):
+        eventually(lambda: len(journal.runs_of(held)) == 2)
+        gates.open()
+        eventually(lambda: effects(conn) == [held])
+        affected.signal_all(signal.SIGCONT)
+        eventually(lambda: "lost" in affected.said())
+        later = publisher.put_many("q", [{}] * 20)
+        eventually(lambda: admin.find() == [])
+    assert sorted(effects(conn)) == [held, *later]
+    assert affected.stop() == 0

@@ -386,6 +386,28 @@ def test_what_init_writes_runs(cli: Cli, start: Start, tmp_path: Path) -> None:
     assert process.wait(10) == 0
 
 
+@pytest.mark.parametrize(
+    ("middleware", "http", "hint"),
+    [
+        ('["metrics"]', "", "nothing serves it: set http in [supervisor]"),
+        ('[{ use = "metrics", wait_buckets = [1] }]', "", "nothing serves it: set http in [supervisor]"),
+        ("[]", 'http = "127.0.0.1:9464"', "add the middleware 'metrics'"),
+        ('["metrics"]', 'http = "127.0.0.1:9464"', ""),
+        ('["logging"]', "", ""),
+    ],
+)
+def test_metrics_that_are_set_up_by_half_are_told_apart_from_a_system_where_nothing_runs(
+    cli: Cli, project: Path, middleware: str, http: str, hint: str
+) -> None:
+    written = CONFIG.replace("[supervisor]", f"[supervisor]\n{http}")
+    (project / "taskmaster.toml").write_text(f"middleware = {middleware}\n{written}")
+    checked = cli("check")
+    assert checked.returncode == 0
+    found = checked.stdout.splitlines()[0].removeprefix("ok      configuration: 1 consumer(s) in taskmaster.toml")
+    assert found.endswith(hint)
+    assert bool(found) == bool(hint)
+
+
 def test_init_never_overwrites(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text("mine")
 

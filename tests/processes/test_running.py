@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taskmaster import Admin, Consumer, Job, Publisher, State
+from taskmaster import Admin, Consumer, Job, Publisher, State, SupervisorOptions
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 
@@ -167,7 +167,8 @@ def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     slow, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 5])
-    with supervise(Consumer("q", callback=ACT, concurrency=2, batch=10)):
+    slow_after = SupervisorOptions().slow_after_seconds
+    with supervise(Consumer("q", callback=ACT, concurrency=2, batch=10), slow_after_seconds=slow_after):
         eventually(lambda: [record.id for record in admin.find()] == [slow])
         held = journal.runs_of(slow)[0]
         assert sorted(journal.finished()) == mates

@@ -11,7 +11,7 @@ import pytest
 from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome, Reject
-from taskmaster.middlewares import middleware_factory, open_middleware
+from taskmaster.middlewares import middleware_factories, middleware_factory, open_middleware
 from taskmaster.references import resolve, resolve_callable
 from taskmaster.testing import make_job
 
@@ -51,6 +51,14 @@ def refused_middleware(spec: Any) -> str:
     with pytest.raises(InvalidConfig) as refused:
         middleware_factory(spec, where="middleware")
     return str(refused.value)
+
+
+def test_what_counts_runs_is_in_a_chain_once() -> None:
+    specs: list[Any] = ["logging", "metrics", {"use": "metrics", "wait_buckets": [1.0]}]
+    with pytest.raises(InvalidConfig) as refused:
+        middleware_factories(specs, where="middleware")
+    assert str(refused.value) == "middleware: 'metrics' is named twice and may be in a chain once: name it once"
+    assert len(middleware_factories(["logging", "logging", "metrics"], where="middleware")) == 3
 
 
 # -- "module:name"

@@ -89,7 +89,8 @@ class Generation:
         ended = self.dead_before_born.pop(birth.pid, None)
         if self.reporter.born(birth):
             if ended is not None:
-                self.reporter.done()
+                status, _ = ended
+                self.reporter.ended(status)
             return None
         self.crew.born(birth)
         return None if ended is None else self.bury(birth.pid, *ended)
@@ -101,7 +102,7 @@ class Generation:
     def bury(self, pid: int, status: int, usage: Usage) -> Death | None:
         """A child was waited for: its death when it was a worker of ours; one that is not yet told of is remembered."""
         if pid == self.reporter.pid:
-            self.reporter.done()
+            self.reporter.ended(status)
             return None
         death = self.crew.died(pid, status, usage)
         if death is None and self.nursery.ordered:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from taskmaster.endings import Crash
+from taskmaster.processes.crew.coroner import cause
 from taskmaster.processes.crew.life import kill_group
 from taskmaster.processes.crew.nursery import Nursery
 from taskmaster.processes.shared import messages
@@ -87,8 +88,15 @@ class Reporter:
             self.pending.extendleft(reversed(self.sent))
             self.done()
 
-    def done(self) -> None:
+    def ended(self, status: int) -> None:
         """It has been waited for."""
+        if status and self.end_at is not None:  # else it was ended by us, and that was said
+            log.warning(
+                "the reporter of %d crashes ended with %s: they may be unreported", len(self.sent), cause(status)
+            )
+        self.done()
+
+    def done(self) -> None:
         self.serial = self.pid = self.end_at = None
         self.sent = []
 

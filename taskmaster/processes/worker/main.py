@@ -16,7 +16,7 @@ from taskmaster.middlewares import (
     CrashReporterFactory,
     MiddlewareFactory,
     crash_reporters,
-    middleware_factory,
+    middleware_factories,
     open_middleware,
 )
 from taskmaster.processes.shared import limits, output
@@ -68,10 +68,7 @@ def prepare(consumer: Consumer, *, source: str) -> Prepared:
     component = consumer.component
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
-    factories = [
-        middleware_factory(spec, where=f"{where}: middleware", queue_name=consumer.queue_name)
-        for spec in consumer.middleware
-    ]
+    factories = middleware_factories(consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name)
     reporters = crash_reporters(consumer.middleware, where=f"{where}: middleware")
     return Prepared(consumer, callback, component, factories, reporters, where)
 

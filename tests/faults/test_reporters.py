@@ -1,0 +1,52 @@
+"""The process that tells middlewares of crashes: when it dies itself, somebody must hear of it."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from taskmaster import Publisher
+from tests.support import Gates, Journal, eventually
+from tests.support.project import Project, project
+
+TELLS_AT_THE_GATE = """
+from tests.support.journal import note, wait_at
+
+def told_of_crashes(handler=None):
+    return lambda handler: handler
+
+def report_crashes(handler=None):
+    def report(crash):
+        note("reported", id=crash.job)
+        wait_at()
+    return report
+
+told_of_crashes.report_crashes = report_crashes
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    """A project whose crashes are reported to a middleware that takes its time."""
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        one.version("old", TELLS_AT_THE_GATE)
+        one.configure({"middleware": ["jobs:told_of_crashes"], "max_crashes": 1})
+        yield one
+
+
+def test_a_reporter_that_is_killed_is_missed_in_the_log_and_the_next_crash_is_reported(
+    told: Project, publisher: Publisher, journal: Journal, gates: Gates
+) -> None:
+    told.start()
+    publisher.put("q", {"do": "die"})
+    eventually(lambda: journal.lines("reported"))
+    (reporter,) = told.titled("taskmaster reporter")
+    os.kill(reporter, signal.SIGKILL)
+    eventually(lambda: "the reporter of 1 crashes ended with signal SIGKILL" in told.said())
+    gates.open()
+    later = publisher.put("q", {"do": "die"})
+    eventually(lambda: journal.lines("reported")[-1]["id"] == later)
+    assert told.stop() == 0
+    assert told.said().count("the reporter of") == 1
