@@ -64,5 +64,5 @@ class Debts:
 
     def charge(self, conn: Connection, charge: Charge) -> Charge | None:
         """What is left of it: while another runs the job it is locked, and that run's end may make the charge void."""
-        locked = transactions.charge_lost(conn, self.schema, charge.ending, run=charge.run, wait_ms=WAIT_MS).locked
-        return charge._replace(tries=charge.tries + 1) if locked and charge.tries < MOST_TRIES else None
+        done = transactions.charge_lost(conn, self.schema, charge.ending, run=charge.run, wait_ms=WAIT_MS)
+        return None if done or charge.tries >= MOST_TRIES else charge._replace(tries=charge.tries + 1)
