@@ -25,6 +25,13 @@ class Held(NamedTuple):
     row: Row
 
 
+class Charged(NamedTuple):
+    """`moved`: the run was charged. `locked`: somebody else runs the job at this moment."""
+
+    moved: bool
+    locked: bool
+
+
 def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> Held | None:
     """Lock the next job of a queue until the transaction ends; None when there is nothing."""
     sweep = cursor.sweeping()
@@ -44,11 +51,8 @@ def end(conn: Connection, schema: str, held: Held, ending: Ending | None) -> Non
         charge(conn, schema, ending, run=held.row.run_count)
 
 
-def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> bool:
-    """Move a job to where the ending of its run says, unless it is gone or was charged since. Waits for its lock.
-
-    False: it is still to be charged, for somebody else has taken it in between.
-    """
+def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charged:
+    """Move a job to where the ending of its run says, unless it is gone or was charged since. Waits for its lock."""
     parameters: dict[str, Any] = {
         "id": ending.id,
         "run": run,
@@ -61,11 +65,11 @@ def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> bool:
     row = Sql(conn, row_factory=tuple_row).execute(qualified("charge_one", schema), parameters).fetchone()
     assert row is not None
     moved, there = row
-    return bool(moved or not there)
+    return Charged(moved > 0, there > 0 and not moved)
 
 
-def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait_ms: int) -> bool:
-    """Charge a run whose transaction was lost, waiting for whoever runs the job by now. False: not yet.
+def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait_ms: int) -> Charged:
+    """Charge a run whose transaction was lost, waiting for whoever runs the job by now.
 
     Who waits is first when the job is let go of. Else other workers might take it each time, and nobody was charged.
     """
@@ -74,7 +78,7 @@ def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait
             conn.execute(qualified("lock_timeout", schema), {"wait_ms": wait_ms})
             return charge(conn, schema, ending, run=run)
     except psycopg.errors.LockNotAvailable:
-        return False
+        return Charged(moved=False, locked=True)
 
 
 def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, int]]:

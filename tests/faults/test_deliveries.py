@@ -1,12 +1,18 @@
 """What each delivery promises, whatever step its worker dies at; and what transactional callbacks do wrong."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
+from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.ledger.debts import Debts
+from taskmaster.processes.shared.slots import Remains
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.deliveries import (
@@ -19,7 +25,7 @@ from tests.support.deliveries import (
     STEP,
     STEPS,
 )
-from tests.support.store import leases_left, states
+from tests.support.store import SCHEMA, leases_left, put, register, states
 
 PAGE = Path(__file__).parents[2] / "docs" / "deliveries.md"
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
@@ -275,6 +281,26 @@ def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does
         admin.delete_queue("q", state=State.READY)
     assert [(failure["cause"], failure["run"]) for failure in admin.get(job_id).failures] == [(cause, 1), (cause, 2)]
     assert 2 <= len(journal.runs_of(job_id)) <= MOST_RUNS
+
+
+def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_charged_is_charged(
+    conn: Connection, connection: Callable[[], Connection], admin: Admin
+) -> None:
+    """Each of them ran it as its first run, for none of it had been written."""
+    job_id, us = put(conn), register(conn)
+    debts, neighbour = Debts(SCHEMA), connection()
+    with neighbour.transaction():
+        neighbour.execute("select from ready for update")
+        for worker in ("one", "two"):
+            remains = Remains(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
+            debts.take(Death(consumer(max_crashes=2), worker, 0, "signal SIGKILL", False, remains, time.monotonic_ns()))
+            debts.pay(conn, us)
+        assert (states(conn), debts.owed, debts.crashes) == ({job_id: State.READY}, True, [])
+    debts.pay(conn, us)
+    assert (states(conn), debts.owed) == ({job_id: State.REJECTED}, False)
+    record = admin.get(job_id)
+    assert [(failure["run"], failure["worker"]) for failure in record.failures] == [(1, "one"), (2, "two")]
+    assert [crash.rejected for crash in debts.crashes] == [False, True]
 
 
 def test_two_transactional_workers_never_run_one_job_at_once(

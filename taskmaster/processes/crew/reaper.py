@@ -76,7 +76,7 @@ class Reaper:
             return
         job = "" if death.remains is None or death.remains.running is None else f" under job {death.remains.running}"
         log.info("worker %s (pid %d) of %r left%s: %s", *death[1:3], death.consumer.queue_name, job, death.cause)
-        self.debts.deaths.append(death)
+        self.debts.take(death)
         self.leftovers = True
         self.tally.bury(death)
         if generation is not self.generations.coming:  # that one is refused when it is looked after next

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from taskmaster.endings import Crash, Ending
+from taskmaster.endings import Crash
 from taskmaster.processes.ledger.burial import crashes, endings
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.shared.slots import Remains
@@ -18,29 +18,43 @@ WAIT_MS = 20  # for the server process of a dead worker to let go: the superviso
 class Charge(NamedTuple):
     """A run that was lost with its transaction, and how often it was tried to charge it."""
 
-    ending: Ending
-    run: int
+    death: Death
+    remains: Remains
     tries: int = 0
+
+    @property
+    def job_id(self) -> int:
+        """A transaction is a batch of one."""
+        running = [] if self.remains.running is None else [self.remains.running]
+        (job_id,) = [*self.remains.ended, *self.remains.unstarted, *running]
+        return job_id
 
 
 @dataclass(slots=True)
 class Debts:
     """Settles leases in the order of the deaths; charges lost transactions when nobody else holds their jobs.
 
-    `crashes`: runs that were charged for a death, for those who want to be told.
+    `crashes`: runs that were charged for a death, for those who want to be told. `fresh`: a death has come in since we
+    last tried: that one need not wait for the locks that the others wait for.
     """
 
     schema: str
     deaths: deque[Death] = field(default_factory=deque)
     charges: list[Charge] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
+    fresh: bool = False
 
     @property
     def owed(self) -> bool:
         return bool(self.deaths or self.charges)
 
+    def take(self, death: Death) -> None:
+        self.deaths.append(death)
+        self.fresh = True
+
     def pay(self, conn: Connection, supervisor: int) -> None:
         """Write what can be written now. Raises psycopg.Error; what was not written is kept."""
+        self.fresh = False
         while self.deaths:
             death = self.deaths[0]
             if death.remains is not None:
@@ -57,12 +71,22 @@ class Debts:
                 self.crashes += crashes(death, remains, found)
             return
         transactions.terminate(conn, self.schema, death.backend, f"taskmaster {death.worker}")
-        (job_id,) = [*remains.ended, *remains.unstarted, *([] if remains.running is None else [remains.running])]
-        found = endings(death, remains, transactions.counts(conn, self.schema, job_id))
-        self.crashes += crashes(death, remains, found)
-        self.charges += [Charge(ending, ending.failure["run"]) for ending in found if ending.failure]
+        self.charges.append(Charge(death, remains))
 
     def charge(self, conn: Connection, charge: Charge) -> Charge | None:
-        """What is left of it: while another runs the job it is locked, and that run's end may make the charge void."""
-        done = transactions.charge_lost(conn, self.schema, charge.ending, run=charge.run, wait_ms=WAIT_MS)
-        return None if done or charge.tries >= MOST_TRIES else charge._replace(tries=charge.tries + 1)
+        """What is left of it: while another runs the job it is locked, and that run's end may make the charge void.
+
+        What the run was is looked up each time. Others may have lost the job since, and been charged: then this run is
+        one more, and none is forgotten.
+        """
+        death, remains, tries = charge
+        counts = transactions.counts(conn, self.schema, charge.job_id)
+        (ending,) = endings(death, remains, counts) or (None,)
+        if not counts or ending is None or ending.failure is None:
+            return None
+        run = ending.failure["run"]
+        moved, locked = transactions.charge_lost(conn, self.schema, ending, run=run, wait_ms=WAIT_MS)
+        if moved:
+            self.crashes += crashes(death, remains, [ending])
+        settled = moved or not (locked or ending.crashed)
+        return None if settled or tries >= MOST_TRIES else charge._replace(tries=tries + 1)

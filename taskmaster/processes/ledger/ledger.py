@@ -90,7 +90,7 @@ class Ledger:
         if self.promote_at is not None:
             dues.append(self.promote_at)
         if self.debts.owed:
-            dues.append(self.catch_up_at)
+            dues.append(0.0 if self.debts.fresh else self.catch_up_at)
         return min(dues)
 
     def write(self, conn: Connection, now: float, living: Sequence[str] | None) -> None:
@@ -99,7 +99,7 @@ class Ledger:
         `living`: after a heartbeat, the workers that live.
         """
         try:
-            if now >= self.catch_up_at:
+            if self.debts.fresh or now >= self.catch_up_at:
                 self.catch_up(conn, now)
             if living is not None:
                 self.look_after(conn, now, living)

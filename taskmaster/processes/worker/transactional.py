@@ -136,7 +136,7 @@ class Transactional:
         """Charge the run whose transaction was lost, when whoever has taken the job meanwhile lets go of it."""
         if self.owed is not None and self.owed.failure is not None:
             run = self.owed.failure["run"]
-            if not transactions.charge_lost(conn, self.database.schema, self.owed, run=run, wait_ms=CHARGE_WAIT_MS):
+            if transactions.charge_lost(conn, self.database.schema, self.owed, run=run, wait_ms=CHARGE_WAIT_MS).locked:
                 return
         self.owed = None
         self.place.slot.finish()
