@@ -31,6 +31,9 @@ ONE = '{instance=~"$instance"}'
 QUEUE = '{queue=~"$queue",instance=~"$instance"}'
 
 
+Kind = Literal["lines", "stack", "heatmap", "state", "health"]
+
+
 class Target(NamedTuple):
     expr: str
     legend: str
@@ -41,7 +44,7 @@ class Panel(NamedTuple):
     description: str
     unit: str
     targets: list[Target]
-    kind: Literal["lines", "stack", "heatmap", "state", "health"] = "lines"
+    kind: Kind = "lines"
 
 
 def quantile(share: float, metric: str) -> str:
@@ -51,10 +54,11 @@ def quantile(share: float, metric: str) -> str:
 ROWS: dict[str, list[Panel]] = {
     "Is it well?": [
         Panel(
-            "Supervisor, listener, database",
-            "1: connected. Without LISTEN jobs are found by looking, within a second.",
+            "Scraped, supervisor, listener, database",
+            "On: everywhere. Without LISTEN jobs are found by looking, within a second.",
             "bool_on_off",
             [
+                Target('min(up{job="taskmaster",instance=~"$instance"})', "scraped"),
                 Target(f"min(taskmaster_listener_up{ONE})", "listener"),
                 Target(f"min(taskmaster_database_up{ONE})", "database"),
                 Target(f"min(taskmaster_supervisor_up{ONE})", "supervisor"),
@@ -250,7 +254,8 @@ def drawn(panel: Panel) -> Drawn:
     made: Drawn
     match panel.kind:
         case "heatmap":
-            made = heatmap.Panel().calculate(False)
+            made = heatmap.Panel().calculate(False).y_axis(heatmap.YAxisConfig().unit(panel.unit))
+            made.cell_values(heatmap.CellValues().unit("short"))
         case "state" | "health":
             made = now(is_health=panel.kind == "health")
         case _:
@@ -258,7 +263,7 @@ def drawn(panel: Panel) -> Drawn:
     made.title(panel.title).description(panel.description).unit(panel.unit).datasource(SOURCE)
     made.span(WIDTH).height(HEIGHT)
     for number, target in enumerate(panel.targets):
-        made.with_target(asked(target, chr(ord("A") + number), is_heatmap=panel.kind == "heatmap"))
+        made.with_target(asked(target, chr(ord("A") + number), panel.kind))
     return made
 
 
@@ -281,9 +286,15 @@ def lines(*, stacked: bool) -> timeseries.Panel:
     return made
 
 
-def asked(target: Target, ref_id: str, *, is_heatmap: bool) -> prometheus.Dataquery:
+def asked(target: Target, ref_id: str, kind: Kind) -> prometheus.Dataquery:
     query = prometheus.Dataquery().expr(target.expr).legend_format(target.legend).ref_id(ref_id).datasource(SOURCE)
-    return query.format(PromQueryFormat.HEATMAP) if is_heatmap else query
+    match kind:
+        case "heatmap":
+            return query.format(PromQueryFormat.HEATMAP)
+        case "state" | "health":  # of now: the last value of a range would stand long after the last scrape
+            return query.instant()
+        case _:
+            return query
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ Needs the extra: pip install 'taskmaster-pg[json-schema]'.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,7 +27,8 @@ except ImportError:
     ) from None
 
 MOST_ERRORS = 100
-MOST_CHARACTERS = 200  # of an error, which quotes the payload
+MOST_CHARACTERS = 200  # of an error, which quotes the schema
+VALUE = "the value"  # instead of what is in the payload, for errors are logged
 WHERE = "middleware 'json_schema': schema"
 
 Schema = str | Mapping[str, Any] | type[Any]
@@ -103,12 +105,12 @@ def _described(error: Any) -> str:
     return f"{pointer or '(the whole)'}: {message}"
 
 
-_made: dict[str, _Checker] = {}
+_made: dict[str | type[Any], _Checker] = {}
 
 
 def _checker(schema: Schema) -> _Checker:
     """Made once: in the template, so that its workers have one schema whatever becomes of the file."""
-    key = repr(schema)
+    key = schema if isinstance(schema, type) else repr(schema)
     if key not in _made:
         _made[key] = _new_checker(schema)
     return _made[key]
@@ -117,9 +119,27 @@ def _checker(schema: Schema) -> _Checker:
 def _new_checker(schema: Schema) -> _Checker:
     found, base = _found(schema)
     try:
-        return _Checker(jsonschema_rs.validator_for(found, base_uri=base, retriever=_local))
+        validator = jsonschema_rs.validator_for(
+            found, base_uri=base, retriever=_local, mask=VALUE, validate_formats=True, formats=FORMATS
+        )
+        return _Checker(validator)
     except (ValueError, OSError) as error:
-        raise InvalidConfig(f"{WHERE} {_name(schema)} is no valid schema: {str(error).splitlines()[0]}") from None
+        raise InvalidConfig(f"{WHERE} {_name(schema)} is no valid schema: {first_line(error)}") from None
+
+
+def _is(parse: Callable[[str], object], value: str) -> bool:
+    try:
+        parse(value)
+    except ValueError:
+        return False
+    return True
+
+
+# As orjson writes them and types read them: without an offset from UTC, too, which RFC 3339 demands.
+FORMATS = {
+    "date-time": lambda value: len(value) > len("2026-01-01") and _is(datetime.fromisoformat, value),
+    "time": lambda value: _is(time.fromisoformat, value),
+}
 
 
 def _found(schema: Schema) -> tuple[Any, str]:
@@ -157,15 +177,21 @@ def _read(path: Path) -> Any:
 
 
 def _of_type(found: Any) -> Any:
-    """The schema of a type, by pydantic when it is a model of its, else by msgspec."""
-    if hasattr(found, "model_json_schema"):
-        return found.model_json_schema()
-    import msgspec
-
+    """The schema of a type, by pydantic when it is made with it, else by msgspec."""
     try:
+        if hasattr(found, "model_json_schema"):
+            return found.model_json_schema()
+        if hasattr(found, "__pydantic_validator__"):  # one of its dataclasses
+            from pydantic import TypeAdapter
+
+            return TypeAdapter(found).json_schema()
+        import msgspec
+
         return msgspec.json.schema(found)
-    except (TypeError, AttributeError) as error:
-        raise InvalidConfig(f"{WHERE} {found!r:.100} is neither a JSON Schema nor a type of one: {error}") from None
+    except Exception as error:  # noqa: BLE001 — names that are not there, fields of no JSON type, and what else it has
+        raise InvalidConfig(
+            f"{WHERE} {found!r:.100} is neither a JSON Schema nor a type that has one: {first_line(error)}"
+        ) from None
 
 
 def _local(uri: str) -> Any:
@@ -174,6 +200,10 @@ def _local(uri: str) -> Any:
     if parts.scheme != "file" or parts.netloc:
         raise ValueError(f"a $ref may lead to local files only, not to {uri}")
     return json.loads(Path(unquote(parts.path)).read_bytes())
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _name(schema: Schema) -> str:

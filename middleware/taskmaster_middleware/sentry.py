@@ -21,7 +21,10 @@ from taskmaster.job import Ack, Job, Outcome, Snooze
 from taskmaster.middlewares import CrashReporter
 
 FLUSH_SECONDS = 2.0
-DENIED = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "cookie", "session")
+DENIED = (
+    "password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "apikey", "private_key", "privatekey",
+    "authorization", "credential", "credit_card", "card_number", "cookie", "session", "csrf",
+)  # fmt: skip
 FILTERED = "[Filtered]"
 MOST_DEEP = 20
 TRACE_HEADERS = ("sentry-trace", "baggage")
@@ -166,7 +169,8 @@ def _describe(scope: Scope, job: Job, shown: "_Shown") -> None:
 
 
 def _transaction(job: Job) -> Any:
-    carried = {name: (job.headers or {}).get(name) for name in TRACE_HEADERS}
+    headers = job.headers if isinstance(job.headers, Mapping) else {}  # SQL may put anything
+    carried = {name: headers.get(name) for name in TRACE_HEADERS}
     trace = {name: value for name, value in carried.items() if isinstance(value, str)}
     transaction = sentry_sdk.continue_trace(trace, op="queue.process", name=job.queue_name, source="task")
     transaction.set_data("messaging.destination.name", job.queue_name)
@@ -205,7 +209,7 @@ class _Shown:
 
     def __init__(self, values: bool, deny: Sequence[str]) -> None:
         self._values = values
-        self._deny = [word.casefold() for word in deny]
+        self._deny = [_plain(word) for word in deny]
 
     def __call__(self, payload: Any, depth: int = 0) -> Any:
         if depth == MOST_DEEP:
@@ -217,4 +221,10 @@ class _Shown:
         return payload if self._values else FILTERED
 
     def _denied(self, key: str) -> bool:
-        return any(word in key.casefold() for word in self._deny)
+        plain = _plain(key)
+        return any(word in plain for word in self._deny)
+
+
+def _plain(word: str) -> str:
+    """ "API-Key" is "api_key"."""
+    return word.casefold().replace("-", "_").replace(" ", "_")

@@ -5,7 +5,7 @@ Names follow OpenTelemetry's semantic conventions for messaging.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -67,7 +67,8 @@ def _around_runs(handler: Handler) -> Handler:
     tracer = trace.get_tracer("taskmaster")
 
     def traced(job: Job) -> Outcome:
-        carried = {name: value for name, value in (job.headers or {}).items() if isinstance(value, str)}
+        headers = job.headers if isinstance(job.headers, Mapping) else {}  # SQL may put anything
+        carried = {name: value for name, value in headers.items() if isinstance(value, str)}
         attributes = _attributes("process", job.queue_name) | {
             "messaging.message.id": str(job.id),
             "taskmaster.job.run": job.run_count,
@@ -78,7 +79,12 @@ def _around_runs(handler: Handler) -> Handler:
             kind=SpanKind.CONSUMER,
             attributes=attributes,
         ) as span:
-            outcome = handler(job)
+            try:
+                outcome = handler(job)
+            except BaseException as error:  # only seen, never kept
+                span.set_attribute("taskmaster.job.outcome", "error")
+                span.set_attribute("error.type", type(error).__qualname__)
+                raise
             span.set_attribute("taskmaster.job.outcome", type(outcome).__name__.lower())
             if not isinstance(outcome, Ack | Snooze):
                 span.set_status(StatusCode.ERROR, str(outcome)[:200])

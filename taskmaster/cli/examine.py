@@ -30,7 +30,7 @@ def main(handed_fd: int) -> None:
 def build(prepared: Prepared) -> None:
     """Build the chain once, as a worker does: what its middlewares refuse is said here, before anything runs."""
     with ExitStack() as stack:
-        prepared.chain(stack)
+        prepared.chain(stack, prepared.callback)
 
 
 def named(spec: object) -> str:

@@ -51,5 +51,6 @@ def test_the_run_is_in_the_trace_of_its_put_and_is_exported_before_the_worker_le
 def test_headers_of_any_kind_are_no_reason_to_fail() -> None:
     with tracing() as middleware:
         handler = middleware(lambda job: ACK)
-        for headers in (None, {}, {"traceparent": 7, "baggage": ["x"]}, {"traceparent": "nonsense"}):
+        odd: list[Any] = [None, {}, [1], "x", {"traceparent": 7, "baggage": ["x"]}, {"traceparent": "nonsense"}]
+        for headers in odd:
             assert handler(make_job({}, headers=headers)) == ACK

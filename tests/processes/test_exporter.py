@@ -3,6 +3,7 @@
 import os
 import signal
 import struct
+import time
 from functools import partial
 from pathlib import Path
 
@@ -74,6 +75,21 @@ def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
         assert exporter.sum("test_held") == 1  # its successor's
 
 
+def test_what_children_of_callbacks_count_takes_nothing_from_what_the_worker_counts(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with supervise(Consumer("q", callback=COUNT, middleware=["metrics"]), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        publisher.put_many("q", [{"kind": "own", "forks": 2, "comes_back": True}] * 5)
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == 5)
+        assert exporter.sum("taskmaster_job_duration_seconds_count") == 5  # no child has come through the chain
+        assert exporter.sum("test_things_total", kind="own") == 5 * (1 + 100)
+        publisher.put("q", {"kind": "own", "starts": True})
+        eventually(lambda: exporter.sum("taskmaster_jobs_total") == 6)
+        files = [file.name for file in COUNTING.glob(f"taskmaster-metrics-{supervisor.pid}*/*.db")]
+    assert files == [name for name in files if name.rpartition("_")[2] in ("0.db", "template.db")]
+
+
 def test_a_reload_counts_on_while_old_workers_and_new_ones_count_together(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
@@ -105,6 +121,20 @@ def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -
         assert modern.text.endswith("# EOF\n")
         assert not plain.text.endswith("# EOF\n")
         assert exporter.get("/nothing").status == 404
+        assert exporter.get("/metrics", accept="application/openmetrics-text;version=abc").status == 200
+
+
+def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_last(supervise: Supervise) -> None:
+    with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
+        exporter = Exporter(supervisor.pid)
+        started = time.monotonic()
+        eventually(lambda: time.monotonic() - started > 3.0)  # longer than an answer counts, without any scrape
+        supervisor.signal(supervisor.pid, signal.SIGSTOP)
+        text = exporter.get("/metrics").text
+        supervisor.signal(supervisor.pid, signal.SIGCONT)
+    assert "taskmaster_supervisor_up 1.0" in text
+    assert "taskmaster_listener_up 1.0" in text
+    assert 'taskmaster_wakeups_total{source="notify"} 0.0' in text
 
 
 def test_readiness_says_what_is_missing_while_the_loop_is_healthy(

@@ -22,6 +22,7 @@ COMMON_CAUSES = (
     "cpu limit",
     "out of memory",
 )
+WAKEUP_SOURCES = ("notify", "heartbeat")
 WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 
@@ -44,7 +45,7 @@ def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
         "taskmaster_rescued_jobs", "Jobs given back of supervisors that were gone.", value=snapshot.rescued
     )
     wakeups = CounterMetricFamily("taskmaster_wakeups", "Workers told to look, by what told.", labels=["source"])
-    for source, times in snapshot.wakeups.items():
+    for source, times in {**dict.fromkeys(WAKEUP_SOURCES, 0), **snapshot.wakeups}.items():
         wakeups.add_metric([source], times)
     yield wakeups
 

@@ -30,7 +30,7 @@ def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
     channel = Channel(socket.socket(fileno=channel_fd))
     queues = Queues(plan.database)
     pages = Pages(channel, Counted(plan.metrics_dir), queues)
-    for work in (queues.keep_counting, lambda: serve(socket.socket(fileno=listening_fd), pages)):
+    for work in (channel.keep_asking, queues.keep_counting, lambda: serve(socket.socket(fileno=listening_fd), pages)):
         threading.Thread(target=work, daemon=True).start()
     wait_for_the_end(channel)
     shutil.rmtree(plan.metrics_dir, ignore_errors=True)  # a supervisor that was killed has not

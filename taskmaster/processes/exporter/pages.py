@@ -1,6 +1,5 @@
 """The pages of the exporter, as text."""
 
-import time
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -8,14 +7,12 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
 from taskmaster.processes.exporter import families
-from taskmaster.processes.exporter.channel import Channel
+from taskmaster.processes.exporter.channel import ANSWER_SECONDS, Channel
 from taskmaster.processes.exporter.counted import Counted
 from taskmaster.processes.exporter.queues import Queues
-from taskmaster.processes.shared.snapshot import Snapshot
 
 TEXT = "text/plain; charset=utf-8"
 SCRAPE_ANSWER_SECONDS = 0.03  # so that a scrape is done within 50 ms, whatever the supervisor is at
-ALIVE_SECONDS = 2.0  # the supervisor's loop turns within milliseconds, unless the database makes it wait
 
 
 class Page(NamedTuple):
@@ -29,8 +26,6 @@ class Pages:
 
     def __init__(self, channel: Channel, counted: Counted, queues: Queues) -> None:
         self._channel, self._counted, self._queues = channel, counted, queues
-        self._latest: Snapshot | None = None
-        self._answered_at = -ALIVE_SECONDS
 
     def page(self, path: str, accept: str) -> Page:
         match path:
@@ -49,7 +44,7 @@ class Pages:
         """In the format that the scraper asks for: Prometheus's text format, or OpenMetrics."""
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is none
+        except (ValueError, TypeError):  # a version that is none
             encode, content_type = choose_encoder("")
         found = self.collected()
         registry = CollectorRegistry()
@@ -57,29 +52,27 @@ class Pages:
         return Page(200, content_type, encode(registry))
 
     def collected(self) -> list[Metric]:
-        answer, now = self._channel.ask(SCRAPE_ANSWER_SECONDS), time.monotonic()
-        if answer is not None:
-            self._latest, self._answered_at = answer, now
-        is_up = now - self._answered_at < ALIVE_SECONDS
+        snapshot = self._channel.ask(SCRAPE_ANSWER_SECONDS) or self._channel.recent()
+        is_up = snapshot is not None
         found = [*families.build_info(), families.supervisor_up(is_up), *self._counted.families()]
-        if self._latest is not None and is_up:
-            names = [queue.name for queue in self._latest.queues]
-            found += families.of_supervisor(self._latest)
-            found += families.of_workers(self._latest.queues)
+        if snapshot is not None:
+            names = [queue.name for queue in snapshot.queues]
+            found += families.of_supervisor(snapshot)
+            found += families.of_workers(snapshot.queues)
             found += families.of_queues(self._queues.figures(names))
         return found
 
     def healthz(self) -> Page:
         """Does the supervisor's loop turn?"""
-        if self._channel.ask(ALIVE_SECONDS) is None:
-            return _text(503, f"the supervisor has not answered within {ALIVE_SECONDS:g} s")
+        if self._channel.ask(ANSWER_SECONDS) is None:
+            return _text(503, f"the supervisor has not answered within {ANSWER_SECONDS:g} s")
         return _text(200, "ok")
 
     def readyz(self) -> Page:
         """Can jobs be run? When not, the body says what is missing."""
-        snapshot = self._channel.ask(ALIVE_SECONDS)
+        snapshot = self._channel.ask(ANSWER_SECONDS)
         if snapshot is None:
-            return _text(503, f"the supervisor has not answered within {ALIVE_SECONDS:g} s")
+            return _text(503, f"the supervisor has not answered within {ANSWER_SECONDS:g} s")
         missing = {
             "the database does not answer": not snapshot.database_up,
             "the LISTEN connection is down": not snapshot.listener_up,

@@ -1,11 +1,15 @@
 """HTTP for the exporter's pages."""
 
+import logging
 import socket
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from taskmaster.processes.exporter.pages import Pages
+
+log = logging.getLogger("taskmaster.exporter")
 
 CLIENT_SECONDS = 5.0
 
@@ -34,7 +38,9 @@ def serve(listening: socket.socket, pages: Pages) -> None:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that leaves, or speaks no HTTP, is no news either."""
+            """A client that leaves is no news either."""
+            if not isinstance(sys.exception(), OSError):
+                log.error("a page could not be made", exc_info=True)  # noqa: LOG014 — called by an exception's handler
 
     server = Server(listening.getsockname()[:2], Handler, bind_and_activate=False)
     server.socket.close()

@@ -2,7 +2,7 @@
 
 A worker writes to the files of its number; when it is dead, its successor has the number and goes on where it stopped.
 So there are as many files as there are workers at once, and a SIGKILL loses nothing. What callbacks count with
-prometheus-client of their own goes the same way.
+prometheus-client of their own goes the same way; what their children count is not kept, for a file has one writer.
 """
 
 import os
@@ -24,6 +24,7 @@ def _identifier() -> str:
 def prepare(directory: str) -> None:
     """Before any metric is made: count in files in `directory`."""
     os.environ[DIRECTORY] = directory
+    os.unsetenv(DIRECTORY)  # prometheus-client here still sees it; the programs that callbacks start do not
     prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_identifier)  # type: ignore[no-untyped-call]
 
 
@@ -34,6 +35,13 @@ def become(number: int, directory: str) -> None:
     for file in Path(directory).glob(f"*_{number}.db"):
         if not readable(file):
             file.rename(file.with_suffix(UNREADABLE))
+    os.register_at_fork(after_in_child=_write_nothing)
+
+
+def _write_nothing() -> None:
+    """In a child of a callback's: its memory of the files is shared with the worker, who goes on writing there."""
+    MmapedDict.read_value = lambda self, key: (0.0, 0.0)  # type: ignore[method-assign]
+    MmapedDict.write_value = lambda self, key, value, timestamp: None  # type: ignore[method-assign]
 
 
 def readable(file: Path) -> bool:

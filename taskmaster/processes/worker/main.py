@@ -29,7 +29,7 @@ from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.recycling import Wear
-from taskmaster.processes.worker.run import Place
+from taskmaster.processes.worker.run import Place, unforked
 from taskmaster.processes.worker.surroundings import Surroundings
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.processes.worker.worker import Delivery, Worker
@@ -51,10 +51,10 @@ class Prepared(NamedTuple):
     crash_reporters: Sequence[CrashReporterFactory]
     where: str
 
-    def chain(self, stack: ExitStack) -> Handler:
-        """The callback in its middlewares, which are built now. Raises InvalidConfig, saying where."""
+    def chain(self, stack: ExitStack, callback: Callback) -> Handler:
+        """`callback` in the middlewares, which are built now. Raises InvalidConfig, saying where."""
         try:
-            return build([open_middleware(factory, stack) for factory in self.middlewares], innermost(self.callback))
+            return build([open_middleware(factory, stack) for factory in self.middlewares], innermost(callback))
         except InvalidConfig as error:
             raise InvalidConfig(f"{self.where}: {error}") from None
 
@@ -130,7 +130,7 @@ def _build(prepared: Prepared, surroundings: Surroundings, stack: ExitStack) -> 
     os.register_at_fork(after_in_child=partial(setattr, surroundings, "forked", True))
     if prepared.component is not None:
         surroundings.component = stack.enter_context(prepared.component())
-    handler = prepared.chain(stack)
+    handler = prepared.chain(stack, unforked(prepared.callback, surroundings))
     timeout = prepared.consumer.timeout_seconds
     return handler if timeout is None else limits.with_timeout(handler, timeout)
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import orjson
@@ -35,6 +36,19 @@ class Place(NamedTuple):
     surroundings: Surroundings
 
 
+def unforked(callback: Callable[[Job], Outcome | None], surroundings: Surroundings) -> Callable[[Job], Outcome | None]:
+    """The callback, from which a child that it forks does not come back: the run and its chain are its parent's."""
+
+    def run(job: Job) -> Outcome | None:
+        try:
+            return callback(job)
+        finally:
+            if surroundings.forked:
+                os._exit(0)
+
+    return run
+
+
 def run_one(place: Place, row: Row) -> Ending | None:
     """Run the callback in its chain; None: acked. The one place that turns a surprise into an outcome."""
     began = time.monotonic_ns()
@@ -49,7 +63,7 @@ def run_one(place: Place, row: Row) -> Ending | None:
         outcome = Reject(str(unreadable))
     except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
         error, outcome = surprise, Retry(reason=describe(surprise))
-    if place.surroundings.forked:  # a child of the callback's that came back from it: the run is its parent's
+    if place.surroundings.forked:  # a child of a middleware's that came back from it: the run is its parent's
         os._exit(0)
     record = _record(place, row, outcome, error, (time.monotonic_ns() - began) / 1e9)
     return ended(Run(row.id, row.run_count, row.crashes), outcome, place.consumer, record)
