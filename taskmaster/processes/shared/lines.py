@@ -1,16 +1,33 @@
-"""How the processes write their log, unless the user has set up logging in another way."""
+"""How the processes write their log, unless the user has set up logging in another way.
+
+A reader may stop: a pager, a terminal with Ctrl-S, a log driver whose disk is full. Who writes to it then waits, and a
+supervisor that waits is soon taken for dead. So lines wait in memory instead, and what is too much is dropped.
+"""
 
 import logging
-import sys
+import time
+from collections import deque
+
+from taskmaster.processes.shared.target import Target, target_of
 
 FORMAT = "%(asctime)s %(process)d %(name)s %(message)s"
+STANDARD_ERROR = 2
+MOST_LINES = 10_000
+LAST_SECONDS = 1.0
 
 
 def write_lines() -> None:
     """Log to standard error, a line per record. Does nothing where logging is set up already."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Patient(target_of(STANDARD_ERROR))
     handler.setFormatter(Lines(FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def pass_on() -> None:
+    """Write what the reader did not take before, as far as it does now."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Patient):
+            handler.pass_on()
 
 
 class Lines(logging.Formatter):
@@ -18,3 +35,54 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
+
+
+class Patient(logging.Handler):
+    """Writes what is taken now, and the rest with a later line or `pass_on`."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__()
+        self._target = target
+        self._waiting: deque[bytes] = deque()
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 — as logging has it: what cannot be formatted stops nobody
+            self.handleError(record)
+            return
+        if len(self._waiting) == MOST_LINES:
+            self._waiting.popleft()
+            self._dropped += 1
+        self._waiting.append(f"{line}\n".encode("utf-8", "backslashreplace"))
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        self.acquire()
+        try:
+            while self._waiting:
+                line = self._waiting[0]
+                taken = self._target.write(line)
+                if taken < len(line):
+                    self._waiting[0] = line[taken:]
+                    return
+                self._waiting.popleft()
+                self._say_what_was_dropped()
+        except OSError:  # nobody reads any more
+            self._waiting.clear()
+        finally:
+            self.release()
+
+    def flush(self) -> None:
+        """At the end of the process: give a reader that is only slow a moment."""
+        deadline = time.monotonic() + LAST_SECONDS
+        self.pass_on()
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(LAST_SECONDS / 50)
+            self.pass_on()
+
+    def _say_what_was_dropped(self) -> None:
+        if self._dropped:
+            self._waiting.appendleft(f"({self._dropped} lines were dropped: nobody read them)\n".encode())
+            self._dropped = 0

@@ -7,14 +7,14 @@ is there after a SIGKILL. The supervisor passes on what has come, a little at a 
 import ctypes
 import fcntl
 import os
-import select
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
+from taskmaster.processes.shared.target import CHUNK, target_of
+
 TAIL_BYTES = 4096
 STANDARD = (1, 2)
-CHUNK = 4096  # a pipe that is ready takes so much (PIPE_BUF) without blocking
 TURN_BYTES = 1024 * 1024  # passed on in one turn of the supervisor's loop
 MOST_WAITING = 64 * 1024 * 1024  # what nobody reads is not kept for ever
 FREED_STEP = 4 * 1024 * 1024
@@ -25,12 +25,12 @@ PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 
 
 class Stream:
-    """One of the two, from memory to our own descriptor `target`."""
+    """One of the two, from memory to our own descriptor `number`."""
 
-    def __init__(self, target: int) -> None:
-        self.fd = os.memfd_create(f"taskmaster-output-{target}")
+    def __init__(self, number: int) -> None:
+        self.fd = os.memfd_create(f"taskmaster-output-{number}")
         fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
-        self._target = target
+        self._target = target_of(number)
         self._passed_on = 0
         self._freed = 0
 
@@ -39,12 +39,16 @@ class Stream:
         size = os.fstat(self.fd).st_size
         self._passed_on = max(self._passed_on, size - MOST_WAITING)
         end = min(size, self._passed_on + TURN_BYTES)
-        while self._passed_on < end and _writable(self._target):
+        while self._passed_on < end:
             chunk = os.pread(self.fd, min(CHUNK, end - self._passed_on), self._passed_on)
             try:
-                self._passed_on += os.write(self._target, chunk)
+                taken = self._target.write(chunk)
             except OSError:  # nobody reads it any more: it is only kept
                 self._passed_on = size
+                break
+            self._passed_on += taken
+            if taken < len(chunk):
+                break
         self._free()
 
     def _free(self) -> None:
@@ -64,7 +68,7 @@ class Output:
     """Both streams of one worker."""
 
     def __init__(self) -> None:
-        self.streams = [Stream(target) for target in STANDARD]
+        self.streams = [Stream(number) for number in STANDARD]
 
     def fds(self) -> Sequence[int]:
         return [stream.fd for stream in self.streams]
@@ -92,12 +96,6 @@ def tail(fd: int, since: int) -> str:
     size = os.fstat(fd).st_size
     start = max(since, size - TAIL_BYTES)
     return os.pread(fd, size - start, start).decode("utf-8", "replace") if size > start else ""
-
-
-def _writable(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    return bool(poll.poll(0))
 
 
 # -- the worker's side

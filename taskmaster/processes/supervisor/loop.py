@@ -16,6 +16,7 @@ from taskmaster.processes.crew.reaper import Reaper
 from taskmaster.processes.crew.reporter import REPORT_SECONDS
 from taskmaster.processes.ledger.ledger import Evicted, Ledger
 from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.shared import lines
 from taskmaster.processes.shared.snapshot import Snapshot
 from taskmaster.processes.supervisor.export import Export
 from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
@@ -120,6 +121,7 @@ class Loop:
         self.ledger.debts.crashes.clear()
         self.ledger.releases.extend(self.generations.tend(now, self.ledger.supervisor))
         self.reaper.end_leftovers()
+        lines.pass_on()
 
     def say_ready(self) -> None:
         if not self.ready and self.listener.up and self.generations.current.crew.booted():

@@ -1,0 +1,70 @@
+"""Who reads the supervisor's output may stop: a pager, Ctrl-S, a log driver on a full disk. Jobs must go on."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from taskmaster import Admin, Publisher
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, eventually
+from tests.support.project import Project, project
+
+NOISE = """
+def loud(job):
+    print("x" * 300_000)
+    return told(job)
+"""
+Ends = Callable[[], tuple[int, int]]
+
+
+@pytest.fixture
+def noisy(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        one.version("old", NOISE)
+        one.configure({"callback": "jobs:loud"}, grace_seconds=1)
+        yield one
+
+
+def ends_of_a_pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def ends_of_a_socket() -> tuple[int, int]:
+    """As systemd has it."""
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+@pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
+def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_burials_nor_the_end(
+    noisy: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection, ends: Ends
+) -> None:
+    read_end, write_end = ends()
+    noisy.start(ready=False, stdout=write_end, stderr=write_end)
+    os.close(write_end)
+    publisher.put("q", {})
+    eventually(lambda: len(journal.finished()) == 1)  # by now there is no room left for a line of the log
+    held = publisher.put("q", {"do": "hold"})
+    eventually(lambda: len(journal.runs_of(held)) == 1)
+    os.kill(noisy.workers()[0], signal.SIGKILL)
+    eventually(lambda: len(journal.runs_of(held)) == 2)
+    noisy.hup()
+    gates.open()
+    eventually(lambda: admin.find() == [])
+    since = noted(conn)
+    eventually(lambda: noted(conn) > since)
+    assert noisy.stop() == 0
+    os.close(read_end)
+
+
+def noted(conn: Connection) -> datetime:
+    """The last heartbeat."""
+    row = conn.execute("select heartbeat_at from supervisors").fetchone()
+    assert row is not None
+    found: datetime = row[0]
+    return found
