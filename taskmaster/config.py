@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster.consumer import Consumer
+from taskmaster.embedded import beside
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.options import SupervisorOptions
 from taskmaster.validation import MAX_PAYLOAD_BYTES, check_queue_name, check_schema
@@ -37,6 +38,16 @@ class Settings:
     supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
     consumers: tuple[Consumer, ...] = ()
     source: Path | None = None
+
+    @property
+    def home(self) -> Path:
+        """Where the project is: the directory of its configuration, else the current one."""
+        return Path.cwd() if self.source is None else self.source.parent
+
+    @property
+    def url(self) -> str:
+        """Where the database is: what was configured, else the embedded server at home."""
+        return self.database_url or beside(self.home)
 
 
 def load(path: Path | None = None) -> Settings:
@@ -140,7 +151,7 @@ def _database_url(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value.strip()):
         return value
     # The value is not shown: a mistyped one may still hold a password.
-    raise InvalidConfig('database_url must be a string like "postgresql://user@host/database", not empty')
+    raise InvalidConfig(f'database_url must be a string like "postgresql://user@host/database", got {value!r}')
 
 
 def _max_payload_bytes(value: object) -> int:

@@ -123,7 +123,7 @@ def _check_whole(key: str, value: object, low: int, high: int, *, otherwise: str
 
 def _check_seconds(key: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10 * 366 * 86_400:
-        raise InvalidConfig(f"{key} must be a number of seconds, not negative, got {value!r}")
+        raise InvalidConfig(f"{key} must be a number of seconds from 0 to ten years, got {value!r}")
 
 
 def _check_limit(key: str, value: object) -> None:

@@ -26,6 +26,7 @@ class Session:
     lock: threading.RLock = field(default_factory=threading.RLock)
     pid: int = 0
     connection: Connection | None = None
+    url: str | None = None
     resources: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -56,9 +57,9 @@ class Session:
         return self.connection
 
     def _connect(self) -> Connection:
-        if self.database_url is None:
-            self.database_url = self.resources.enter_context(resolve_url(None))
-        conn = connect(self.database_url, self.schema)
+        if self.url is None:
+            self.url = self.resources.enter_context(resolve_url(self.database_url))
+        conn = connect(self.url, self.schema)
         try:
             if self.migrating:
                 migrate.migrate(conn, self.schema)

@@ -29,7 +29,7 @@ def json_option(command: Command) -> Command:
 
 def add_to_path(settings: Settings) -> None:
     """Have "images:thumbnail" looked for beside the configuration."""
-    here = str(Path.cwd() if settings.source is None else settings.source.parent)
+    here = str(settings.home)
     if here not in sys.path:
         sys.path.insert(0, here)
 
@@ -38,5 +38,5 @@ def add_to_path(settings: Settings) -> None:
 def admin(config: Path | None) -> Iterator[Admin]:
     """An admin of the configured database."""
     settings: Settings = load_or_default(config)
-    with Admin(settings.database_url, schema=settings.schema) as opened:
+    with Admin(settings.url, schema=settings.schema) as opened:
         yield opened

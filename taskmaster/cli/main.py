@@ -2,7 +2,9 @@
 
 import io
 import os
+import signal
 import sys
+from typing import NoReturn
 
 import click
 import psycopg
@@ -30,8 +32,10 @@ for command in (
 
 
 def main() -> None:
-    """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted, 128 + N by signal N."""
     keep_for_stdio()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does it, so that everything is given back
+        signal.signal(number, leave)
     for stream in (sys.stdout, sys.stderr):  # a payload may hold what the terminal's encoding cannot write
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -52,6 +56,10 @@ def main() -> None:
     except (TaskmasterError, click.ClickException, psycopg.Error, OSError) as error:
         code = fail(error)
     sys.exit(code)
+
+
+def leave(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def fail(error: Exception) -> int:

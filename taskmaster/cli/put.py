@@ -42,7 +42,7 @@ def put(
     add_to_path(settings)
     options: dict[str, Any] = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
     with Publisher(
-        settings.database_url,
+        settings.url,
         schema=settings.schema,
         max_payload_bytes=settings.max_payload_bytes,
         consumers=settings.consumers,

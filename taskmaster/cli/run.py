@@ -32,7 +32,7 @@ def run(config: Path | None) -> None:
 def supervisor_of(settings: Settings) -> Supervisor:
     assert settings.source is not None
     return Supervisor(
-        settings.database_url,
+        settings.url,
         settings.consumers,
         options=settings.supervisor,
         schema=settings.schema,

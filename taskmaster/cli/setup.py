@@ -43,7 +43,7 @@ from taskmaster import Job, Reject
 
 def greet(job: Job) -> Reject | None:
     """Greet somebody. None means done; Reject keeps the job until somebody requeues or deletes it."""
-    if not job.payload or "name" not in job.payload:
+    if not isinstance(job.payload, dict) or "name" not in job.payload:
         return Reject("nobody to greet: the payload has no name")
     print(f"Hello, {job.payload['name']}!", flush=True)
     return None
@@ -69,7 +69,7 @@ def init() -> None:
 def migrate(*, as_json: bool, config: Path | None) -> None:
     """Create taskmaster's schema, or bring it to this version. 'run' and 'put' do it too."""
     settings = load_or_default(config)
-    with resolve_url(settings.database_url) as url, connect(url, settings.schema) as conn:
+    with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         applied = migrations.migrate(conn, settings.schema)
     version = migrations.available()[-1][0]
     if as_json:
@@ -156,7 +156,7 @@ def callbacks(settings: Settings) -> str:
 
 
 def database(settings: Settings) -> str:
-    with resolve_url(settings.database_url) as url, connect(url, settings.schema) as conn:
+    with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         version = migrations.version(conn)
         if version is None:
             return f"{settings.schema!r} is not there yet: 'taskmaster run', 'put' and 'migrate' make it"

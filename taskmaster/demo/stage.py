@@ -42,6 +42,7 @@ def throwaway_schema(*, keep: bool) -> Iterator[tuple[str, str]]:
     """The database's URL and the name of a schema, dropped at the end: a user's own jobs are never touched."""
     schema = f"taskmaster_demo_{token_hex(4)}"
     with resolve_url(None) as url:
+        connect(url, schema).close()  # a database that is not there is said at once, and not waited for
         try:
             yield url, schema
         finally:

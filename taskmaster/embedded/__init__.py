@@ -19,24 +19,33 @@ from taskmaster.embedded.cluster import ENVIRONMENT_VARIABLE, Cluster
 from taskmaster.embedded.locks import alone, try_lock
 from taskmaster.errors import EmbeddedUnavailable
 
+SCHEME = "embedded:"
+
+
+def beside(directory: Path) -> str:
+    """The database_url of the embedded server that lives in `.taskmaster/` under a directory."""
+    return f"{SCHEME}{directory}"
+
 
 @contextmanager
 def resolve_url(database_url: str | None) -> Iterator[str]:
-    """Where the database is: TASKMASTER_DATABASE_URL, else `database_url`, else the embedded server.
+    """Where the database is: `database_url`; None: TASKMASTER_DATABASE_URL, else the embedded server.
 
-    That server lives in `.taskmaster/` under the current directory, for as long as somebody uses it; a line on stderr
-    says so. Raises EmbeddedUnavailable.
+    That server lives in `.taskmaster/` under the current directory, or beside the configuration, for as long as
+    somebody uses it; a line on stderr says so. Raises EmbeddedUnavailable.
     """
-    if url := os.environ.get(ENVIRONMENT_VARIABLE) or database_url:
-        yield url
+    chosen = database_url or os.environ.get(ENVIRONMENT_VARIABLE) or beside(Path.cwd())
+    if not chosen.startswith(SCHEME):
+        yield chosen
         return
-    home = Path.cwd() / ".taskmaster"
+    home = Path(chosen.removeprefix(SCHEME)) / ".taskmaster"
+    shown = ".taskmaster/" if home.parent == Path.cwd() else f"{home}/"
     since = time.monotonic()
     with _used(home / "postgres") as (url, started):
         if not (home / ".gitignore").exists():
             (home / ".gitignore").write_text("*\n")
         how = f"started in {time.monotonic() - since:.1f} s" if started else "already running"
-        print(f"taskmaster: no database_url set: using the embedded Postgres in .taskmaster/ ({how})", file=sys.stderr)
+        print(f"taskmaster: no database_url set: using the embedded Postgres in {shown} ({how})", file=sys.stderr)
         yield url
 
 

@@ -247,6 +247,8 @@ def test_a_given_database_url_starts_no_server(home: Path, monkeypatch: pytest.M
         assert url == "postgresql://given"
     monkeypatch.setenv("TASKMASTER_DATABASE_URL", "postgresql://environment")
     with resolve_url("postgresql://given") as url:
+        assert url == "postgresql://given"
+    with resolve_url(None) as url:
         assert url == "postgresql://environment"
     assert list(home.iterdir()) == []
 

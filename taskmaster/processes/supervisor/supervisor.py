@@ -1,7 +1,7 @@
 """The supervisor as users see it: what it is made of, and `run` in this process. `start` is in running.py."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ class Supervisor:
         """
         keep_for_stdio()
         with ExitStack() as stack:
-            database = Database(stack.enter_context(_url(self.database_url)), self.schema)
+            database = Database(stack.enter_context(resolve_url(self.database_url)), self.schema)
             signals = stack.enter_context(Signals(self.options.grace_seconds))
             setproctitle("taskmaster supervisor")
             adopt_orphans()
@@ -137,12 +137,3 @@ class Supervisor:
             if getattr(self, name) != getattr(newer, name):
                 what = "[supervisor]" if name == "options" else name
                 raise InvalidConfig(f"{self.source}: {what} has changed, and only a restart can change it")
-
-
-@contextmanager
-def _url(database_url: str | None) -> Iterator[str]:
-    if database_url is not None:
-        yield database_url
-        return
-    with resolve_url(None) as url:
-        yield url
