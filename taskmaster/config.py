@@ -42,7 +42,7 @@ class Settings:
     @property
     def home(self) -> Path:
         """Where the project is: the directory of its configuration, else the current one."""
-        return Path.cwd() if self.source is None else self.source.parent
+        return Path.cwd() if self.source is None else self.source.parent.resolve()
 
     @property
     def url(self) -> str:

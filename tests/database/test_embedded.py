@@ -9,12 +9,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from taskmaster.embedded import resolve_url, server
 from taskmaster.embedded.account import ACCOUNT
+from taskmaster.embedded.cluster import Cluster
+from taskmaster.embedded.locks import try_lock
 from taskmaster.errors import EmbeddedUnavailable
 from tests.support import eventually
 
@@ -269,3 +272,36 @@ def test_without_a_database_url_the_embedded_server_is_said_in_one_line(
     )
     assert said[1].endswith("(already running)")
     assert (home / ".taskmaster/.gitignore").read_text() == "*\n"
+
+
+def taskmaster(place: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+    environment = {name: value for name, value in os.environ.items() if name != "TASKMASTER_DATABASE_URL"}
+    command = [sys.executable, "-m", "taskmaster", *arguments]
+    return subprocess.Popen(
+        command, cwd=place, env=environment | {"PYTHONPATH": str(ROOT)}, text=True, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_they_are_typed(home: Path) -> None:
+    for name in ("project", "elsewhere"):
+        (home / name).mkdir()
+    (home / "project/taskmaster.toml").write_text('[[consumer]]\nqueue_name = "q"\ncallback = "jobs:act"\n')
+    put = ("put", "q", "--config", "../project/taskmaster.toml")
+    for number, place in ((1, home / "elsewhere"), (2, home / "project")):
+        said, error = taskmaster(place, *put, stdout=subprocess.PIPE).communicate(timeout=60)
+        assert (said.strip(), f"{home}/project/.taskmaster/" in error) == (str(number), place.name == "elsewhere"), (
+            error
+        )
+    assert list((home / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_by_a_signal_leaves_no_server(home: Path, number: signal.Signals) -> None:
+    process = taskmaster(home, "put", "q", "-", stdin=subprocess.PIPE)
+    assert process.stderr is not None
+    assert "using the embedded Postgres" in process.stderr.readline()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    with Cluster(home / ".taskmaster/postgres").open("running") as running:
+        assert try_lock(running)

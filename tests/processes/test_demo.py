@@ -36,11 +36,16 @@ def start(database_url: str, tmp_path: Path, scratch: Path) -> Iterator[Start]:
         **os.environ, "TASKMASTER_DATABASE_URL": database_url, MARK: mark, "SPT_NOENV": "1", "TMPDIR": str(scratch),
     }  # fmt: skip
 
-    def demo(*arguments: str) -> "subprocess.Popen[str]":
+    def demo(*arguments: str, **changes: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "taskmaster", "demo", *arguments]
         started.append(
             subprocess.Popen(
-                command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command,
+                cwd=tmp_path,
+                env=environment | changes,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
         )
         return started[-1]
@@ -113,3 +118,12 @@ def test_a_picture_that_would_have_no_place_is_refused_before_anything_starts(st
 
     assert (process.returncode, out) == (1, "")
     assert err == "taskmaster: --out: there is no directory 'nowhere'\n"
+
+
+def test_a_demo_without_a_database_says_so_and_does_not_wait_for_one(start: Start) -> None:
+    process = start("--width", "64", TASKMASTER_DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 1
+    assert err.startswith("taskmaster: ")
+    assert err.count("\n") == 1
