@@ -129,6 +129,8 @@ class Job(msgspec.Struct, frozen=True):
         """
         if not 0 <= fraction <= 1:
             raise ValueError(f"progress must be from 0 to 1, got {fraction!r}")
+        if not isinstance(note, str):
+            raise ValueError(f"a note on progress must be text, got {note!r:.100}")
         if self.surroundings is not None:
             self.surroundings.progress(fraction, note)
 

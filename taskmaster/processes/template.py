@@ -121,6 +121,7 @@ def live(template: Template, wanted: Wanted, fds: Sequence[int]) -> NoReturn:
         os.setpgid(0, 0)
         os.close(template.held_fd)
         held_fd = lifeline.hold(template.lifeline_fd)
+        lifeline.hold_in_forks(held_fd)
         template.channel.close()
         if isinstance(wanted, messages.Report):
             status = reporter.main(template.prepared, *fds)

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg.rows import tuple_row
 from psycopg.types.json import set_json_loads
 
 from taskmaster.errors import DatabaseUnreachable, InvalidConfig
@@ -79,6 +80,12 @@ def connect(
         raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
     set_json_loads(_as_it_is if hot else _loads, conn)
     return conn
+
+
+def lend_anew(conn: Connection) -> None:
+    """Make a lent connection as it was, whatever a callback has done to its session. Raises psycopg.Error."""
+    conn.row_factory, conn.cursor_factory = tuple_row, psycopg.Cursor
+    conn.execute(statement("session_anew") + b";" + statement("session_lent"), prepare=False)  # in one message
 
 
 def _opened(database_url: str, name: str, kind: type[Connection]) -> Connection:

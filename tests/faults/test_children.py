@@ -12,6 +12,7 @@ import pytest
 from taskmaster import Admin, Consumer, Publisher, State
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.misdeeds import DO, MIB
+from tests.support.supervised import title_of
 
 FAR_SECONDS = 60.0
 FIRM = {"max_runs": 1, "max_crashes": 1}  # the first failure is the last
@@ -137,6 +138,45 @@ def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
         supervisor.signal(other, signal.SIGKILL)
         eventually(lambda: len(after := supervisor.workers()) == 2 and after != before)
         assert child(journal) in pids(supervisor)
+
+
+@pytest.mark.parametrize("misdeed", ["exec", "daemon", "daemon in Python"])
+def test_nothing_outlives_a_supervisor_that_is_killed(
+    supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, misdeed: str
+) -> None:
+    with supervise(consumer()) as supervisor:
+        worker = supervisor.worker()
+        publisher.put("q", {"do": misdeed})
+        left = worker if misdeed == "exec" else child(journal)
+        eventually(lambda: title_of(left).startswith("sleep") or misdeed == "daemon in Python")
+        supervisor.kill()
+        eventually(lambda: left not in pids(supervisor), within=2.0)
+
+
+def test_a_daemon_that_has_all_its_worker_had_keeps_no_lock_of_a_dead_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+) -> None:
+    with supervise(consumer(delivery="transactional", concurrency=2, max_runs=9, max_crashes=9)) as supervisor:
+        publisher.put("q", {"do": "daemon in Python"})
+        child(journal)
+        gates.open()
+        (run,) = journal.runs()
+        supervisor.signal(run.pid, signal.SIGKILL)
+        eventually(lambda: drained(admin))
+
+
+@pytest.mark.parametrize("timer", ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"])
+def test_timers_that_a_callback_has_left_end_nobody_else(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, timer: str
+) -> None:
+    with supervise(consumer(batch=1)) as supervisor:
+        worker = supervisor.worker()
+        ids = publisher.put_many(
+            "q", [{"do": "leave timers", "timer": timer, "seconds": 0.3}, {"do": "work", "seconds": 0.5}]
+        )
+        eventually(lambda: drained(admin))
+        assert supervisor.worker() == worker
+    assert journal.finished() == ids
 
 
 # -- signals, descriptors, directories

@@ -303,6 +303,19 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
     assert [crash.rejected for crash in debts.crashes] == [False, True]
 
 
+def test_what_a_callback_does_to_its_session_is_not_the_next_jobs(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(consumer(max_runs=1)) as supervisor:
+        worker = supervisor.worker()
+        for do in ("look at the session", "upset the session", "look at the session"):
+            publisher.put("q", {"do": do})
+        eventually(lambda: admin.find() == [])
+        assert supervisor.worker() == worker
+    before, after = (line["values"] for line in journal.lines("session"))
+    assert after == before
+
+
 def test_two_transactional_workers_never_run_one_job_at_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:

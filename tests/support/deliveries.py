@@ -16,6 +16,7 @@ from unittest.mock import patch
 from uuid import UUID
 
 import psycopg
+from psycopg.rows import dict_row
 
 from taskmaster import Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.shared.slots import Slot
@@ -277,6 +278,29 @@ def _raise_after_hold(job: Job) -> Outcome | None:
     return None
 
 
+def _upset_the_session(job: Job) -> Outcome | None:
+    """Do to the session what a callback may do to it for itself."""
+    for statement in (
+        "set statement_timeout = '50ms'", "set idle_in_transaction_session_timeout = '50ms'",
+        "set search_path = 'nowhere'", "set time zone 'Asia/Kathmandu'",
+        "select pg_advisory_lock(7)", "create temp table mine (id int)", "listen mine",
+        "declare held cursor with hold for select 1",
+    ):  # fmt: skip
+        job.connection.execute(statement)
+    job.connection.row_factory = dict_row
+    return None
+
+
+def _look_at_the_session(job: Job) -> Outcome | None:
+    settings = ("statement_timeout", "idle_in_transaction_session_timeout", "search_path", "timezone")
+    rows = [job.connection.execute(f"show {name}").fetchone() for name in settings]
+    for table in ("pg_listening_channels()", "pg_cursors where name = 'held'", "pg_locks where locktype = 'advisory'"):
+        rows.append(job.connection.execute(f"select count(*)::text from {table}").fetchone())
+    rows.append(job.connection.execute("select coalesce(to_regclass('pg_temp.mine')::text, 'none')").fetchone())
+    note_job("session", job, values=rows)
+    return None
+
+
 def _show_search_path(job: Job) -> Outcome | None:
     row = job.connection.execute("show search_path").fetchone()
     note_job("path", job, path=row and row[0])
@@ -309,4 +333,6 @@ ACTS: dict[str, Callable[[Job], Outcome | None]] = {
     "ack_after_hold": _ack_after_hold,
     "raise_after_hold": _raise_after_hold,
     "search_path": _show_search_path,
+    "upset the session": _upset_the_session,
+    "look at the session": _look_at_the_session,
 }

@@ -1,11 +1,13 @@
 """What callbacks do to the process that runs them: "tests.support.misdeeds:do" does what the payload says."""
 
 import ctypes
+import faulthandler
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,37 @@ def _daemon(job: Job, asked: dict[str, Any]) -> Outcome | None:
             os.execvp("sleep", ["sleep", FAR_SECONDS])
         os._exit(0)
     os.waitpid(between, 0)
+    return None
+
+
+def _daemon_in_python(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """The same without another program: it has all that its worker has; and the run goes on."""
+    if not os.fork():
+        os.setsid()
+        note("child", child=os.getpid())
+        threading.Event().wait(float(FAR_SECONDS))
+        os._exit(0)
+    wait_at()
+    return None
+
+
+def _exec(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Become another program."""
+    os.execvp("sleep", ["sleep", FAR_SECONDS])
+
+
+def _leave_timers(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Timers of all kinds, that end the process a little later."""
+    signal.setitimer(getattr(signal, asked["timer"]), asked["seconds"])
+    faulthandler.dump_traceback_later(asked["seconds"], exit=True)
+    return None
+
+
+def _work(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Compute for so many seconds."""
+    until = time.monotonic() + asked["seconds"]
+    while time.monotonic() < until:
+        sum(range(500))
     return None
 
 
@@ -308,6 +341,10 @@ MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "fork, exit": _fork_exit,
     "fork, outlive": _fork_outlive,
     "daemon": _daemon,
+    "daemon in Python": _daemon_in_python,
+    "exec": _exec,
+    "leave timers": _leave_timers,
+    "work": _work,
     "short daemon": _short_daemon,
     "ignore SIGTERM": _ignore_sigterm,
     "block SIGTERM": _block_sigterm,

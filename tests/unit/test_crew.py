@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
 from taskmaster import Consumer, SupervisorOptions
+from taskmaster.processes.crew.coroner import death_of
 from taskmaster.processes.crew.crew import Crew
 from taskmaster.processes.crew.life import Life
-from taskmaster.processes.shared.slots import IDLE, PHASE, WORKING, Slots
+from taskmaster.processes.ledger.death import Usage
+from taskmaster.processes.shared.limits import Excess
+from taskmaster.processes.shared.slots import IDLE, PHASE, STARTED, STARTED_AT, WORKING, Slots
 from taskmaster.processes.shared.wakeups import WakeupReader
 
 
@@ -59,3 +64,18 @@ def test_a_heartbeat_wakes_one_idle_worker_and_no_busy_one(crew: Crew) -> None:
     phases(crew, WORKING, IDLE)
     crew.wake_one_each()
     assert woken(crew) == [False, True]
+
+
+def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(crew: Crew) -> None:
+    member = crew.members[0]
+    assert member.life is not None
+    member.consumer, member.life.pid = replace(member.consumer, timeout_seconds=60.0), os.getpid()
+    member.slot.begin(uuid4(), [7])
+    member.slot.cells[STARTED_AT], member.slot.cells[STARTED] = 1, 1
+    member.life.condemned = Excess(7, 1, "timeout", "still running")
+    member.slot.cells[STARTED_AT] = 2
+    member.enforce_limits(now=1.0)
+    assert member.life.condemned is None
+    member.life.condemned = Excess(7, 1, "timeout", "still running")
+    death = death_of(member, member.life, "signal SIGKILL", Usage())
+    assert (death.excess, death.cut_off) == (None, True)  # killed by us, too late: nobody is charged

@@ -25,7 +25,8 @@ VMSTAT = Path("/proc/vmstat")
 def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
     """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
     remains, excess = member.slot.remains(), life.condemned
-    innocent = excess is not None and (remains is None or remains.running != excess.job)
+    run = None if remains is None else (remains.running, remains.running_since_ns)
+    innocent = excess is not None and run != (excess.job, excess.began_ns)
     if innocent:
         excess = None
     return Death(

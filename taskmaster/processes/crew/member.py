@@ -80,7 +80,7 @@ class Member:
             excess = limits.excess(self.consumer, self.life.pid, self.slot)
             if excess is not None:
                 self.life.condemn(excess)
-        elif self.slot.running() != self.life.condemned.job:
+        elif self.slot.run() != (self.life.condemned.job, self.life.condemned.began_ns):
             self.life.spare()
         elif now >= self.life.kill_at:
             kill_group(self.life.pid)

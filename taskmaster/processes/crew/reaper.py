@@ -52,6 +52,7 @@ class Reaper:
                 continue
             if owner is not None:
                 kill_group(pid)  # its children; while it is not waited for, its number cannot be another's
+            self.leftovers = self.leftovers or owner is None  # a stranger: its own children come to us now
             _, status, used = os.wait4(pid, 0)
             usage = Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9))
             for generation in [owner] if owner else list(self.generations):

@@ -67,7 +67,7 @@ def text_of(reason: object) -> str:
     """The reason that an outcome gives; it is the user's, and even its `__str__` may raise."""
     try:
         return str(reason)
-    except Exception as error:  # noqa: BLE001 — whatever it is, the job's ending must not be lost for it
+    except BaseException as error:  # noqa: BLE001 — SystemExit too: the job's ending must not be lost for it
         return f"a {type(reason).__name__} that cannot be written: {describe(error)}"
 
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import select
 import signal
+from contextlib import suppress
 from weakref import WeakSet
 
 
@@ -38,13 +39,16 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
-def hold(read_fd: int, number: signal.Signals = signal.SIGKILL) -> int:
-    """Have this process group signalled when the other end is gone; a descriptor to be kept open.
+def hold(read_fd: int, number: signal.Signals = signal.SIGKILL, *, alone: bool = False) -> int:
+    """Have this process group signalled when the other end is gone; a descriptor to be kept open. `alone`: this process
+    only, whatever group or session it goes to.
 
-    Owner and signal belong to the open file description, so each child opens one of its own.
+    Owner and signal belong to the open file description, so each child opens one of its own. A program that takes the
+    child's place (exec) inherits it.
     """
-    own = os.open(f"/proc/self/fd/{read_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    fcntl.fcntl(own, fcntl.F_SETOWN, -os.getpgrp())
+    own = os.open(f"/proc/self/fd/{read_fd}", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_inheritable(own, True)
+    fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid() if alone else -os.getpgrp())
     fcntl.fcntl(own, fcntl.F_SETSIG, number)
     fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
     poll = select.poll()
@@ -52,3 +56,13 @@ def hold(read_fd: int, number: signal.Signals = signal.SIGKILL) -> int:
     if poll.poll(0):  # it died before we asked
         os._exit(1)
     return own
+
+
+def hold_in_forks(held_fd: int) -> None:
+    """Have what this process forks hold the line too, each for itself: a daemon leaves the group."""
+
+    def hold_it() -> None:
+        with suppress(OSError):  # a callback has closed it
+            hold(held_fd, alone=True)
+
+    os.register_at_fork(after_in_child=hold_it)

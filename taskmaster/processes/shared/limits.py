@@ -63,19 +63,22 @@ def _mapped_bytes() -> int:
 
 
 class Excess(NamedTuple):
-    """A limit that a job exceeds. `job` is the job's id, `cause` and `sentence` say what for its failure record."""
+    """A limit that a run exceeds. `job` is the job's id and `began_ns` when this run of it began, for the next may come
+    soon; `cause` and `sentence` say what for its failure record.
+    """
 
     job: int
+    began_ns: int
     cause: str
     sentence: str
 
 
 def excess(consumer: Consumer, pid: int, slot: Slot) -> Excess | None:
     """The limit that the job running in a worker exceeds, if it does."""
-    job = slot.running()
-    found = None if job is None else _exceeded(consumer, pid, slot)
+    run = slot.run()
+    found = None if run is None else _exceeded(consumer, pid, slot)
     # Looked at again: it may have ended, and another begun, while its figures were read.
-    return Excess(job, *found) if job is not None and found is not None and slot.running() == job else None
+    return Excess(*run, *found) if run is not None and found is not None and slot.run() == run else None
 
 
 def _exceeded(consumer: Consumer, pid: int, slot: Slot) -> tuple[str, str] | None:

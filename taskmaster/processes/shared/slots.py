@@ -141,6 +141,11 @@ class Slot:
         ended = cells[ENDED]
         return cells[IDS + ended] if cells[COUNT] > ended and cells[STARTED] > ended else None
 
+    def run(self) -> tuple[int, int] | None:
+        """The job that runs now, and when this run of it began."""
+        job = self.running()
+        return None if job is None else (job, self.cells[STARTED_AT])
+
     def batch(self) -> tuple[UUID, list[int]]:
         """The token and the ids of the batch at hand; no ids: there is none."""
         count = self.cells[COUNT]

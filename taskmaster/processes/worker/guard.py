@@ -1,5 +1,6 @@
 """What a worker cannot do without, and a callback may have taken away: its descriptors and its signal handlers."""
 
+import faulthandler
 import os
 import signal
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # run that has a timeout, and its alarm is cancelled below: with no handler in between, it would end the worker.
 RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 NEEDED = (*WATCHED, signal.SIGALRM, DUMP)  # a callback that blocks them would have no timeout, and leave no stack
+TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 class Guard:
@@ -39,7 +41,9 @@ class Guard:
         for number, handler in self._handlers.items():
             if handler is not None and signal.getsignal(number) != handler:  # None: not Python's to set
                 signal.signal(number, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a callback left would end the next job
+        for timer in TIMERS:
+            signal.setitimer(timer, 0)  # one that a callback left would end the next job
+        faulthandler.cancel_dump_traceback_later()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, NEEDED)  # what came meanwhile comes now
 
     def damage(self) -> str | None:

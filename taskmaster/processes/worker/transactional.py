@@ -21,7 +21,7 @@ from taskmaster.processes.shared.slots import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import transactions
-from taskmaster.store.connection import Connection, connect
+from taskmaster.store.connection import Connection, connect, lend_anew
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
@@ -31,13 +31,16 @@ CHARGE_WAIT_MS = 1_000  # at a time, so that a worker that is told to leave sees
 
 @dataclass(slots=True)
 class Transactional:
-    """One worker's transactions. `owed`: a failed run that could not be written in its own transaction."""
+    """One worker's transactions. `owed`: a failed run that could not be written in its own transaction.
+    `used`: a callback has had the connection.
+    """
 
     database: Database
     worker: str
     place: Place
     owed: Ending | None = None
     cursor: Cursor = field(default_factory=Cursor)
+    used: bool = False
 
     @property
     def pending(self) -> bool:
@@ -50,7 +53,7 @@ class Transactional:
 
     def connect(self) -> Connection:
         conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True)
-        self.cursor = Cursor()
+        self.cursor, self.used = Cursor(), False
         self.place.surroundings.lent_connection = conn
         return conn
 
@@ -63,6 +66,9 @@ class Transactional:
             self.finish(conn)
             return 0
         held, written = None, False
+        if self.used:
+            lend_anew(conn)
+            self.used = False
         try:
             with conn.transaction():
                 held = transactions.hold_one(conn, self.database.schema, self.place.consumer.queue_name, self.cursor)
@@ -101,6 +107,7 @@ class Transactional:
         cells[STARTED_AT] = time.monotonic_ns()
         batch.note_beginning(self.place.slot)
         cells[STARTED] = 1
+        self.used = True
         with conn.transaction():
             ending = run_one(self.place, held.row) or self.broken(conn, held)
             if ending is not None:

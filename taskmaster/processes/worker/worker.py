@@ -1,6 +1,7 @@
 """The worker: turn by turn a delivery's work, and waiting in between. One job at a time, one connection, no thread."""
 
 import logging
+import os
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -82,6 +83,7 @@ class Worker:
     def run(self, health: Health) -> None:
         """Work until told to stop, and leave nothing pending behind."""
         health.watch_signals()
+        os.register_at_fork(after_in_child=self.disown)
         if self.waits:
             self.wait_for_the_start()
         self.slot.cells[PHASE] = WORKING
@@ -150,6 +152,13 @@ class Worker:
         self.connection = self.delivery.connect()
         self.slot.cells[BACKEND] = self.connection.info.backend_pid
         return self.connection
+
+    def disown(self) -> None:
+        """In a child of a callback's: held open there, the session and its locks would outlive this worker."""
+        if self.connection is not None and not self.connection.closed:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # the number stays taken: libpq will close it
+            os.dup2(nowhere, self.connection.fileno(), inheritable=False)
+            os.close(nowhere)
 
     def lost(self, error: Exception) -> None:
         """Say once what happened, wait a little, and connect anew."""
