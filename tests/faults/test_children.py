@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.consumer import DELIVERIES, Delivery
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.misdeeds import DO, MIB
 from tests.support.supervised import title_of
@@ -197,6 +198,18 @@ def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_
         eventually(lambda: supervisor.workers() not in ([], [worker]))
         eventually(lambda: drained(admin))
         assert held in journal.finished()
+
+
+@pytest.mark.parametrize("opens", ["zeros", "sockets"])
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_its_mates_twice_nor_hangs(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, opens: str, delivery: Delivery
+) -> None:
+    ids = publisher.put_many("q", [{"do": "close and open", "opens": opens}, *[{"do": "work", "seconds": 0.2}] * 3])
+    batch = 1 if delivery == "transactional" else 4
+    with supervise(consumer(batch=batch, concurrency=2, delivery=delivery, max_runs=2), slow_after_seconds=0.05):
+        eventually(lambda: {record.id for record in admin.find()} <= {ids[0]})
+    assert sorted(job_id for job_id in journal.began() if job_id != ids[0]) == ids[1:]
 
 
 @pytest.mark.parametrize("first", [3, 0], ids=["all but 0 to 2", "all"])

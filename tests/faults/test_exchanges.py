@@ -14,6 +14,7 @@ from taskmaster.endings import Ending
 from taskmaster.processes.ledger.burial import crashes, endings
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.slots import ENDED, Remains, Slots
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place
@@ -103,7 +104,7 @@ def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_
         print(long)
         raise ValueError(long)
 
-    place = Place(consumer, "w", slot, permits_fd, failing, Surroundings(slot))
+    place = Place(consumer, "w", slot, permits_fd, failing, Surroundings(slot), identity(permits_fd))
     rows = [
         leases.Row(number, QUEUE, b"{}", None, 0, 1, None, 0, 0, None)  # type: ignore[arg-type]
         for number in range(1, 101)

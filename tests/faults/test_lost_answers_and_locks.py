@@ -17,6 +17,7 @@ from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
 from taskmaster.job import ACK
 from taskmaster.processes.ledger.ledger import Ledger
 from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.slots import Slots
 from taskmaster.processes.worker.leased import Leased
@@ -123,7 +124,9 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
 ) -> None:
     us, job_id = register(conn), put(conn)
     consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
-    place = Place(consumer, "w", slots.slot(0), permits_fd, lambda job: ACK, Surroundings(slots.slot(0)))
+    place = Place(
+        consumer, "w", slots.slot(0), permits_fd, lambda job: ACK, Surroundings(slots.slot(0)), identity(permits_fd)
+    )
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
     delivery.lost()
     with delivery.connect() as own:

@@ -4,6 +4,7 @@ import ctypes
 import faulthandler
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -165,6 +166,18 @@ def _block_sigterm(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 def _close(job: Job, asked: dict[str, Any]) -> Outcome | None:
     os.closerange(asked["first"], 1000)
+    return None
+
+
+def _close_and_open(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Close all, and open so much that each number is something else's: zeros without end, or sockets that wait."""
+    os.closerange(3, 1000)
+    for _ in range(60):
+        if asked["opens"] == "zeros":
+            os.open("/dev/zero", os.O_RDWR)
+        else:
+            for end in socket.socketpair():
+                end.detach()
     return None
 
 
@@ -349,6 +362,7 @@ MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "ignore SIGTERM": _ignore_sigterm,
     "block SIGTERM": _block_sigterm,
     "close": _close,
+    "close and open": _close_and_open,
     "chdir": _chdir,
     "os._exit": _os_exit,
     "sys.exit": _sys_exit,

@@ -43,7 +43,8 @@ def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
     endings: list[Ending] = []
     started = _run_in_order(place, conn, lease, endings)
     if started < len(ids):
-        permits.drain(place.permits_fd)
+        if place.intact:
+            permits.drain(place.permits_fd)
         endings += map(released, ids[started:])
     return Result(started, endings)
 
@@ -54,6 +55,8 @@ def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: 
     noted = place.consumer.cpu_limit_seconds is not None or len(lease.rows) <= LARGEST_NOTED_BATCH
     for number, row in enumerate(lease.rows):
         if row.rescues and not _marked(conn, lease, row.id):
+            return number
+        if noted and not place.intact:
             return number
         if not permits.take(permits_fd):
             return number

@@ -1,15 +1,14 @@
 """What a worker cannot do without, and a callback may have taken away: its descriptors and its signal handlers."""
 
 import faulthandler
-import os
 import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.limits import DUMP
 from taskmaster.processes.shared.orphans import dead_children
 
-Identity = tuple[int, int]
 MOST_DEAD = 100  # only the callbacks know whether they will still wait for a child: they are not waited for here
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A callback that ignores SIGCHLD would take exit codes from the children of the next; and so on. SIGALRM is set by each
@@ -23,7 +22,7 @@ class Guard:
     """Made before the first job; asked after each batch."""
 
     def __init__(self, fds: Sequence[int], leave: Callable[[], object]) -> None:
-        self._identities = {fd: _identity(fd) for fd in fds}
+        self._identities = {fd: identity(fd) for fd in fds}
         self._leave = leave
         self._handlers = {number: signal.getsignal(number) for number in RESTORED}
 
@@ -48,16 +47,8 @@ class Guard:
 
     def damage(self) -> str | None:
         """Why this worker should leave after what its callbacks did, in words; None: it may go on."""
-        if any(_identity(fd) != identity for fd, identity in self._identities.items()):
+        if any(identity(fd) != file for fd, file in self._identities.items()):
             return "a callback has closed this worker's descriptors"
         if dead_children(most=MOST_DEAD) > MOST_DEAD:
             return f"callbacks have left more than {MOST_DEAD} dead processes that nobody waits for"
         return None
-
-
-def _identity(fd: int) -> Identity | None:
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -21,6 +21,7 @@ from taskmaster.middlewares import (
 )
 from taskmaster.processes.shared import limits, output
 from taskmaster.processes.shared.failures import describe
+from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.messages import Order
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
@@ -106,7 +107,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
             slot.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
             return 1
-        place = Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings)
+        place = Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings, identity(permits_fd))
         worker = Worker(
             plan.database.schema,
             _delivery(plan.database, place, order.supervisor),

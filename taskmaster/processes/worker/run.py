@@ -15,6 +15,7 @@ from taskmaster.endings import Ending, Failure, Run, ended
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
+from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
 from taskmaster.processes.shared.slots import CPU_BEGAN, ERR_AT, OUT_AT, Slot
 from taskmaster.processes.worker.surroundings import Surroundings
@@ -26,7 +27,7 @@ class UnreadablePayload(Exception):
 
 
 class Place(NamedTuple):
-    """Where jobs run: all that stays the same for a worker's life."""
+    """Where jobs run: all that stays the same for a worker's life. `permits_file`: what `permits_fd` stands for."""
 
     consumer: Consumer
     worker: str
@@ -34,6 +35,12 @@ class Place(NamedTuple):
     permits_fd: int
     handler: Handler
     surroundings: Surroundings
+    permits_file: Identity | None
+
+    @property
+    def intact(self) -> bool:
+        """Are the permits still ours, whatever callbacks have closed and opened?"""
+        return identity(self.permits_fd) == self.permits_file
 
 
 def unforked(callback: Callable[[Job], Outcome | None], surroundings: Surroundings) -> Callable[[Job], Outcome | None]:

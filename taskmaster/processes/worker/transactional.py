@@ -16,6 +16,7 @@ from taskmaster.endings import Ending, Run, ended
 from taskmaster.job import Retry
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure
+from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.slots import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
@@ -41,6 +42,7 @@ class Transactional:
     owed: Ending | None = None
     cursor: Cursor = field(default_factory=Cursor)
     used: bool = False
+    socket: Identity | None = None
 
     @property
     def pending(self) -> bool:
@@ -53,7 +55,7 @@ class Transactional:
 
     def connect(self) -> Connection:
         conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True)
-        self.cursor, self.used = Cursor(), False
+        self.cursor, self.used, self.socket = Cursor(), False, identity(conn.fileno())
         self.place.surroundings.lent_connection = conn
         return conn
 
@@ -109,7 +111,10 @@ class Transactional:
         cells[STARTED] = 1
         self.used = True
         with conn.transaction():
-            ending = run_one(self.place, held.row) or self.broken(conn, held)
+            ending = run_one(self.place, held.row)
+            if not conn.closed and identity(conn.fileno()) != self.socket:
+                conn.close()  # a callback has closed its descriptor, and another file has the number
+            ending = ending or self.broken(conn, held)
             if ending is not None:
                 self.place.slot.write(asdict(ending))
                 self.owed = ending  # until the transaction has committed it

@@ -10,6 +10,7 @@ import psycopg
 
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.slots import BACKEND, EMPTY, FOUND, IDLE, PHASE, STOP, TOLD, WORKING, Slot, Slots
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.recycling import Wear
@@ -69,6 +70,7 @@ class Worker:
     waits: bool = False
     leaving: bool = False
     connection: Connection | None = None
+    socket: Identity | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.02, max_seconds=0.5))
     look: int = 0
 
@@ -96,6 +98,7 @@ class Worker:
             if (damage := health.damage()) is not None:
                 log.warning("%s: it leaves, another takes its place", damage)
                 self.leave()
+                self.drop_what_is_not_ours()
         if self.connection is not None:
             self.connection.close()
 
@@ -150,8 +153,14 @@ class Worker:
 
     def connected(self) -> Connection:
         self.connection = self.delivery.connect()
+        self.socket = identity(self.connection.fileno())
         self.slot.cells[BACKEND] = self.connection.info.backend_pid
         return self.connection
+
+    def drop_what_is_not_ours(self) -> None:
+        """Settle on another connection, when the number of this one's socket is another file's by now."""
+        if self.connection is not None and identity(self.connection.fileno()) != self.socket:
+            self.lost(psycopg.OperationalError("a callback has closed the connection's descriptor"))
 
     def disown(self) -> None:
         """In a child of a callback's: held open there, the session and its locks would outlive this worker."""
