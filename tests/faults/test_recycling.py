@@ -48,6 +48,17 @@ def test_several_workers_are_replaced_and_no_job_is_lost_or_run_twice(
     assert {run.run for run in journal.runs()} == {1}
 
 
+def test_a_worker_whose_component_hangs_in_its_exit_gives_its_place_to_another(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    ids = publisher.put_many("q", [{}] * 2)
+    hanging = consumer(max_jobs_per_worker=1, component="tests.support.misdeeds:never_left")
+    with supervise(hanging, grace_seconds=0.1) as supervisor:
+        supervisor.expected_exit = None
+        eventually(lambda: drained(admin), within=15.0)
+    assert journal.finished() == ids
+
+
 def test_a_worker_that_leaks_is_replaced_between_jobs_and_no_job_is_charged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,13 @@ MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "eat in cgroup": _eat_in_cgroup,
     "where": _where,
 }
+
+
+@contextmanager
+def never_left() -> Iterator[None]:
+    """A component whose exit hangs."""
+    yield
+    threading.Event().wait(float(FAR_SECONDS))
 
 
 def signals(job: Job) -> None:

@@ -26,6 +26,7 @@ from taskmaster.processes.shared.slots import Slots
 SERIALS = itertools.count(1)  # of all workers of this process
 ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places
 BOOT_LOOK_SECONDS = 0.02  # a worker that has booted says so in its slot only
+LEAVE_SECONDS = 3.0  # what Sentry and tracing have for their last events, and more
 OUTPUT_LOOK_SECONDS = 0.1  # for limits too: so much later at most is shown what a busy worker prints
 
 
@@ -172,6 +173,7 @@ class Crew:
     def enforce_limits(self, now: float) -> None:
         for member in self.members:
             member.enforce_limits(now)
+            member.see_off(now, max(LEAVE_SECONDS, self.options.grace_seconds))
 
     def wake(self, queue_name: str, jobs: int) -> int:
         """Wake as many workers of a queue as there are jobs for, the idle ones first; how many were told.

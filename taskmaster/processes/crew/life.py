@@ -35,6 +35,7 @@ class Life:
     cut_off: bool = False
     condemned: limits.Excess | None = None
     kill_at: float = 0.0
+    leave_by: float | None = None
 
     def fds(self) -> Sequence[int]:
         """What goes with the order, in the order in which `worker_main` takes it."""

@@ -1,5 +1,7 @@
 """A slot and whoever works in it: waking, stopping, limits, and taking back what has not started."""
 
+import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,19 @@ from taskmaster.consumer import Consumer
 from taskmaster.processes.crew.life import Life, kill_group
 from taskmaster.processes.shared import limits, permits
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.slots import BEGAN_AT, COUNT, STARTED, STARTED_AT, STOP, TOLD, Slot
+from taskmaster.processes.shared.slots import (
+    BEGAN_AT,
+    COUNT,
+    LEAVING,
+    PHASE,
+    STARTED,
+    STARTED_AT,
+    STOP,
+    TOLD,
+    Slot,
+)
+
+log = logging.getLogger("taskmaster.supervisor")
 
 SHOWN_AFTER_SECONDS = 1.0
 
@@ -84,6 +98,20 @@ class Member:
             self.life.spare()
         elif now >= self.life.kill_at:
             kill_group(self.life.pid)
+
+    def see_off(self, now: float, within_seconds: float) -> None:
+        """Kill a worker that has done its work and does not end: its component or a middleware hangs in its exit."""
+        if self.life is None or self.life.pid is None or self.slot.cells[PHASE] != LEAVING:
+            return
+        if self.life.leave_by is None:
+            self.life.leave_by = now + within_seconds
+        elif now >= self.life.leave_by:
+            self.life.leave_by = math.inf
+            log.warning(
+                "worker %s has not left within %g s after its work: the exit of its component or of a middleware hangs",
+                self.life.name, within_seconds,
+            )  # fmt: skip
+            self.life.kill()
 
     def running(self) -> dict[str, Any] | None:
         """The job that runs here, when it has done so for a second or says how far it is."""

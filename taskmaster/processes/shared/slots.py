@@ -28,7 +28,7 @@ JOURNAL_BYTES = 512 * 1024  # of memory that is taken only when it is written to
 ROW_BYTES = -(-(JOURNAL_AT + JOURNAL_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
 TABLE_BYTES = mmap.PAGESIZE  # one page in front for what concerns all workers
 
-BOOTING, WORKING, IDLE = 0, 1, 2
+BOOTING, WORKING, IDLE, LEAVING = 0, 1, 2, 3
 MILLION = 1_000_000
 
 

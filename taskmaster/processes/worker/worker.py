@@ -11,7 +11,19 @@ import psycopg
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.identity import Identity, identity
-from taskmaster.processes.shared.slots import BACKEND, EMPTY, FOUND, IDLE, PHASE, STOP, TOLD, WORKING, Slot, Slots
+from taskmaster.processes.shared.slots import (
+    BACKEND,
+    EMPTY,
+    FOUND,
+    IDLE,
+    LEAVING,
+    PHASE,
+    STOP,
+    TOLD,
+    WORKING,
+    Slot,
+    Slots,
+)
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.recycling import Wear
 from taskmaster.store import supervisors
@@ -99,6 +111,7 @@ class Worker:
                 log.warning("%s: it leaves, another takes its place", damage)
                 self.leave()
                 self.drop_what_is_not_ours()
+        self.slot.cells[PHASE] = LEAVING
         if self.connection is not None:
             self.connection.close()
 
