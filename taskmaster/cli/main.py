@@ -65,5 +65,7 @@ def leave(number: int, _: object) -> NoReturn:
 def fail(error: Exception) -> int:
     """One sentence on stderr."""
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # what os.getcwd() raises
+        message = "the current directory is gone: change to another"
     print(f"taskmaster: {printable(' '.join(message.split()))}", file=sys.stderr)
     return FAILED

@@ -93,6 +93,7 @@ class Lines:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._number = 0
+        self._index = -1
 
     def __iter__(self) -> Iterator[Any]:
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
@@ -100,6 +101,7 @@ class Lines:
             for number, line in enumerate(self._file, start=1):
                 self._number = number
                 if line.strip():
+                    self._index += 1
                     yield decoded(line, "it")
                 if number % 1000 == 0:
                     progress.update(task, completed=number, description=f"put {number:,} jobs")
@@ -110,4 +112,5 @@ class Lines:
         try:
             yield
         except InvalidPayload as error:
-            raise InvalidPayload(f"line {self._number} of stdin: {error}; nothing was put") from None
+            said = str(error).replace(f"the payload {self._index} ", "the payload ", 1)  # the line says which
+            raise InvalidPayload(f"line {self._number} of stdin: {said}; nothing was put") from None

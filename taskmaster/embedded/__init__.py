@@ -34,19 +34,51 @@ def resolve_url(database_url: str | None) -> Iterator[str]:
     That server lives in `.taskmaster/` under the current directory, or beside the configuration, for as long as
     somebody uses it; a line on stderr says so. Raises EmbeddedUnavailable.
     """
-    chosen = database_url or os.environ.get(ENVIRONMENT_VARIABLE) or beside(Path.cwd())
-    if not chosen.startswith(SCHEME):
+    chosen = _chosen(database_url)
+    directory = directory_of(chosen)
+    if directory is None:
         yield chosen
         return
-    home = Path(chosen.removeprefix(SCHEME)) / ".taskmaster"
+    home = directory.parent
     shown = ".taskmaster/" if home.parent == Path.cwd() else f"{home}/"
     since = time.monotonic()
-    with _used(home / "postgres") as (url, started):
+    with _used(directory) as (url, started):
         if not (home / ".gitignore").exists():
             (home / ".gitignore").write_text("*\n")
         how = f"started in {time.monotonic() - since:.1f} s" if started else "already running"
         print(f"taskmaster: no database_url set: using the embedded Postgres in {shown} ({how})", file=sys.stderr)
         yield url
+
+
+def directory_of(database_url: str | None) -> Path | None:
+    """Where the embedded server of a database_url is; None: it is not an embedded one."""
+    chosen = _chosen(database_url)
+    return Path(chosen.removeprefix(SCHEME)) / ".taskmaster" / "postgres" if chosen.startswith(SCHEME) else None
+
+
+def _chosen(database_url: str | None) -> str:
+    return database_url or os.environ.get(ENVIRONMENT_VARIABLE) or beside(Path.cwd())
+
+
+def start_again(directory: Path) -> bool:
+    """Start a server that was ended while somebody used it; False: it runs, or its data is gone.
+
+    Raises EmbeddedUnavailable.
+    """
+    with _one_sentence(directory):
+        if not (directory / "data").exists():
+            return False
+        cluster = Cluster(directory)
+        with cluster.open("lock") as lock, alone(lock, directory / "lock"):
+            return cluster.ensure_running()
+
+
+def pid_of(directory: Path) -> int | None:
+    """Of the server, as it says itself; None: there is none, or it is just starting."""
+    try:
+        return int((directory / "data/postmaster.pid").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import Ping
 
-from taskmaster.embedded import resolve_url, server
+from taskmaster.embedded import pid_of, resolve_url, server
 from taskmaster.embedded.account import ACCOUNT
 from taskmaster.embedded.cluster import Cluster
-from taskmaster.embedded.locks import try_lock
 from taskmaster.errors import EmbeddedUnavailable
 from tests.support import eventually
 
@@ -303,5 +303,37 @@ def test_a_command_that_is_ended_by_a_signal_leaves_no_server(home: Path, number
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    with Cluster(home / ".taskmaster/postgres").open("running") as running:
-        assert try_lock(running)
+    assert not runs(home / ".taskmaster/postgres")
+
+
+def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(home: Path) -> None:
+    """Nobody else is there to do it; and what the supervisor starts is an orphan, of those that it ends."""
+    (home / "taskmaster.toml").write_text('[[consumer]]\nqueue_name = "q"\ncallback = "jobs:act"\n')
+    (home / "jobs.py").write_text("def act(job):\n    open(job.payload, 'w').close()\n")
+    directory = home / ".taskmaster/postgres"
+    supervisor = taskmaster(home, "run")
+    try:
+        for name in ("first", "second"):
+            put_and_run(home, name)
+            lost = pid_of(directory)
+            assert lost is not None
+            os.kill(lost, signal.SIGKILL)
+            eventually(lambda lost=lost: pid_of(directory) not in (None, lost) and answered(directory), within=20)  # type: ignore[misc]
+        put_and_run(home, "third")
+    finally:
+        supervisor.send_signal(signal.SIGTERM)
+        supervisor.communicate(timeout=30)
+    assert supervisor.returncode == 0
+    assert not runs(directory)
+
+
+def put_and_run(place: Path, name: str) -> None:
+    """A job that is put makes its file."""
+    put = taskmaster(place, "put", "q", f'"{name}"', stdout=subprocess.DEVNULL)
+    put.communicate(timeout=60)
+    assert put.returncode == 0
+    eventually((place / name).exists, within=20)
+
+
+def answered(directory: Path) -> bool:
+    return Cluster(directory).ping() == Ping.OK

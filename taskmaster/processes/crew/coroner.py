@@ -79,7 +79,11 @@ class Coroner:
 
 def cause(status: int) -> str:
     """A wait status in words, as it stands."""
-    code = os.waitstatus_to_exitcode(status)
+    return in_words(os.waitstatus_to_exitcode(status))
+
+
+def in_words(code: int) -> str:
+    """An exit code as `subprocess` has it; negative: the signal that ended the process."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import InvalidConfig, WorkersFailed
+from taskmaster.processes.crew.coroner import in_words
 from taskmaster.processes.shared import messages
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.fresh import hand_over, interpreter
 from taskmaster.processes.shared.plan import Plan
+from taskmaster.references import listed, name_of
 
 log = logging.getLogger("taskmaster.supervisor")
 
 PRELOAD_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
+DYING_SECONDS = 0.2  # between the end of its channel and its own
 MOST_ORDERED = 32
 # One thread per worker: a pool per process on top of a process per core only makes them wait for each other, and a
 # template with threads cannot be forked. Whoever has set these has decided otherwise.
@@ -108,13 +111,22 @@ class Nursery:
                 self.answer_by = time.monotonic() + ANSWER_SECONDS if self.ordered else None
                 return born
             case _:
-                self.end("it is gone")
+                self.end(self.gone())
         return None
 
     def refused(self, sentence: str) -> None:
         if not self.was_ready:
             raise InvalidConfig(sentence)
         log.error("a new template cannot start: %s", sentence)
+
+    def gone(self) -> str:
+        """How the template ended by itself."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(DYING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "it is gone"
+        return f"it ended with {in_words(code)}"
 
     def end(self, reason: str) -> None:
         """Let go of the template; a new one starts after a while."""
@@ -124,7 +136,8 @@ class Nursery:
         log.warning("the template is replaced: %s", reason)
         wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
         if not was_ready and wait >= self.backoff.max_seconds:
-            raise WorkersFailed(f"the template process dies before it is ready: {reason}")
+            callbacks = listed([name_of(consumer.callback) for consumer in self.plan.consumers])
+            raise WorkersFailed(f"the template process dies before it is ready, importing {callbacks}: {reason}")
         self.start_at = now + max(wait, self.backoff.base_seconds)
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,10 +20,13 @@ log = logging.getLogger("taskmaster.supervisor")
 
 
 class Attendant(Protocol):
-    """A child that is neither a worker nor a template: the exporter, when there is one."""
+    """Looks after a child that is neither a worker nor a template: the exporter's, the embedded server's."""
 
     @property
     def pid(self) -> int | None: ...
+
+    def owns(self, pid: int) -> bool:
+        """Is it this child, or one that it has left to us?"""
 
     def died(self) -> None:
         """Wait for it, for it is dead."""
@@ -34,7 +38,7 @@ class Reaper:
 
     generations: Generations
     debts: Debts
-    attendant: Attendant | None = None
+    attendants: Sequence[Attendant] = ()
     failure: str | None = None
     tally: Tally = field(default_factory=Tally)
     leftovers: bool = False
@@ -43,8 +47,9 @@ class Reaper:
     def reap(self) -> None:
         """Wait for every child that is dead. Raises WorkersFailed when the template dies again and again."""
         while (pid := dead_child()) is not None:
-            if self.attendant is not None and pid == self.attendant.pid:
-                self.attendant.died()
+            if (attendant := next((one for one in self.attendants if one.pid == pid), None)) is not None:
+                attendant.died()
+                self.leftovers = True
                 continue
             owner = next((generation for generation in self.generations if generation.owns(pid)), None)
             if owner is not None and pid == owner.nursery.pid:
@@ -60,7 +65,7 @@ class Reaper:
 
     def template_died(self, owner: Generation) -> None:
         try:
-            owner.nursery.end("it died")
+            owner.nursery.end(owner.nursery.gone())
         except TaskmasterError as error:
             self.generations.blame(owner, error)
 
@@ -103,8 +108,7 @@ class Reaper:
             self.children_before |= {pid}
 
     def known(self, pid: int) -> bool:
-        attends = self.attendant is not None and pid == self.attendant.pid
-        return attends or any(generation.owns(pid) for generation in self.generations)
+        return any(one.owns(pid) for one in (*self.generations, *self.attendants))
 
 
 def dead_child() -> int | None:

@@ -41,6 +41,9 @@ class Export:
     def pid(self) -> int | None:
         return None if self.process is None else self.process.pid
 
+    def owns(self, pid: int) -> bool:
+        return pid == self.pid
+
     def tend(self, now: float) -> None:
         """Start an exporter when there is none."""
         if self.process is None and now >= self.start_at:
@@ -94,7 +97,7 @@ class Export:
         self.listening.close()
 
 
-def export(http: str, database: Database, metrics_dir: str, *, source: str) -> Export:
+def export_at(http: str, database: Database, metrics_dir: str, *, source: str) -> Export:
     """Listen on `http`, "host:port". Raises InvalidConfig when that cannot be had."""
     host, port = host_and_port(http)
     try:

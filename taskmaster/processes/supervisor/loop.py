@@ -19,6 +19,7 @@ from taskmaster.processes.ledger.listener import Heard, Listener
 from taskmaster.processes.shared import lines
 from taskmaster.processes.shared.snapshot import Snapshot
 from taskmaster.processes.supervisor.export import Export
+from taskmaster.processes.supervisor.revival import Revival
 from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
 from taskmaster.processes.supervisor.standing import queue_states
 from taskmaster.store.supervisors import Report
@@ -42,12 +43,14 @@ class Loop:
     ledger: Ledger
     on_ready: Callable[[], object]
     export: Export | None = None
+    revival: Revival | None = None
     ready: bool = False
     stop_by: float | None = None
     reaper: Reaper = field(init=False)
 
     def __post_init__(self) -> None:
-        self.reaper = Reaper(self.generations, self.ledger.debts, self.export)
+        attendants = [one for one in (self.export, self.revival) if one is not None]
+        self.reaper = Reaper(self.generations, self.ledger.debts, attendants)
 
     def run(self) -> None:
         """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
@@ -83,6 +86,8 @@ class Loop:
                 self.after_heartbeat()
         except Evicted:
             self.evicted()
+        if self.revival is not None:
+            self.revival.tend(now, reachable=self.ledger.open)
         if self.ledger.open:
             self.hear(self.listener.tend(now))
 
@@ -231,5 +236,7 @@ class Loop:
             generation.close()
         if self.export is not None:
             self.export.close()
+        if self.revival is not None:
+            self.revival.close()
         self.listener.close()
         self.ledger.close(time.monotonic(), living)

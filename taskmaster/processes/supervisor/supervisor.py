@@ -8,7 +8,7 @@ from typing import NamedTuple
 from setproctitle import setproctitle
 
 from taskmaster.consumer import Consumer
-from taskmaster.embedded import resolve_url
+from taskmaster.embedded import directory_of, resolve_url
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.crew.crew import Crew
@@ -24,8 +24,9 @@ from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.slots import Slots
 from taskmaster.processes.supervisor import descriptors
 from taskmaster.processes.supervisor.counting import counting_directory
-from taskmaster.processes.supervisor.export import Export, export
+from taskmaster.processes.supervisor.export import Export, export_at
 from taskmaster.processes.supervisor.loop import Loop
+from taskmaster.processes.supervisor.revival import Revival
 from taskmaster.processes.supervisor.running import Running
 from taskmaster.processes.supervisor.signals import Signals
 from taskmaster.processes.supervisor.stdio import keep_for_stdio
@@ -97,7 +98,8 @@ class Supervisor:
 
             generations = Generations(self._generation(grounds), renewed)
             listener, ledger = Listener(database.url, database.schema), Ledger(database, self.options)
-            loop = Loop(self.options, signals, generations, listener, ledger, on_ready, self._export(grounds))
+            export = self._export(grounds)
+            loop = Loop(self.options, signals, generations, listener, ledger, on_ready, export, self._revival())
             stack.enter_context(closing(loop)).run()
 
     def start(self, *, within_seconds: float = 60.0) -> Running:
@@ -110,11 +112,15 @@ class Supervisor:
         """
         return Running(self, within_seconds=within_seconds)
 
+    def _revival(self) -> Revival | None:
+        directory = directory_of(self.database_url)
+        return None if directory is None else Revival(directory)
+
     def _export(self, grounds: "Grounds") -> Export | None:
         counted, http = grounds.numbers.directory, self.options.http
         if http is None or counted is None:
             return None
-        return export(http, grounds.database, counted, source=self.source)
+        return export_at(http, grounds.database, counted, source=self.source)
 
     def _generation(self, grounds: "Grounds") -> Generation:
         workers = sum(consumer.concurrency for consumer in self.consumers)
