@@ -176,11 +176,19 @@ def test_more_failures_than_the_slot_can_note_are_not_lost(
     assert sorted(journal.began()) == ids
 
 
+@pytest.mark.parametrize(
+    ("do", "message"),
+    [
+        ("reject_unwritable", "a Unwritable that cannot be written: RuntimeError: no words"),
+        ("reject_fatally", "a Fatal that cannot be written: SystemExit: no words and no process"),
+        ("raise_unwritable", "SyntaxError, which cannot be written (TypeError)"),
+    ],
+)
 def test_a_reason_that_cannot_be_written_does_not_cost_the_outcome_or_the_worker(
-    supervise: Supervise, publisher: Publisher, admin: Admin
+    supervise: Supervise, publisher: Publisher, admin: Admin, do: str, message: str
 ) -> None:
-    with supervise(Consumer("q", callback=ACT)) as supervisor:
+    with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
         worker = supervisor.worker()
-        record = once(admin, publisher.put("q", {"do": "reject_unwritable"}), State.REJECTED)
-        assert "a Unwritable that cannot be written: RuntimeError: no words" in record.failures[0]["message"]
+        record = once(admin, publisher.put("q", {"do": do}), State.REJECTED)
+        assert message in record.failures[0]["message"]
         assert supervisor.worker() == worker

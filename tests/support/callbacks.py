@@ -80,6 +80,19 @@ def _reject_unwritable(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return Reject(Unwritable())  # type: ignore[arg-type]
 
 
+class Fatal(Unwritable):
+    def __str__(self) -> str:
+        raise SystemExit("no words and no process")
+
+
+def _reject_fatally(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return Reject(Fatal())  # type: ignore[arg-type]
+
+
+def _raise_unwritable(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    raise SyntaxError("odd", ("a file", 1, "no number", "some text"))  # type: ignore[arg-type]
+
+
 def _unknown(job: Job, asked: dict[str, Any]) -> Any:
     return asked.get("answer", "done")
 
@@ -151,6 +164,8 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "ack": _ack,
     "reject": lambda job, asked: Reject(asked.get("reason", "no good")),
     "reject_unwritable": _reject_unwritable,
+    "reject_fatally": _reject_fatally,
+    "raise_unwritable": _raise_unwritable,
     "retry": lambda job, asked: Retry(asked.get("seconds"), asked.get("reason", "later")),
     "snooze_once": _snooze_once,
     "hold": _hold,

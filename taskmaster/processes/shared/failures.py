@@ -60,7 +60,10 @@ def failure(
 
 def describe(error: BaseException) -> str:
     """Type and message of an exception, even of one whose own `__str__` raises."""
-    return "".join(traceback.format_exception_only(error)).strip()
+    try:
+        return "".join(traceback.format_exception_only(error)).strip()
+    except BaseException as worse:  # noqa: BLE001 — SystemExit too: the job's ending must not be lost for it
+        return f"{type(error).__name__}, which cannot be written ({type(worse).__name__})"
 
 
 def text_of(reason: object) -> str:
@@ -76,7 +79,10 @@ def stack(error: BaseException) -> str:
     frames = error.__traceback__
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(OWN):
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except BaseException:  # noqa: BLE001 — as above
+        return "".join([*traceback.format_tb(frames), describe(error)])
 
 
 def _storable(text: str, limit: int) -> str:
