@@ -104,6 +104,7 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> None:
         "Leases lost, jobs rescued A": 0,
         "Leases lost, jobs rescued B": 0,
         "TaskmasterBacklogGrowing 0": 7,
+        "TaskmasterBacklogGrowing 2": 7,
     }
     assert {name: of(found[name]) for name in exact} == exact
     assert of(found["Queue depth A"], state="ready") == 7
@@ -114,10 +115,14 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> None:
     assert of(outcomes, outcome="ack") == pytest.approx(15 * of(outcomes, outcome="reject"), rel=0.05)  # 45 and 3
     assert of(found["Runs by queue A"], queue="mail") == pytest.approx(of(outcomes), rel=0.05)  # asked a moment later
     assert 0 < of(found["Oldest ready job A"]) < 60
+    assert 0 < of(found["TaskmasterOldestJobTooOld 0"]) < 60
+    assert of(found["TaskmasterBacklogGrowing 1"]) > 0  # from none to seven
+    assert of(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
+    assert of(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
     assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)  # extrapolated
     assert 0.05 < of(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
     assert 0 < of(found["Duration, quantiles A"]) < 0.05
-    assert 0 < of(found["Pick-up latency C"]) < 60
+    assert 0 < of(found["Pick-up latency A"]) <= of(found["Pick-up latency B"]) <= of(found["Pick-up latency C"]) < 60
     assert of(found["CPU by queue A"]) > 0
     assert 10e6 < of(found["Memory by queue B"]) < of(found["Memory by queue A"]) < 2e9
     assert 0 < of(found["TaskmasterMemoryNearLimit 0"]) < 0.5
