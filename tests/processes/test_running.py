@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from taskmaster import Admin, Consumer, Job, Publisher, State, SupervisorOptions
+from taskmaster import Admin, Consumer, Job, Publisher, State
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 
@@ -161,32 +161,6 @@ def test_any_queue_name_works_from_put_to_ack_and_wakes_its_worker(
             publisher.put(name)
         eventually(done(admin))
     assert sorted(line["queue_name"] for line in journal.lines("began")) == sorted(NAMES)
-
-
-def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
-) -> None:
-    slow, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 5])
-    slow_after = SupervisorOptions().slow_after_seconds
-    with supervise(Consumer("q", callback=ACT, concurrency=2, batch=10), slow_after_seconds=slow_after):
-        eventually(lambda: [record.id for record in admin.find()] == [slow])
-        held = journal.runs_of(slow)[0]
-        assert sorted(journal.finished()) == mates
-        assert all(run.began - held.began < 1.0 for run in journal.runs())
-        assert {run.run for run in journal.runs()} == {1}
-        gates.open()
-        eventually(done(admin))
-    assert len(journal.runs()) == 6
-
-
-def test_mates_given_back_by_a_slow_worker_are_not_run_twice_when_it_settles(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
-) -> None:
-    payloads = [{"do": "spin", "seconds": 0.15}, *[{}] * 9] * 6
-    ids = publisher.put_many("q", payloads)
-    with supervise(Consumer("q", callback=ACT, concurrency=3, batch=30), slow_after_seconds=0.02):
-        eventually(done(admin), within=20.0)
-    assert sorted(journal.finished()) == ids
 
 
 def test_two_schemas_in_one_database_do_not_see_each_other(
