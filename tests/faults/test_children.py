@@ -12,6 +12,7 @@ import pytest
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
+from tests.support.descriptors import opened
 from tests.support.misdeeds import DO, MIB
 from tests.support.supervised import title_of
 
@@ -40,21 +41,17 @@ def child(journal: Journal) -> int:
     return int(line["child"])
 
 
-def descriptors(pid: int) -> list[str]:
-    """What a process has open."""
-    found = []
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            found.append(str(fd.readlink()))
-        except FileNotFoundError:  # closed meanwhile
-            continue
-    return found
-
-
 def zombies(pid: int) -> list[int]:
     """Children of a process that are dead and not waited for."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(one) for one in children if ") Z " in Path(f"/proc/{one}/stat").read_text()]
+    return [int(one) for one in children if ") Z " in stat_of(one)]
+
+
+def stat_of(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text()
+    except OSError:  # waited for meanwhile
+        return ""
 
 
 # -- threads and children
@@ -135,6 +132,7 @@ def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
     with supervise(consumer(concurrency=2)) as supervisor:
         publisher.put("q", {"do": "daemon"})
         eventually(lambda: drained(admin))
+        eventually(lambda: title_of(child(journal)).startswith("sleep"))  # until then it looks like its worker
         (other,) = set(before := supervisor.workers()) - {journal.runs()[0].pid}
         supervisor.signal(other, signal.SIGKILL)
         eventually(lambda: len(after := supervisor.workers()) == 2 and after != before)
@@ -295,11 +293,11 @@ def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
     here = sorted(Path.cwd().iterdir())
     with supervise(consumer(max_crashes=100, max_runs=100)) as supervisor:
         files = sorted(tmp_path.iterdir())
-        before = sorted(descriptors(supervisor.pid))
+        before = sorted(opened(supervisor.pid).values())
         publisher.put_many("q", [{"do": "SIGKILL once"}] * 20)
         eventually(lambda: drained(admin), within=30.0)
         eventually(lambda: len(supervisor.workers()) == 1)
-        eventually(lambda: kinds(sorted(descriptors(supervisor.pid))) == kinds(before))
+        eventually(lambda: kinds(sorted(opened(supervisor.pid).values())) == kinds(before))
     assert len({run.pid for run in journal.runs()}) >= 20
     assert sorted(tmp_path.iterdir()) == files
     assert sorted(Path.cwd().iterdir()) == here
@@ -339,8 +337,8 @@ def standard_output_in(path: Path) -> Iterator[None]:
 
 def kept_bytes(supervisor: Supervised) -> int:
     """Memory that the supervisor keeps for what its workers have written."""
-    fds = [fd for fd in Path(f"/proc/{supervisor.pid}/fd").iterdir() if "taskmaster-output" in str(fd.readlink())]
-    return sum(fd.stat().st_blocks * 512 for fd in fds)
+    kept = [fd for fd, file in opened(supervisor.pid).items() if "taskmaster-output" in file]
+    return sum(Path(f"/proc/{supervisor.pid}/fd/{fd}").stat().st_blocks * 512 for fd in kept)
 
 
 def ends_with(path: Path, text: bytes) -> bool:

@@ -13,6 +13,7 @@ from taskmaster import Consumer, InvalidConfig, Supervisor
 from taskmaster.processes.shared.lifeline import Lifeline
 from tests.support import Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.descriptors import opened
 
 
 @contextmanager
@@ -38,9 +39,10 @@ def open_descriptors() -> set[str]:
 
 def test_a_fork_of_the_application_does_not_keep_its_supervisor_alive() -> None:
     lifeline = Lifeline()
-    pipe = Path(f"/proc/self/fd/{lifeline.read_fd}").readlink()
+    pipe = opened(os.getpid())[lifeline.read_fd]
     with forked() as child:
-        eventually(lambda: pipe not in [fd.readlink() for fd in Path(f"/proc/{child}/fd").iterdir()])
+        eventually(lambda: pipe not in opened(child).values())
+        assert opened(child)
     lifeline.close()
     lifeline.close()
 

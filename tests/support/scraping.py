@@ -1,6 +1,5 @@
 """Asking a supervisor's exporter what it exports, as Prometheus does."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from urllib.request import Request, urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.descriptors import opened
 from tests.support.waiting import eventually
 
 LISTENING = "0A"  # its state in /proc/net/tcp
@@ -60,10 +60,6 @@ def listening_port(pid: int) -> int | None:
 
 
 def _sockets(pid: int) -> Iterator[str]:
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            name = os.readlink(fd)  # noqa: PTH115 — it is no path
-        except FileNotFoundError:
-            continue
+    for name in opened(pid).values():
         if name.startswith("socket:["):
             yield name[len("socket:[") : -1]

@@ -44,6 +44,7 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
         member.slot.backend,
         member.slot.lost_leases,
         member.slot.claims,
+        member.slot,
     )
 
 

@@ -61,7 +61,7 @@ class Debts:
                 self.bury(conn, death, death.remains)
             leases.release_forgotten(conn, supervisor, death.worker)  # claimed with its last breath
             self.deaths.popleft()
-        self.charges = [left for charge in self.charges if (left := self.charge(conn, charge)) is not None]
+        self.charges = [left for charge in self.charges if (left := self.paid(conn, charge)) is not None]
 
     def bury(self, conn: Connection, death: Death, remains: Remains) -> None:
         """Settle a batch. The lease gone: the worker had settled it with its last breath."""
@@ -72,6 +72,13 @@ class Debts:
             return
         transactions.terminate(conn, self.schema, death.backend, f"taskmaster {death.worker}")
         self.charges.append(Charge(death, remains))
+
+    def paid(self, conn: Connection, charge: Charge) -> Charge | None:
+        """What is left of it; when nothing is, other workers may run the job again."""
+        left = self.charge(conn, charge)
+        if left is None and charge.death.slot is not None:
+            charge.death.slot.forget(charge.remains)
+        return left
 
     def charge(self, conn: Connection, charge: Charge) -> Charge | None:
         """What is left of it: while another runs the job it is locked, and that run's end may make the charge void.

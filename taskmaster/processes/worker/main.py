@@ -25,7 +25,7 @@ from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.messages import Order
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.slots import Slot, Slots
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
@@ -110,7 +110,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
         place = Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings, identity(permits_fd))
         worker = Worker(
             plan.database.schema,
-            _delivery(plan.database, place, order.supervisor),
+            _delivery(plan.database, place, order.supervisor, slots.others(order.slot)),
             slot,
             slots,
             wakeups,
@@ -136,8 +136,8 @@ def _build(prepared: Prepared, surroundings: Surroundings, stack: ExitStack) -> 
     return handler if timeout is None else limits.with_timeout(handler, timeout)
 
 
-def _delivery(database: Database, place: Place, supervisor: int) -> Delivery:
+def _delivery(database: Database, place: Place, supervisor: int, others: Sequence[Slot]) -> Delivery:
     consumer = place.consumer
     if consumer.transactional:
-        return Transactional(database, place.worker, place)
+        return Transactional(database, place.worker, place, others)
     return Leased(database, Claimant(supervisor, place.worker, consumer.queue_name, consumer.once), place)
