@@ -172,7 +172,8 @@ class Worker:
 
     def drop_what_is_not_ours(self) -> None:
         """Settle on another connection, when the number of this one's socket is another file's by now."""
-        if self.connection is not None and identity(self.connection.fileno()) != self.socket:
+        conn = self.connection
+        if conn is not None and not conn.closed and identity(conn.fileno()) != self.socket:
             self.lost(psycopg.OperationalError("a callback has closed the connection's descriptor"))
 
     def disown(self) -> None:
