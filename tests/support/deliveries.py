@@ -294,7 +294,11 @@ def _upset_the_session(job: Job) -> Outcome | None:
 def _look_at_the_session(job: Job) -> Outcome | None:
     settings = ("statement_timeout", "idle_in_transaction_session_timeout", "search_path", "timezone")
     rows = [job.connection.execute(f"show {name}").fetchone() for name in settings]
-    for table in ("pg_listening_channels()", "pg_cursors where name = 'held'", "pg_locks where locktype = 'advisory'"):
+    for table in (
+        "pg_listening_channels()",
+        "pg_cursors where name = 'held'",
+        "pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
+    ):
         rows.append(job.connection.execute(f"select count(*)::text from {table}").fetchone())
     rows.append(job.connection.execute("select coalesce(to_regclass('pg_temp.mine')::text, 'none')").fetchone())
     note_job("session", job, values=rows)
