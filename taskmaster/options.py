@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from taskmaster.errors import InvalidConfig
 
 SHORTEST_HEARTBEAT_SECONDS = 0.01
+LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
 
 
@@ -18,7 +19,8 @@ class SupervisorOptions:
     `slow_after_seconds`: jobs claimed behind one that runs longer are given back.
     `restart_base_seconds`, `restart_max_seconds`: the backoff between replacements of a worker that dies young.
     `boot_attempts`: so many deaths in a row before the first claim stop the supervisor.
-    `http`: "host:port" at which /metrics, /healthz and /readyz answer; port 0: any that is free. None: nowhere.
+    `http`: "host:port" at which /metrics, /healthz and /readyz answer; ":port": on loopback; port 0: any that is free.
+        None: nowhere.
     """
 
     grace_seconds: float = 30.0
@@ -56,13 +58,13 @@ class SupervisorOptions:
 
 
 def host_and_port(http: object) -> tuple[str, int]:
-    """The parts of "host:port"; an IPv6 host stands in brackets. Raises InvalidConfig.
+    """The parts of "host:port"; an IPv6 host stands in brackets, and no host is loopback. Raises InvalidConfig.
 
-    >>> host_and_port("127.0.0.1:9464")
+    >>> host_and_port(":9464")
     ('127.0.0.1', 9464)
     """
     host, colon, port = http.rpartition(":") if isinstance(http, str) else ("", "", "")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (host and colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
+    if not (colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
         raise InvalidConfig(f'http must be "host:port" like "127.0.0.1:9464", got {http!r}')
-    return host, int(port)
+    return host or LOOPBACK, int(port)

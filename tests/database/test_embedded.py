@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from psycopg.pq import Ping
 
+from taskmaster import Publisher
 from taskmaster.embedded import pid_of, resolve_url, server
 from taskmaster.embedded.account import ACCOUNT
 from taskmaster.embedded.cluster import Cluster
@@ -255,6 +256,13 @@ def test_a_given_database_url_starts_no_server(home: Path, monkeypatch: pytest.M
     with resolve_url(None) as url:
         assert url == "postgresql://environment"
     assert list(home.iterdir()) == []
+
+
+def test_the_embedded_server_may_be_put_elsewhere(home: Path) -> None:
+    with Publisher(f"embedded:{home}") as publisher:
+        assert publisher.put("q") == 1
+        assert runs(home / ".taskmaster/postgres")
+    assert not runs(home / ".taskmaster/postgres")
 
 
 def test_without_a_database_url_the_embedded_server_is_said_in_one_line(

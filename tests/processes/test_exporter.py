@@ -10,6 +10,7 @@ import pytest
 
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.errors import InvalidConfig, WorkersFailed
+from taskmaster.options import host_and_port
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.callbacks import ACT
 from tests.support.counters import COUNT
@@ -223,10 +224,14 @@ def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
             pass
 
 
-@pytest.mark.parametrize("http", ["9464", "localhost", ":9464", "127.0.0.1:65536", "127.0.0.1:x", 9464, ""])
+@pytest.mark.parametrize("http", ["9464", "localhost", "127.0.0.1:65536", "127.0.0.1:x", 9464, ""])
 def test_what_is_no_address_is_refused_with_an_example(http: object) -> None:
     with pytest.raises(InvalidConfig, match=r'http must be "host:port" like "127\.0\.0\.1:9464", got'):
         SupervisorOptions(http=http)  # type: ignore[arg-type]
+
+
+def test_an_address_without_a_host_is_on_loopback() -> None:
+    assert host_and_port(":9464") == ("127.0.0.1", 9464)
 
 
 def test_a_queues_odd_name_is_a_label_like_any_other(supervise: Supervise, publisher: Publisher) -> None:
