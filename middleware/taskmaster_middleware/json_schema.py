@@ -135,10 +135,15 @@ def _is(parse: Callable[[str], object], value: str) -> bool:
     return True
 
 
+def _plain(value: str) -> str:
+    """RFC 3339 allows small letters and leap seconds, which Python reads neither."""
+    return value.upper().replace(":60", ":59")
+
+
 # As orjson writes them and types read them: without an offset from UTC, too, which RFC 3339 demands.
 FORMATS = {
-    "date-time": lambda value: len(value) > len("2026-01-01") and _is(datetime.fromisoformat, value),
-    "time": lambda value: _is(time.fromisoformat, value),
+    "date-time": lambda value: len(value) > len("2026-01-01") and _is(datetime.fromisoformat, _plain(value)),
+    "time": lambda value: _is(time.fromisoformat, _plain(value)),
 }
 
 

@@ -85,6 +85,8 @@ def connect(
 def lend_anew(conn: Connection) -> None:
     """Make a lent connection as it was, whatever a callback has done to its session. Raises psycopg.Error."""
     conn.row_factory, conn.cursor_factory = tuple_row, psycopg.Cursor
+    conn.isolation_level = conn.read_only = conn.deferrable = None
+    conn.autocommit = True
     conn.execute(statement("session_anew") + b";" + statement("session_lent"), prepare=False)  # in one message
 
 

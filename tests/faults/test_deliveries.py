@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
+from taskmaster.endings import Ending
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.ledger.debts import Debts
 from taskmaster.processes.shared.slots import Remains
+from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.deliveries import (
@@ -32,7 +35,7 @@ RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 SOON = 0.02
 FAR_SECONDS = 60.0  # for what must not happen during the test
 
-MOST_RUNS = 4  # of a job that may run twice: its dead worker's place may be another's before it is charged
+MOST_RUNS = 20  # of a job that may run twice, when busy workers take it each time before it is charged
 
 
 class Fate(NamedTuple):
@@ -301,6 +304,39 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
     record = admin.get(job_id)
     assert [(failure["run"], failure["worker"]) for failure in record.failures] == [(1, "one"), (2, "two")]
     assert [crash.rejected for crash in debts.crashes] == [False, True]
+
+
+@pytest.mark.parametrize("place", ["after the charge", "before the charge", "at the next charge"])
+def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
+    conn: Connection, admin: Admin, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    first, second = put(conn), put(conn)
+    us, debts = register(conn), Debts(SCHEMA)
+    for job_id in (first, second):
+        remains = Remains(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
+        debts.take(Death(consumer(max_crashes=9), "one", 0, "signal SIGKILL", False, remains, time.monotonic_ns()))
+    real, failed = transactions.charge_lost, list[str]()
+
+    def failing(conn: Connection, schema: str, ending: Ending, **options: Any) -> transactions.Charged:
+        answer = real(conn, schema, ending, **options)
+        if not failed and ending.id == (second if place == "at the next charge" else first):
+            failed.append(place)
+            raise psycopg.OperationalError("the answer was lost")
+        return answer
+
+    def forgetful(*arguments: Any) -> None:
+        if not failed:
+            failed.append(place)
+            raise psycopg.OperationalError("the connection was lost")
+
+    target, name = (leases, "release_forgotten") if place == "before the charge" else (transactions, "charge_lost")
+    monkeypatch.setattr(target, name, forgetful if place == "before the charge" else failing)
+    with pytest.raises(psycopg.OperationalError):
+        debts.pay(conn, us)
+    debts.pay(conn, us)
+    assert failed
+    assert not debts.owed
+    assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
 
 def test_what_a_callback_does_to_its_session_is_not_the_next_jobs(

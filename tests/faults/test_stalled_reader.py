@@ -9,15 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from taskmaster import Admin, Publisher
+from taskmaster import Admin, Publisher, State
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, eventually
 from tests.support.project import Project, project
 
 NOISE = """
+import logging, os
+from taskmaster import Reject
+
 def loud(job):
     print("x" * 300_000)
     return told(job)
+
+def logs(job):
+    if job.payload == "closing":
+        os.closerange(3, 1000)
+        fds = [os.open(f"user.{number}", os.O_CREAT | os.O_WRONLY) for number in range(30)]
+    logging.getLogger("users").warning("logged by %d", job.id)
+    return Reject("as asked")
 """
 Ends = Callable[[], tuple[int, int]]
 
@@ -58,6 +68,23 @@ def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_buria
     eventually(lambda: admin.find() == [])
     since = noted(conn)
     eventually(lambda: noted(conn) > since)
+    assert noisy.stop() == 0
+    os.close(read_end)
+
+
+@pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
+def test_what_a_callback_logs_is_on_its_record_and_in_nobody_elses_file(
+    noisy: Project, publisher: Publisher, admin: Admin, ends: Ends
+) -> None:
+    noisy.configure({"callback": "jobs:logs", "batch": 1, "max_runs": 1})
+    read_end, write_end = ends()
+    noisy.start(ready=False, stdout=write_end, stderr=write_end)
+    os.close(write_end)
+    for payload in ("plain", "closing"):
+        job_id = publisher.put("q", payload)
+        eventually(lambda job_id=job_id: admin.get(job_id).state == State.REJECTED)  # type: ignore[misc]
+        assert f"logged by {job_id}" in admin.get(job_id).failures[0]["stderr"]
+    assert {file.stat().st_size for file in noisy.directory.glob("user.*")} == {0}
     assert noisy.stop() == 0
     os.close(read_end)
 

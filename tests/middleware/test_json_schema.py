@@ -172,6 +172,8 @@ class Room:
 def test_times_pass_as_they_are_put_and_text_that_is_none_does_not(at: datetime) -> None:
     put = orjson.loads(orjson.dumps(Meeting(at=at, id=UUID(int=7), opens=time(9, 30)).__dict__))
     assert answer(Meeting, put) == ACK
+    for at_least in ("2026-01-01t00:00:00z", "2016-12-31T23:59:60Z"):
+        assert answer(Meeting, put | {"at": at_least}) == ACK
     for wrong in ({"at": "nonsense"}, {"at": "2026-01-02"}, {"id": "nonsense"}, {"opens": "noon"}):
         assert isinstance(answer(Meeting, put | wrong), Reject), wrong
 

@@ -44,7 +44,6 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
         member.slot.backend,
         member.slot.lost_leases,
         member.slot.claims,
-        member.slot,
     )
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from taskmaster.consumer import Consumer
 from taskmaster.processes.shared import limits
-from taskmaster.processes.shared.slots import Claims, Remains, Slot
+from taskmaster.processes.shared.slots import Claims, Remains
 
 
 class Usage(NamedTuple):
@@ -18,7 +18,7 @@ class Death(NamedTuple):
     """One worker's end. `cut_off`: the supervisor ended it, so nobody is charged. Times are monotonic.
 
     `excess`: the limit for which the supervisor ended it; `stack`: what it wrote of its stack then; `printed`: what
-    its last run wrote to standard output and error; `backend`: the server process that served it; `slot`: its row.
+    its last run wrote to standard output and error; `backend`: the server process that served it.
     """
 
     consumer: Consumer
@@ -35,4 +35,3 @@ class Death(NamedTuple):
     backend: int = 0
     lost_leases: int = 0
     claims: Claims = Claims()
-    slot: Slot | None = None

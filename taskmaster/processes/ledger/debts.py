@@ -2,9 +2,8 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from taskmaster.endings import Crash
+from taskmaster.endings import Crash, Ending
 from taskmaster.processes.ledger.burial import crashes, endings
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.shared.slots import Remains
@@ -15,12 +14,17 @@ MOST_TRIES = 10_000  # a quarter of an hour and more
 WAIT_MS = 20  # for the server process of a dead worker to let go: the supervisor has other things to do
 
 
-class Charge(NamedTuple):
-    """A run that was lost with its transaction, and how often it was tried to charge it."""
+@dataclass(slots=True)
+class Charge:
+    """A run that was lost with its transaction, and how often it was tried to charge it.
+
+    `sent`: the charge, when its answer did not come: it may be written.
+    """
 
     death: Death
     remains: Remains
     tries: int = 0
+    sent: Ending | None = None
 
     @property
     def job_id(self) -> int:
@@ -40,7 +44,7 @@ class Debts:
 
     schema: str
     deaths: deque[Death] = field(default_factory=deque)
-    charges: list[Charge] = field(default_factory=list)
+    charges: deque[Charge] = field(default_factory=deque)
     crashes: list[Crash] = field(default_factory=list)
     fresh: bool = False
 
@@ -61,7 +65,12 @@ class Debts:
                 self.bury(conn, death, death.remains)
             leases.release_forgotten(conn, supervisor, death.worker)  # claimed with its last breath
             self.deaths.popleft()
-        self.charges = [left for charge in self.charges if (left := self.paid(conn, charge)) is not None]
+            if death.remains is not None and death.consumer.transactional:
+                self.charges.append(Charge(death, death.remains))
+        for _ in range(len(self.charges)):
+            if not self.paid(conn, self.charges[0]):
+                self.charges.append(self.charges[0])
+            self.charges.popleft()
 
     def bury(self, conn: Connection, death: Death, remains: Remains) -> None:
         """Settle a batch. The lease gone: the worker had settled it with its last breath."""
@@ -71,29 +80,30 @@ class Debts:
                 self.crashes += crashes(death, remains, found)
             return
         transactions.terminate(conn, self.schema, death.backend, f"taskmaster {death.worker}")
-        self.charges.append(Charge(death, remains))
 
-    def paid(self, conn: Connection, charge: Charge) -> Charge | None:
-        """What is left of it; when nothing is, other workers may run the job again."""
-        left = self.charge(conn, charge)
-        if left is None and charge.death.slot is not None:
-            charge.death.slot.forget(charge.remains)
-        return left
+    def paid(self, conn: Connection, charge: Charge) -> bool:
+        """Try it once. False: another runs the job and has it locked, or others were charged for it meanwhile.
 
-    def charge(self, conn: Connection, charge: Charge) -> Charge | None:
-        """What is left of it: while another runs the job it is locked, and that run's end may make the charge void.
-
-        What the run was is looked up each time. Others may have lost the job since, and been charged: then this run is
-        one more, and none is forgotten.
+        What the run was is looked up each time, for others may have lost the job since, and been charged: then this run
+        is one more, and none is forgotten. A charge whose answer was lost is repeated as it was: written, it is void.
         """
-        death, remains, tries = charge
-        counts = transactions.counts(conn, self.schema, charge.job_id)
-        (ending,) = endings(death, remains, counts) or (None,)
-        if not counts or ending is None or ending.failure is None:
-            return None
+        charge.tries += 1
+        ending = repeated = charge.sent
+        if ending is None:
+            ending = self.owed_for(conn, charge)
+        if ending is None or ending.failure is None:
+            return True
+        charge.sent = ending
         run = ending.failure["run"]
         moved, locked = transactions.charge_lost(conn, self.schema, ending, run=run, wait_ms=WAIT_MS)
+        charge.sent = ending if locked and repeated else None
         if moved:
-            self.crashes += crashes(death, remains, [ending])
-        settled = moved or not (locked or ending.crashed)
-        return None if settled or tries >= MOST_TRIES else charge._replace(tries=tries + 1)
+            self.crashes += crashes(charge.death, charge.remains, [ending])
+        void = not locked and (repeated is not None or not ending.crashed)
+        return moved or void or charge.tries > MOST_TRIES
+
+    def owed_for(self, conn: Connection, charge: Charge) -> Ending | None:
+        """How the run is to end by what the job's row says now; None: there is nothing to be written."""
+        counts = transactions.counts(conn, self.schema, charge.job_id)
+        found = endings(charge.death, charge.remains, counts) if counts else []
+        return found[0] if found else None

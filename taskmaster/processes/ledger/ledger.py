@@ -106,7 +106,7 @@ class Ledger:
             self.promote(conn, now)
         except BLOCKED as error:
             log.warning("waiting for a lock that somebody holds: %s", error.diag.message_primary)
-            self.catch_up_at = now + LOCKED_SECONDS
+            self.catch_up_at, self.debts.fresh = now + LOCKED_SECONDS, False
             if self.promote_at is not None:
                 self.promote_at = max(self.promote_at, now + LOCKED_SECONDS)
 

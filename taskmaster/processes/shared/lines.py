@@ -23,6 +23,13 @@ def write_lines() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
+def follow() -> None:
+    """In a worker whose standard error has been captured: log there, into memory, where nothing waits."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Patient):
+            handler.turn_to(Target(STANDARD_ERROR))
+
+
 def pass_on() -> None:
     """Write what the reader did not take before, as far as it does now."""
     for handler in logging.getLogger().handlers:
@@ -73,6 +80,12 @@ class Patient(logging.Handler):
             self._waiting.clear()
         finally:
             self.release()
+
+    def turn_to(self, target: Target) -> None:
+        """What waits is the process's that we were forked from."""
+        self._waiting.clear()
+        self._target.close()
+        self._target = target
 
     def flush(self) -> None:
         """At the end of the process: give a reader that is only slow a moment."""

@@ -61,7 +61,6 @@ class Remains(NamedTuple):
     cpu_began_ns: int = 0
     written: tuple[int, int] = (0, 0)
     progress: Progress | None = None
-    began_ns: int = 0
 
 
 class Slot:
@@ -171,17 +170,7 @@ class Slot:
             cells[CPU_BEGAN],
             (cells[OUT_AT], cells[ERR_AT]),
             self.progress(),
-            cells[BEGAN_AT],
         )
-
-    def forget(self, remains: Remains) -> None:
-        """What a dead worker left is settled. For the supervisor, and void once the row is another worker's."""
-        if self.cells[BEGAN_AT] == remains.began_ns:
-            self.cells[COUNT] = 0
-
-    def holds(self, job_id: int) -> bool:
-        """Is it a batch of this one job that is here, run or lost, and not settled?"""
-        return self.cells[COUNT] == 1 and self.cells[IDS] == job_id
 
     def note_progress(self, fraction: float, note: str) -> None:
         """Keep how far the job at hand is. It belongs to the run that began at STARTED_AT, so nobody need clear it."""
@@ -217,10 +206,6 @@ class Slots:
     def slot(self, index: int) -> Slot:
         at = TABLE_BYTES + index * ROW_BYTES
         return Slot(self._memory[at : at + ROW_BYTES])
-
-    def others(self, index: int) -> list[Slot]:
-        """All rows but one."""
-        return [self.slot(other) for other in range(self.count) if other != index]
 
     @property
     def notified_until_ns(self) -> int:

@@ -222,6 +222,8 @@ class Loop:
         """Leave nobody and nothing behind."""
         self.generations.drop_coming()
         self.kill_all()
+        if self.revival is not None:
+            self.revival.close()
         self.reaper.leftovers = True
         deadline = time.monotonic() + CLOSE_SECONDS
         while (any(self.lives()) or self.reaper.leftovers) and time.monotonic() < deadline:
@@ -236,7 +238,5 @@ class Loop:
             generation.close()
         if self.export is not None:
             self.export.close()
-        if self.revival is not None:
-            self.revival.close()
         self.listener.close()
         self.ledger.close(time.monotonic(), living)

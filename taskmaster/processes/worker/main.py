@@ -19,13 +19,13 @@ from taskmaster.middlewares import (
     middleware_factories,
     open_middleware,
 )
-from taskmaster.processes.shared import limits, output
+from taskmaster.processes.shared import limits, lines, output
 from taskmaster.processes.shared.failures import describe
 from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.messages import Order
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.slots import Slot, Slots
+from taskmaster.processes.shared.slots import Slots
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
@@ -91,6 +91,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
     if not wakeups.get(CONFIRMED_SECONDS):
         return 1  # the supervisor does not know of this worker: its place may be another's by now
     output.capture(output_fds)
+    lines.follow()
     if plan.metrics_dir is not None:
         from taskmaster.processes.shared import metering  # the template has imported it
 
@@ -110,7 +111,7 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
         place = Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings, identity(permits_fd))
         worker = Worker(
             plan.database.schema,
-            _delivery(plan.database, place, order.supervisor, slots.others(order.slot)),
+            _delivery(plan.database, place, order.supervisor),
             slot,
             slots,
             wakeups,
@@ -136,8 +137,8 @@ def _build(prepared: Prepared, surroundings: Surroundings, stack: ExitStack) -> 
     return handler if timeout is None else limits.with_timeout(handler, timeout)
 
 
-def _delivery(database: Database, place: Place, supervisor: int, others: Sequence[Slot]) -> Delivery:
+def _delivery(database: Database, place: Place, supervisor: int) -> Delivery:
     consumer = place.consumer
     if consumer.transactional:
-        return Transactional(database, place.worker, place, others)
+        return Transactional(database, place.worker, place)
     return Leased(database, Claimant(supervisor, place.worker, consumer.queue_name, consumer.once), place)

@@ -5,7 +5,6 @@ callback takes back what it wrote when its run fails, and the lock stays, so the
 """
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from uuid import UUID
@@ -19,7 +18,7 @@ from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure
 from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.slots import ENDED, STARTED, STARTED_AT, Slot
+from taskmaster.processes.shared.slots import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import transactions
@@ -34,13 +33,12 @@ CHARGE_WAIT_MS = 1_000  # at a time, so that a worker that is told to leave sees
 @dataclass(slots=True)
 class Transactional:
     """One worker's transactions. `owed`: a failed run that could not be written in its own transaction.
-    `used`: a callback has had the connection. `others`: the rows of the other workers.
+    `used`: a callback has had the connection.
     """
 
     database: Database
     worker: str
     place: Place
-    others: Sequence[Slot] = ()
     owed: Ending | None = None
     cursor: Cursor = field(default_factory=Cursor)
     used: bool = False
@@ -76,7 +74,7 @@ class Transactional:
         try:
             with conn.transaction():
                 held = transactions.hold_one(conn, self.database.schema, self.place.consumer.queue_name, self.cursor)
-                if held is None or self.uncharged(held) or not self.begin(held):
+                if held is None or not self.begin(held):
                     return None
                 self.owed = self.run(conn, held)
                 transactions.end(conn, self.database.schema, held, self.owed)
@@ -94,10 +92,6 @@ class Transactional:
             self.owed = None
             self.place.slot.finish()
         return 1
-
-    def uncharged(self, held: transactions.Held) -> bool:
-        """Did another worker lose its transaction, and so its lock, and is the job not charged for that run yet?"""
-        return any(slot.holds(held.row.id) for slot in self.others)
 
     def begin(self, held: transactions.Held) -> bool:
         """Enter the job in the slot, as a batch of its own; False: it must not start any more."""

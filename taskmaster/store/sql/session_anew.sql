@@ -6,4 +6,7 @@ reset all;
 close all;
 unlisten *;
 discard temp;
+do $$ declare made text; begin -- by PREPARE; psycopg's own stay
+  for made in select name from pg_prepared_statements where from_sql loop execute format('deallocate %I', made); end loop;
+end $$;
 select pg_advisory_unlock_all()
