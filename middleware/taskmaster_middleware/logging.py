@@ -1,9 +1,11 @@
 """One line per run, through the standard library's logger `taskmaster.jobs`."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from logging import INFO, getLogger
 from typing import Any, Literal, get_args
 
@@ -18,6 +20,8 @@ REDACTED = "[redacted]"
 MAX_TEXT = 1_000  # characters of a reason
 MAX_PAYLOAD = 10_000  # characters of a payload's JSON
 MAX_DEPTH = 50  # levels of a payload
+
+SPECIAL = re.compile(r'[ "=\\]')
 
 log = getLogger("taskmaster.jobs")
 
@@ -40,7 +44,9 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
         if log.isEnabledFor(INFO):
             shown = {"payload": _bounded(_redacted(job.payload, hidden))} if payload else {}
             at = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")} if as_json else {}
-            log.info("%s", write({**at, **_run(job, started), **ending, **shown}), extra={"bare": as_json})
+            line = write({**at, **_run(job, started), **ending, **shown})
+            # Not log.info: who has called is known, and to find it out takes as long as to write the line.
+            log.handle(log.makeRecord(log.name, INFO, __file__, 0, line, (), None, "report", {"bare": as_json}))
 
     def middleware(handler: Handler) -> Handler:
         def logged(job: Job) -> Outcome:
@@ -119,8 +125,14 @@ def _as_text(fields: Fields) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """The value as it is when it is one plain word, else as a JSON string, which cannot break the line."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if text and text.isprintable() and not any(char in text for char in ' "=\\'):
+    if type(value) in (int, float):  # most are
+        return repr(value)
+    return _plain(value if isinstance(value, str) else json.dumps(value, default=str))
+
+
+@lru_cache(256)  # queues, outcomes and names of errors come again and again
+def _plain(text: str) -> str:
+    """The text as it is when it is one plain word, else as a JSON string, which cannot break the line."""
+    if text and text.isprintable() and not SPECIAL.search(text):
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())

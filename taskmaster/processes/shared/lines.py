@@ -40,6 +40,16 @@ def pass_on() -> None:
 class Lines(logging.Formatter):
     """Time, process and logger before each message; a record that is `bare` is a whole line by itself."""
 
+    second = -1
+    written = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """As logging writes it; the part that stays the same for a second is written once."""
+        second = int(record.created)
+        if second != self.second:
+            self.second, self.written = second, time.strftime(self.default_time_format, self.converter(second))
+        return f"{self.written},{int(record.msecs):03d}"
+
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
 
