@@ -13,7 +13,7 @@ from benchmarks.report import Figures
 JOBS = 500_000
 WARM_UP = 20_000  # run first and not counted: a slow beginning would flatter the end
 WORKERS = 2
-RUNS = 5  # a tenth lasts some 0.2 s: single runs scatter by a fifth, without the snapshot too
+RUNS = 3  # a tenth lasts some 0.2 s: single runs scatter by a fifth, without the snapshot too
 
 
 def measure(url: str) -> Figures:
