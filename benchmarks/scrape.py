@@ -18,7 +18,7 @@ LOOK_SECONDS = 0.1
 
 
 def measure(url: str) -> Figures:
-    with place(url, options=SupervisorOptions(http=f"127.0.0.1:{PORT}")) as here:
+    with place(url, options=SupervisorOptions(http=f"127.0.0.1:{PORT}", grace_seconds=0.1)) as here:
         with here.publisher() as publisher:
             fill(publisher)
         with supervisor(here).start(within_seconds=WITHIN_SECONDS):
