@@ -11,6 +11,8 @@ import pytest
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.options import host_and_port
+from taskmaster.processes.shared.plan import Database
+from taskmaster.processes.supervisor.export import export_at
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.callbacks import ACT
 from tests.support.counters import COUNT
@@ -61,6 +63,12 @@ def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
         eventually(lambda: exporter_pid(supervisor) != killed)
         assert exporter.sum("taskmaster_jobs_total") == 30  # asked at the same address: nobody is turned away
         assert exporter.get("/healthz").status == 200
+
+
+def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> None:
+    export = export_at(":0", Database("postgresql://nobody.asks", "taskmaster"), "/nowhere", source="test")
+    export.answer(lambda number: pytest.fail("nobody asks"))
+    export.close()
 
 
 def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(

@@ -64,7 +64,8 @@ class Export:
 
     def answer(self, snapshot: Callable[[int], Snapshot]) -> None:
         """Read one question, and answer it. What cannot be sent now is not: the exporter asks again."""
-        assert self.channel is not None
+        if self.channel is None:  # its exporter was buried since it became readable
+            return
         try:
             question = self.channel.recv(QUESTION_BYTES)
             if question:
