@@ -28,14 +28,12 @@ def middleware_factories(
 
     A factory whose `once` is true may be in it once: what it does twice would be wrong, as counting a run is.
     """
-    specs, met = list(specs), set[int]()
-    for spec in specs:
-        used, _ = _parted(spec, where)
-        found = _middleware(used, where)
-        if getattr(found, "once", False) and id(found) in met:
-            raise InvalidConfig(f"{where}: {name_of(used)!r} is named twice and may be in a chain once: name it once")
-        met.add(id(found))
-    return [middleware_factory(spec, where=where, queue_name=queue_name) for spec in specs]
+    factories = [middleware_factory(spec, where=where, queue_name=queue_name) for spec in specs]
+    made_by = [factory.func for factory in factories if isinstance(factory, partial)]
+    for found in made_by:
+        if getattr(found, "once", False) and made_by.count(found) > 1:
+            raise InvalidConfig(f"{where}: {name_of(found)!r} is named twice and may be in a chain once: name it once")
+    return factories
 
 
 def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | None = None) -> MiddlewareFactory:

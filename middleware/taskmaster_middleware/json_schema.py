@@ -4,6 +4,7 @@ Needs the extra: pip install 'taskmaster-pg[json-schema]'.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, time
@@ -29,6 +30,7 @@ except ImportError:
 MOST_ERRORS = 100
 MOST_CHARACTERS = 200  # of an error, which quotes the schema
 VALUE = "the value"  # instead of what is in the payload, for errors are logged
+LEAP_SECOND = re.compile(r"(:\d\d):60")
 WHERE = "middleware 'json_schema': schema"
 
 Schema = str | Mapping[str, Any] | type[Any]
@@ -124,7 +126,7 @@ def _new_checker(schema: Schema) -> _Checker:
         )
         return _Checker(validator)
     except (ValueError, OSError) as error:
-        raise InvalidConfig(f"{WHERE} {_name(schema)} is no valid schema: {first_line(error)}") from None
+        raise InvalidConfig(f"{WHERE} {_name(schema)} is no valid schema: {_first_line(error)}") from None
 
 
 def _is(parse: Callable[[str], object], value: str) -> bool:
@@ -137,7 +139,7 @@ def _is(parse: Callable[[str], object], value: str) -> bool:
 
 def _plain(value: str) -> str:
     """RFC 3339 allows small letters and leap seconds, which Python reads neither."""
-    return value.upper().replace(":60", ":59")
+    return LEAP_SECOND.sub(r"\1:59", value.upper())
 
 
 # As orjson writes them and types read them: without an offset from UTC, too, which RFC 3339 demands.
@@ -195,7 +197,7 @@ def _of_type(found: Any) -> Any:
         return msgspec.json.schema(found)
     except Exception as error:  # noqa: BLE001 — names that are not there, fields of no JSON type, and what else it has
         raise InvalidConfig(
-            f"{WHERE} {found!r:.100} is neither a JSON Schema nor a type that has one: {first_line(error)}"
+            f"{WHERE} {found!r:.100} is neither a JSON Schema nor a type that has one: {_first_line(error)}"
         ) from None
 
 
@@ -207,7 +209,7 @@ def _local(uri: str) -> Any:
     return json.loads(Path(unquote(parts.path)).read_bytes())
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

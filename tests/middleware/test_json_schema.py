@@ -174,7 +174,13 @@ def test_times_pass_as_they_are_put_and_text_that_is_none_does_not(at: datetime)
     assert answer(Meeting, put) == ACK
     for at_least in ("2026-01-01t00:00:00z", "2016-12-31T23:59:60Z"):
         assert answer(Meeting, put | {"at": at_least}) == ACK
-    for wrong in ({"at": "nonsense"}, {"at": "2026-01-02"}, {"id": "nonsense"}, {"opens": "noon"}):
+    for wrong in (
+        {"at": "nonsense"},
+        {"at": "2026-01-02"},
+        {"at": "2026-01-02T10:60:00Z"},
+        {"id": "nonsense"},
+        {"opens": "noon"},
+    ):
         assert isinstance(answer(Meeting, put | wrong), Reject), wrong
 
 

@@ -10,11 +10,14 @@ from taskmaster.store.connection import Connection
 
 @dataclass(slots=True)
 class Surroundings:
-    """What jobs see of their worker. `forked` is True in a process that a callback has forked."""
+    """What jobs see of their worker. `lent`: a job has asked for the connection. `forked` is True in a process that a
+    callback has forked.
+    """
 
     slot: Slot
     component: Any = None
     lent_connection: Connection | None = None
+    lent: bool = False
     forked: bool = False
 
     @property
@@ -25,6 +28,7 @@ class Surroundings:
     def connection(self) -> Connection:
         if self.lent_connection is None:
             raise TaskmasterError("job.connection is there for consumers with delivery = 'transactional' only")
+        self.lent = True
         return self.lent_connection
 
     def progress(self, fraction: float, note: str) -> None:

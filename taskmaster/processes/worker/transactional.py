@@ -32,16 +32,13 @@ CHARGE_WAIT_MS = 1_000  # at a time, so that a worker that is told to leave sees
 
 @dataclass(slots=True)
 class Transactional:
-    """One worker's transactions. `owed`: a failed run that could not be written in its own transaction.
-    `used`: a callback has had the connection.
-    """
+    """One worker's transactions. `owed`: a failed run that could not be written in its own transaction."""
 
     database: Database
     worker: str
     place: Place
     owed: Ending | None = None
     cursor: Cursor = field(default_factory=Cursor)
-    used: bool = False
     socket: Identity | None = None
 
     @property
@@ -55,8 +52,8 @@ class Transactional:
 
     def connect(self) -> Connection:
         conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True)
-        self.cursor, self.used, self.socket = Cursor(), False, identity(conn.fileno())
-        self.place.surroundings.lent_connection = conn
+        self.cursor, self.socket = Cursor(), identity(conn.fileno())
+        self.place.surroundings.lent_connection, self.place.surroundings.lent = conn, False
         return conn
 
     def lost(self) -> None:
@@ -68,9 +65,9 @@ class Transactional:
             self.finish(conn)
             return 0
         held, written = None, False
-        if self.used:
+        if self.place.surroundings.lent:  # only then: it costs a third of a millisecond
             lend_anew(conn)
-            self.used = False
+            self.place.surroundings.lent = False
         try:
             with conn.transaction():
                 held = transactions.hold_one(conn, self.database.schema, self.place.consumer.queue_name, self.cursor)
@@ -109,7 +106,6 @@ class Transactional:
         cells[STARTED_AT] = time.monotonic_ns()
         batch.note_beginning(self.place.slot)
         cells[STARTED] = 1
-        self.used = True
         with conn.transaction():
             ending = run_one(self.place, held.row)
             if not conn.closed and identity(conn.fileno()) != self.socket:
