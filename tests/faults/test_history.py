@@ -14,8 +14,9 @@ from taskmaster.processes.crew.coroner import Coroner
 from taskmaster.processes.shared.output import TAIL_BYTES
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
-from tests.support import Gates, Supervise, eventually
+from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.misdeeds import DO, MIB
+from tests.support.project import Project, project
 
 SIGKILLED = 9  # as a wait status
 MEMORY = Path("/sys/fs/cgroup/memory")
@@ -113,37 +114,64 @@ def removed(cgroup: Path) -> bool:
     return True
 
 
+@pytest.fixture
+def hungry(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        one.configure({"callback": DO, "max_crashes": 1})
+        yield one
+
+
 def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
-    supervise: Supervise, publisher: Publisher, admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hungry: Project, publisher: Publisher, admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with small_cgroup(mb=60) as cgroup:
+    with small_cgroup(mb=200) as cgroup:
         if cgroup is None:  # not here: then what the kernel writes is written by us
             kernel = Kernel(tmp_path, monkeypatch)
             coroner = Coroner()
             kernel.kills(1)
             assert coroner.cause(SIGKILLED) == "out of memory"
             return
-        with supervise(consumer()):
-            payload = {"do": "eat in cgroup", "cgroup": str(cgroup), "mb": 120}
-            failure = failure_of(admin, publisher.put("q", payload))
+        hungry.start(ready=False)
+        (cgroup / "cgroup.procs").write_text(str(hungry.pid))  # before it has children, which are where it is
+        failure = failure_of(admin, publisher.put("q", {"do": "eat", "mb": 400}))
+        hungry.stop()
     assert failure["cause"] == "out of memory"
     assert "died under it: out of memory" in failure["message"]
     assert failure["peak_memory_mb"] > 30
 
 
 class Kernel:
-    """Counts kills in files of its own, as the kernel does in /proc/vmstat and in the cgroups."""
+    """Counts kills in files of its own, as the kernel does in /proc/vmstat and in the cgroup of the supervisor."""
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._vmstat, cgroups = directory / "vmstat", directory / "cgroups"
+        self._vmstat, self._cgroup = directory / "vmstat", directory / "service" / "memory.events"
+        cgroups = directory / "cgroups"
+        cgroups.write_text("0::/service\n")
         monkeypatch.setattr(coroner, "VMSTAT", self._vmstat)
         monkeypatch.setattr(coroner, "CGROUPS", cgroups)
-        cgroups.write_text("")
+        monkeypatch.setattr(coroner, "CGROUP_ROOT", directory)
         self.kills(0)
 
     def kills(self, count: int) -> None:
-        """So many processes by now."""
+        """So many processes of the machine by now."""
         self._vmstat.write_text(f"pgfault 7\noom_kill {count}\nnuma_hit 3\n")
+
+    def kills_of_ours(self, count: int) -> None:
+        """So many of our cgroup, which does not count before the first call."""
+        self._cgroup.parent.mkdir(exist_ok=True)
+        self._cgroup.write_text(f"low 0\noom 1\noom_kill {count}\n")
+
+
+def test_a_sigkill_is_not_out_of_memory_because_another_container_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel(tmp_path, monkeypatch)
+    kernel.kills_of_ours(3)
+    coroner = Coroner()
+    kernel.kills(1)
+    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    kernel.kills_of_ours(4)
+    assert coroner.cause(SIGKILLED) == "out of memory"
 
 
 def test_only_a_sigkill_that_came_with_a_kill_of_the_kernels_is_out_of_memory(

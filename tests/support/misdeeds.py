@@ -332,12 +332,6 @@ def _leak(job: Job, asked: dict[str, Any]) -> Outcome | None:
 leaked: list[bytes] = []
 
 
-def _eat_in_cgroup(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Enter the cgroup of the test, and take more than its limit."""
-    (Path(asked["cgroup"]) / "cgroup.procs").write_text(str(os.getpid()))
-    return _eat(job, asked)
-
-
 def _where(job: Job, asked: dict[str, Any]) -> Outcome | None:
     """Note what the worker is like."""
     note("where", nice=os.nice(0), cpus=sorted(os.sched_getaffinity(0)), cwd=str(Path.cwd()))
@@ -383,7 +377,6 @@ MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "spin": _spin,
     "eat": _eat,
     "leak": _leak,
-    "eat in cgroup": _eat_in_cgroup,
     "where": _where,
 }
 

@@ -19,6 +19,7 @@ OUT_OF_MEMORY = "out of memory"
 OOM_LOOK_SECONDS = 2.0  # more than a killed process needs to be waited for
 OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 CGROUPS = Path("/proc/self/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
 VMSTAT = Path("/proc/vmstat")
 
 
@@ -51,8 +52,8 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
 class Coroner:
     """Tells what a process died of. A SIGKILL that came with an OOM kill of the kernel's was one.
 
-    `oom_kills`: how many there were a while ago; `recent`: at the last look. The kernel counts for the whole machine,
-    so a kill that was no worker's must be forgotten before a SIGKILL comes from somebody else.
+    `oom_kills`: how many there were a while ago; `recent`: at the last look. The kernel counts for all processes of a
+    cgroup, so a kill that was no worker's must be forgotten before a SIGKILL comes from somebody else.
     """
 
     oom_kills: int = field(default_factory=lambda: oom_kills())
@@ -93,8 +94,13 @@ def in_words(code: int) -> str:
 
 
 def oom_kills() -> int:
-    """How often the kernel has ended a process for want of memory: in our cgroups, and on this machine."""
-    return sum(map(_count, (VMSTAT, *_cgroup_files())))
+    """How often the kernel has ended a process for want of memory: of our cgroup, or of the machine where none counts.
+
+    A cgroup counts its processes "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events), so
+    what the machine is short of is seen there too, and a kill in another container is not taken for ours.
+    """
+    ours = [found for path in _cgroup_files() if (found := _count(path)) is not None]
+    return sum(ours) if ours else _count(VMSTAT) or 0
 
 
 def _cgroup_files() -> Iterator[Path]:
@@ -102,14 +108,14 @@ def _cgroup_files() -> Iterator[Path]:
     for line in _text(CGROUPS).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            yield Path(f"/sys/fs/cgroup{path}/memory.events")
+            yield CGROUP_ROOT / path.lstrip("/") / "memory.events"
         elif "memory" in controllers.split(","):
-            yield Path(f"/sys/fs/cgroup/memory{path}/memory.oom_control")
+            yield CGROUP_ROOT / "memory" / path.lstrip("/") / "memory.oom_control"
 
 
-def _count(path: Path) -> int:
+def _count(path: Path) -> int | None:
     found = OOM_KILLS.search(_text(path))
-    return int(found[1]) if found else 0
+    return int(found[1]) if found else None
 
 
 def _text(path: Path) -> str:
