@@ -98,20 +98,10 @@ def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
 def test_the_wheel_runs_a_job_in_an_empty_environment_through_a_middleware_of_somebody_elses(
     wheel: Path, tmp_path: Path, database_url: str
 ) -> None:
-    run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path, seconds=60)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path, seconds=60)
     python = tmp_path / "venv/bin/python"
-    run(
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        wheel,
-        stamp_wheel(tmp_path),
-        cwd=tmp_path,
-        seconds=120,
-    )
+    pip = (sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check")
+    run(*pip, "install", "--no-compile", wheel, stamp_wheel(tmp_path), cwd=tmp_path, seconds=120)
     (tmp_path / "script.py").write_text(SCRIPT)
     names = "errors json_schema logging metrics sentry stamp tracing"
     assert run(python, "-I", "script.py", database_url, cwd=tmp_path, seconds=60) == f"done stamped {names}\n"
