@@ -21,6 +21,7 @@ GRAFANA = Path(__file__).parents[2] / "grafana"
 RULES = GRAFANA / "prometheus" / "rules" / "taskmaster.yml"
 # What Grafana puts in for its variables. Five minutes are longer than the test, so an increase is all that happened.
 VARIABLES = {"$instance": ".*", "$queue": ".*", "$__rate_interval": "5m"}
+WAITING = 700  # so many that the backlog has grown, whatever scrapes have seen of the 43 jobs before
 THRESHOLD = re.compile(r" (?:==|>=|>|<) [0-9.e]+$")
 
 
@@ -65,17 +66,17 @@ def test_every_expression_of_every_panel_and_alert_agrees_with_what_the_callback
             eventually(lambda: len(journal.finished()) == 48)
             publisher.put_many("mail", [{"do": "hold"}] * 2)
             eventually(lambda: len(journal.began()) == 50)
-            waiting = publisher.put_many("mail", [{}] * 7)
-            eventually(lambda: settled(server, ready=len(waiting)), within=60)
+            publisher.put_many("mail", [{}] * WAITING)
+            eventually(lambda: settled(server), within=60)
             found = eventually(lambda: answered(server, dict([*panels(), *alerts()])), within=30)
             agree(found)
             gates.open("gate")
 
 
-def settled(server: Prometheus, *, ready: int) -> bool:
+def settled(server: Prometheus) -> bool:
     """Has it scraped what was last put, and counted?"""
     return (
-        server.value('taskmaster_queue_jobs{state="ready"}') == ready
+        server.value('taskmaster_queue_jobs{state="ready"}') == WAITING
         and server.value("taskmaster_jobs_running") == 2
         and server.value("sum(taskmaster_jobs_total)") == 48
     )
@@ -103,11 +104,11 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> None:
         "TaskmasterNoScrape 0": 1,
         "Leases lost, jobs rescued A": 0,
         "Leases lost, jobs rescued B": 0,
-        "TaskmasterBacklogGrowing 0": 7,
-        "TaskmasterBacklogGrowing 2": 7,
+        "TaskmasterBacklogGrowing 0": WAITING,
+        "TaskmasterBacklogGrowing 2": WAITING,
     }
     assert {name: of(found[name]) for name in exact} == exact
-    assert of(found["Queue depth A"], state="ready") == 7
+    assert of(found["Queue depth A"], state="ready") == WAITING
     assert of(found["Queue depth A"], state="running") == 2
     assert of(found["Queue depth A"], state="rejected") == 3
     assert of(found["Workers by state A"], state="busy") == 2
@@ -116,7 +117,7 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> None:
     assert of(found["Runs by queue A"], queue="mail") == pytest.approx(of(outcomes), rel=0.05)  # asked a moment later
     assert 0 < of(found["Oldest ready job A"]) < 60
     assert 0 < of(found["TaskmasterOldestJobTooOld 0"]) < 60
-    assert of(found["TaskmasterBacklogGrowing 1"]) > 0  # from none to seven
+    assert of(found["TaskmasterBacklogGrowing 1"]) > 0
     assert of(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
     assert of(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
     assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)  # extrapolated
