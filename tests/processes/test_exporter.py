@@ -46,7 +46,8 @@ def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_
         # A run that was killed between its end in the callback and its end in the chain is in the journal only.
         assert 0 <= len(journal.finished()) - counted <= 5
         assert 5 <= exporter.sum("taskmaster_jobs_total", outcome="reject") <= 10
-        assert exporter.sum("taskmaster_job_duration_seconds_count") == counted
+        # And one that was killed between its counts is in the first of them only.
+        assert 0 <= counted - exporter.sum("taskmaster_job_duration_seconds_count") <= 5
         assert exporter.sum("taskmaster_worker_exits_total", cause="signal SIGKILL") == 5
         eventually(lambda: exporter.sum("taskmaster_workers", state="idle") == 3)  # each has looked again
 
