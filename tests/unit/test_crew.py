@@ -13,8 +13,10 @@ from taskmaster.processes.crew.crew import Crew
 from taskmaster.processes.crew.life import Life
 from taskmaster.processes.ledger.death import Usage
 from taskmaster.processes.shared.limits import Excess
-from taskmaster.processes.shared.slots import IDLE, PHASE, STARTED, STARTED_AT, WORKING, Slots
+from taskmaster.processes.shared.slots import BOOTING, IDLE, PHASE, STARTED, STARTED_AT, WORKING, Slots
 from taskmaster.processes.shared.wakeups import WakeupReader
+
+SIGKILLED = 9  # as a wait status
 
 
 @pytest.fixture
@@ -79,3 +81,19 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(c
     member.life.condemned = Excess(7, 1, "timeout", "still running")
     death = death_of(member, member.life, "signal SIGKILL", Usage())
     assert (death.excess, death.cut_off) == (None, True)  # killed by us, too late: nobody is charged
+
+
+def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_place_has_had_one(crew: Crew) -> None:
+    first, second = crew.members
+    for member in crew.members:
+        assert member.life is not None
+        member.life.pid = 1_000 + member.index
+    phases(crew, WORKING, BOOTING)
+    assert not crew.proven()
+    crew.died(1_000, SIGKILLED, Usage())
+    first.slot.clear()
+    assert not crew.proven()
+    phases(crew, BOOTING, IDLE)
+    assert crew.proven()
+    assert not crew.booted()
+    assert second.alive

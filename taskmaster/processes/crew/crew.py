@@ -156,7 +156,7 @@ class Crew:
         useful = in_order or member.slot.served > 0 or death.excess is not None
         lived = math.inf if useful else time.monotonic() - member.life.ordered_at
         if member.slot.booted:
-            member.failed_boots = 0
+            member.failed_boots, member.proven = 0, True
         elif not death.cut_off:
             member.failed_boots += 1
         if member.failed_boots >= self.options.boot_attempts or refused(member):
@@ -232,7 +232,12 @@ class Crew:
             life.output.pass_on()
 
     def booted(self) -> bool:
+        """Are all workers up?"""
         return all(member.alive and member.slot.booted for member in self.members)
+
+    def proven(self) -> bool:
+        """Has each place had a worker that was up? Where jobs kill theirs as they come, all are never up at once."""
+        return all(member.proven or (member.alive and member.slot.booted) for member in self.members)
 
     def idle(self) -> bool:
         return any(member.alive and member.slot.idle for member in self.members)

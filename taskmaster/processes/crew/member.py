@@ -41,6 +41,7 @@ class Member:
     life: Life | None = None
     start_at: float = 0.0
     failed_boots: int = 0
+    proven: bool = False  # a worker that is dead by now has booted here
 
     @property
     def alive(self) -> bool:

@@ -129,7 +129,7 @@ class Loop:
         lines.pass_on()
 
     def say_ready(self) -> None:
-        if not self.ready and self.listener.up and self.generations.current.crew.booted():
+        if not self.ready and self.listener.up and self.generations.current.crew.proven():
             self.ready = True
             self.on_ready()
 
