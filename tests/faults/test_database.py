@@ -226,13 +226,13 @@ def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
 
 
 @pytest.mark.timeout(150)
-def test_three_hundred_workers_start_though_the_server_takes_a_hundred_sessions(
+def test_a_hundred_and_fifty_workers_start_though_the_server_takes_a_hundred_sessions(
     supervise: Supervise, own_server: OwnServer
 ) -> None:
-    consumer = Consumer("q", callback=ACT, concurrency=300)
+    consumer = Consumer("q", callback=ACT, concurrency=150)
     with Publisher(own_server.url) as publisher, Admin(own_server.url) as admin:
-        publisher.put_many("q", [{}] * 300)
-        assert admin.size("q") == 300
+        publisher.put_many("q", [{}] * 150)
+        assert admin.size("q") == 150
         with supervise(consumer, url=own_server.url, within=60.0) as supervisor:
-            assert len(supervisor.workers()) == 300
+            assert len(supervisor.workers()) == 150
             eventually(lambda: admin.find() == [], within=30.0)
