@@ -20,6 +20,7 @@ from tests.support.journal import JOURNAL
 from tests.support.supervised import marked, title_of
 
 BACK_WITHIN_SECONDS = 2.0
+NOISE_SECONDS = 0.5  # of a busy machine
 
 
 class OwnServer:
@@ -87,8 +88,8 @@ def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_sec
         back = time.monotonic()
         with Publisher(url) as publisher, Admin(url) as admin:
             job_id = publisher.put("q")
-            eventually(lambda: job_id in journal.finished(), within=BACK_WITHIN_SECONDS)
-            assert time.monotonic() - back < BACK_WITHIN_SECONDS + 0.5
+            eventually(lambda: job_id in journal.finished(), within=BACK_WITHIN_SECONDS + NOISE_SECONDS)
+            assert time.monotonic() - back < BACK_WITHIN_SECONDS + NOISE_SECONDS
             eventually(lambda: [record.id for record in admin.find()] == [rejected])
         assert supervisor.workers() == workers
     assert sorted(journal.began()) == sorted([held, rejected, later, job_id])
@@ -215,7 +216,7 @@ def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
             "default_transaction_isolation to 'serializable'",
             "default_transaction_read_only to on",
             "search_path to pg_catalog",
-            "statement_timeout to '250ms'",
+            "statement_timeout to '2s'",
         ):
             own.execute(psycopg.sql.SQL("alter database {} set {}").format(name, psycopg.sql.SQL(default)))
     with supervise(Consumer("q", callback=ACT, concurrency=2)), Publisher(database_url) as publisher:

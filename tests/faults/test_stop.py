@@ -1,14 +1,25 @@
 """Leaving: nothing is lost, nobody is charged, and it does not take longer than it was given."""
 
+import os
 import signal
 import time
 
 import pytest
 
-from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
+from taskmaster.processes.shared import permits
+from taskmaster.processes.shared.identity import identity
+from taskmaster.processes.shared.plan import Database
+from taskmaster.processes.shared.slots import STOP, Slots
+from taskmaster.processes.worker.leased import Leased
+from taskmaster.processes.worker.run import Place
+from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.connection import Connection
+from taskmaster.store.leases import Claimant
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.store import QUEUE, SCHEMA, put, register, states
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -157,3 +168,27 @@ def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
         assert conn.execute("select count(*) from supervisors").fetchone() == (1,)
     assert conn.execute("select count(*) from supervisors").fetchone() == (0,)
     assert conn.execute("select count(*) from leases").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("delivery", ["at_least_once", "transactional"])
+def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_over(
+    conn: Connection, database_url: str, delivery: str
+) -> None:
+    job_id, slots, permits_fd = put(conn), Slots(1), permits.create()
+    slot, consumer = slots.slot(0), Consumer(QUEUE, callback=ACT, delivery=delivery)  # type: ignore[arg-type]
+
+    def started(job: Job) -> Outcome:
+        pytest.fail("it has run")
+
+    place = Place(consumer, "w", slot, permits_fd, started, Surroundings(slot), identity(permits_fd))
+    database = Database(database_url, SCHEMA)
+    worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), place)
+    if consumer.transactional:
+        worker = Transactional(database, "w", place)
+    with worker.connect() as own:
+        slot.cells[STOP] = 1
+        worker.turn(own, at_most=None)
+        worker.finish(own)
+    assert states(conn) == {job_id: State.READY}
+    for fd in (permits_fd, slots.fd):
+        os.close(fd)

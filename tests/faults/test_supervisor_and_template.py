@@ -126,7 +126,7 @@ def test_a_supervisor_that_slept_too_long_gives_way_to_the_one_that_took_its_job
         with supervise(Consumer("q", callback=ACT), **RESCUE):
             worker = sleeper.worker()
             sleeper.signal(sleeper.pid, signal.SIGSTOP)
-            eventually(lambda: len(journal.runs_of(held)) == 2)
+            eventually(lambda: len(journal.runs_of(held)) == 2, within=30.0)
             sleeper.signal(sleeper.pid, signal.SIGCONT)
             eventually(lambda: worker not in sleeper.workers())
             gates.open()
@@ -142,7 +142,8 @@ def test_a_job_whose_host_is_lost_each_time_it_runs_is_charged_from_the_second_t
         with supervise(Consumer("q", callback=ACT), **RESCUE) as supervisor:
             eventually(lambda lives=lives: len(journal.runs_of(job_id)) == lives)  # type: ignore[misc]
             supervisor.kill()
-    with supervise(Consumer("q", callback=ACT), grace_seconds=0.1, **RESCUE):
+    with supervise(Consumer("q", callback=ACT), grace_seconds=0.1, **RESCUE) as supervisor:
+        supervisor.expected_exit = None  # on a busy machine the timer comes first
         eventually(lambda: len(journal.runs_of(job_id)) == 3)
         (failure,) = admin.get(job_id).failures
     assert (failure["cause"], failure["run"]) == ("lost host", 1)

@@ -109,9 +109,11 @@ def test_only_the_killed_worker_is_replaced(
 def test_workers_killed_over_and_over_lose_no_job_and_ack_each_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    ids = publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 300)
-    with supervise(Consumer("q", callback=ACT, concurrency=2, max_crashes=100, max_runs=100)) as supervisor:
+    ids: list[int] = []
+    killed = Consumer("q", callback=ACT, concurrency=2, max_crashes=100, max_runs=100, retry_base_seconds=0.01)
+    with supervise(killed) as supervisor:
         for n in range(1, 9):
+            ids += publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 40)
             eventually(lambda n=n: len(journal.began()) >= n * 20)  # type: ignore[misc]
             victim = eventually(lambda: journal.runs()[-1].pid in supervisor.workers() and journal.runs()[-1].pid)
             os.kill(victim, signal.SIGKILL)

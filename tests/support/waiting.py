@@ -10,7 +10,7 @@ POLL_SECONDS = 0.01
 Answer = TypeVar("Answer")
 
 
-def eventually(fact: Callable[[], Answer], *, within: float = 10.0) -> Answer:
+def eventually(fact: Callable[[], Answer], *, within: float = 20.0) -> Answer:
     """Ask every 10 ms until the answer is true, and return it; after `within` seconds fail, showing the last answer.
 
     A fact that fails an assertion is not true yet.

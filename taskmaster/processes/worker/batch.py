@@ -39,7 +39,7 @@ def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
     ids = [row.id for row in lease.rows]
     place.slot.begin(lease.token, ids)
     note_beginning(place.slot)
-    permits.fill(place.permits_fd, len(ids))
+    place.allow(len(ids))
     endings: list[Ending] = []
     started = _run_in_order(place, conn, lease, endings)
     if started < len(ids):

@@ -14,10 +14,11 @@ from taskmaster.consumer import Consumer
 from taskmaster.endings import Ending, Failure, Run, ended
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
 from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
-from taskmaster.processes.shared.slots import CPU_BEGAN, ERR_AT, OUT_AT, Slot
+from taskmaster.processes.shared.slots import CPU_BEGAN, ERR_AT, OUT_AT, STOP, Slot
 from taskmaster.processes.worker.surroundings import Surroundings
 from taskmaster.store.leases import Row
 
@@ -41,6 +42,14 @@ class Place(NamedTuple):
     def intact(self) -> bool:
         """Are the permits still ours, whatever callbacks have closed and opened?"""
         return identity(self.permits_fd) == self.permits_file
+
+    def allow(self, starts: int) -> None:
+        """Allow so many, but none when the worker has been told to leave since it looked: what is put once others have
+        taken over is theirs to run. The supervisor writes STOP and then drains, so one of the two comes in time.
+        """
+        permits.fill(self.permits_fd, starts)
+        if self.slot.cells[STOP]:
+            permits.drain(self.permits_fd)
 
 
 def unforked(callback: Callable[[Job], Outcome | None], surroundings: Surroundings) -> Callable[[Job], Outcome | None]:

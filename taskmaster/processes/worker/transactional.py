@@ -94,7 +94,7 @@ class Transactional:
         """Enter the job in the slot, as a batch of its own; False: it must not start any more."""
         slot = self.place.slot
         slot.begin(NO_TOKEN, [held.row.id])
-        permits.fill(self.place.permits_fd, 1)
+        self.place.allow(1)
         if not permits.take(self.place.permits_fd):
             slot.finish()
             return False
