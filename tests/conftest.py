@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from taskmaster import Admin, Consumer, Publisher, Supervisor, SupervisorOptions
 from taskmaster.store.connection import Connection, connect
@@ -17,6 +18,9 @@ from tests.support.server import SCHEMA
 # Whatever the shell around the tests says, it is not for them.
 for name in ("TASKMASTER_DATABASE_URL", "TASKMASTER_SCHEMA"):
     os.environ.pop(name, None)
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 # Intervals in milliseconds, but patient where a busy machine would be taken for a fault.
 QUICK: dict[str, Any] = {

@@ -61,7 +61,7 @@ def test_a_queue_name_is_a_value_and_never_sql(publisher: Publisher, admin: Admi
 def test_any_json_comes_back_as_it_went_in(database_url: str) -> None:
     with Publisher(database_url) as publisher, Admin(database_url) as admin:
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=60, suppress_health_check=list(HealthCheck))
         @given(json_values)
         def comes_back(payload: Any) -> None:
             one = publisher.put("q", payload)

@@ -22,7 +22,7 @@ def refused(supervise: Supervise, journal: Journal) -> Refused:
     """The sentence with which a start is refused; no worker may have been started for it."""
 
     def sentence(consumer: Consumer, *, workers: bool = False, **options: Any) -> str:
-        with pytest.raises(WorkersFailed) as caught, supervise(consumer, **options):
+        with pytest.raises(WorkersFailed) as caught, supervise(consumer, within=40.0, **options):
             raise AssertionError("it started")
         assert workers or journal.lines() == []
         return str(caught.value)

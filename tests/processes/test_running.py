@@ -38,7 +38,7 @@ def test_one_worker_runs_one_job_at_a_time_in_the_order_of_put(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}] * 300)
-    with supervise(Consumer("q", callback=ACT)):
+    with supervise(Consumer("q", callback=ACT), slow_after_seconds=60.0):  # what is given back goes to the end
         eventually(done(admin))
     assert journal.finished() == ids
     assert journal.most_at_once() == 1

@@ -17,8 +17,8 @@ HELD = Gauge("test_held", "What the living hold.", multiprocess_mode="livesum")
 
 def count(job: Job) -> None:
     """Count one thing of the kind that the payload names, hold one, and do what else it says."""
-    THINGS.labels(job.payload["kind"]).inc()
     HELD.set(1)
+    THINGS.labels(job.payload["kind"]).inc()
     for _ in range(job.payload.get("forks", 0)):
         if (child := os.fork()) == 0:
             for _ in range(1000):

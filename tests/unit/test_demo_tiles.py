@@ -21,7 +21,7 @@ def pixels(tile: Tile) -> list[tuple[int, int]]:
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(width=st.integers(1, 90), height=st.integers(1, 60), target=st.floats(1e-6, 1.0))
 def test_no_pixel_is_left_out_or_rendered_by_two_tiles(width: int, height: int, target: float) -> None:
     tiles = cut(Poster(width, height), ONE_SIDED, target_seconds=target)

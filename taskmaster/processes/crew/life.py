@@ -11,6 +11,7 @@ from taskmaster.processes.shared.output import Output
 from taskmaster.processes.shared.wakeups import WakeupQueue
 
 STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
+STACK_PATIENCE_SECONDS = 0.5  # beyond that, for one that has written nothing
 
 
 @dataclass(slots=True)
@@ -52,6 +53,11 @@ class Life:
         assert self.pid is not None
         self.condemned, self.kill_at = excess, time.monotonic() + STACK_SECONDS
         os.kill(self.pid, limits.DUMP)
+
+    def is_due(self, now: float) -> bool:
+        """Has it had its moment? On a busy machine it may not have come to write its stack, and gets a little more."""
+        written = os.fstat(self.stack_fd).st_size > 0
+        return now >= self.kill_at + (0.0 if written else STACK_PATIENCE_SECONDS)
 
     def spare(self) -> None:
         """The job ended just in time."""

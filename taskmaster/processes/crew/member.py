@@ -97,7 +97,7 @@ class Member:
                 self.life.condemn(excess)
         elif self.slot.run() != (self.life.condemned.job, self.life.condemned.began_ns):
             self.life.spare()
-        elif now >= self.life.kill_at:
+        elif self.life.is_due(now):
             kill_group(self.life.pid)
 
     def see_off(self, now: float, within_seconds: float) -> None:

@@ -20,7 +20,7 @@ log = logging.getLogger("taskmaster.supervisor")
 
 PRELOAD_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
-DYING_SECONDS = 0.2  # between the end of its channel and its own
+DYING_SECONDS = 0.5  # between the end of its channel and its own
 MOST_ORDERED = 32
 # One thread per worker: a pool per process on top of a process per core only makes them wait for each other, and a
 # template with threads cannot be forked. Whoever has set these has decided otherwise.
