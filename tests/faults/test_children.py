@@ -77,7 +77,7 @@ def test_a_subprocess_left_running_goes_with_its_worker(
     with supervise(consumer()) as supervisor:
         publisher.put("q", {"do": "subprocess"})
         eventually(lambda: drained(admin))
-        assert child(journal) in pids(supervisor)
+        eventually(lambda: child(journal) in pids(supervisor))  # it may be about to become another program
         supervisor.signal(supervisor.worker(), signal.SIGTERM)
         eventually(lambda: child(journal) not in pids(supervisor))
 
@@ -101,12 +101,12 @@ def test_a_forked_child_that_outlives_the_job_leaves_when_it_comes_back(
     with supervise(consumer()) as supervisor:
         ids = publisher.put_many("q", [{"do": "fork, outlive"}, {}])
         eventually(lambda: drained(admin))
-        assert child(journal) in pids(supervisor)
+        eventually(lambda: child(journal) in pids(supervisor))
         gates.open()
         eventually(lambda: child(journal) not in pids(supervisor))
         ids += publisher.put_many("q", [{}] * 5)
         eventually(lambda: drained(admin))
-        assert [(run.id, run.pid) for run in journal.runs()] == [(job_id, supervisor.worker()) for job_id in ids]
+        assert sorted((run.id, run.pid) for run in journal.runs()) == [(job_id, supervisor.worker()) for job_id in ids]
 
 
 @pytest.mark.parametrize("how", ["kill the worker", "terminate the worker", "stop the supervisor"])
@@ -116,7 +116,7 @@ def test_a_daemon_that_a_callback_has_left_is_gone_after_its_worker(
     with supervise(consumer(concurrency=2)) as supervisor:
         publisher.put("q", {"do": "daemon"})
         eventually(lambda: drained(admin))
-        assert child(journal) in pids(supervisor)
+        eventually(lambda: child(journal) in pids(supervisor))
         (run,) = journal.runs()
         if how == "stop the supervisor":
             supervisor.stop()
@@ -136,7 +136,7 @@ def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
         (other,) = set(before := supervisor.workers()) - {journal.runs()[0].pid}
         supervisor.signal(other, signal.SIGKILL)
         eventually(lambda: len(after := supervisor.workers()) == 2 and after != before)
-        assert child(journal) in pids(supervisor)
+        eventually(lambda: child(journal) in pids(supervisor))
 
 
 @pytest.mark.parametrize("misdeed", ["exec", "daemon", "daemon in Python"])
@@ -171,7 +171,7 @@ def test_timers_that_a_callback_has_left_end_nobody_else(
     with supervise(consumer(batch=1)) as supervisor:
         worker = supervisor.worker()
         ids = publisher.put_many(
-            "q", [{"do": "leave timers", "timer": timer, "seconds": 0.3}, {"do": "work", "seconds": 0.5}]
+            "q", [{"do": "leave timers", "timer": timer, "seconds": 1.0}, {"do": "work", "seconds": 1.3}]
         )
         eventually(lambda: drained(admin))
         assert supervisor.worker() == worker
@@ -290,7 +290,9 @@ def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    here = sorted(Path.cwd().iterdir())
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     with supervise(consumer(max_crashes=100, max_runs=100)) as supervisor:
         files = sorted(tmp_path.iterdir())
         before = sorted(opened(supervisor.pid).values())
@@ -300,7 +302,7 @@ def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
         eventually(lambda: kinds(sorted(opened(supervisor.pid).values())) == kinds(before))
     assert len({run.pid for run in journal.runs()}) >= 20
     assert sorted(tmp_path.iterdir()) == files
-    assert sorted(Path.cwd().iterdir()) == here
+    assert list(here.iterdir()) == []
 
 
 def kinds(links: list[str]) -> list[str]:
@@ -313,9 +315,9 @@ def test_daemons_that_have_ended_do_not_pile_up_as_zombies_until_no_process_can_
 ) -> None:
     with supervise(consumer(batch=1)) as supervisor:
         ids = publisher.put_many("q", [{"do": "short daemon", "count": 30}] * 5)
-        eventually(lambda: drained(admin))
+        eventually(lambda: drained(admin), within=30.0)
         eventually(lambda: len(zombies(supervisor.worker())) < 100)
-        assert zombies(supervisor.pid) == []
+        eventually(lambda: zombies(supervisor.pid) == [])
     assert journal.finished() == ids  # each once
 
 
@@ -359,7 +361,7 @@ def test_a_hundred_megabytes_of_output_hold_up_nobody_and_do_not_stay_in_memory(
         other = publisher.put("other")
         eventually(lambda: other in journal.finished(), within=3.0)
         eventually(lambda: drained(admin), within=3.0)
-        eventually(lambda: ends_with(output, b"the last line\n"))
+        eventually(lambda: ends_with(output, b"the last line\n"), within=30.0)
         eventually(lambda: kept_bytes(supervisor) < 10 * MIB)
     output.unlink()
 
@@ -372,5 +374,5 @@ def test_what_was_printed_is_passed_on_before_the_next_heartbeat(
         with standard_output_in(output):
             stack.enter_context(supervise(consumer(), heartbeat_seconds=1.0, gone_after_seconds=FAR_SECONDS))
         publisher.put("q", {"do": "shout", "mb": 30, "last": "the last line"})
-        eventually(lambda: ends_with(output, b"the last line\n"))
+        eventually(lambda: ends_with(output, b"the last line\n"), within=30.0)
     output.unlink()

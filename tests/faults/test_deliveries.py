@@ -35,7 +35,7 @@ RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 SOON = 0.02
 FAR_SECONDS = 60.0  # for what must not happen during the test
 
-MOST_RUNS = 20  # of a job that may run twice, when busy workers take it each time before it is charged
+MOST_RUNS = 40  # of a job that may run twice, when busy workers take it each time before it is charged
 
 
 class Fate(NamedTuple):
@@ -132,7 +132,12 @@ def test_a_worker_killed_at_any_step_breaks_no_promise_of_its_delivery(
     monkeypatch.setenv(MARKER, str(marker))
     payload = {} if delivery == "transactional" else {"url": database_url}
     job_id = publisher.put("q", payload)
-    with supervise(consumer(delivery, component=MINED)):
+    # A lost transaction is charged when its lock is gone: no successor may be up before that.
+    late = delivery == "transactional" and FATES[step, delivery].crashes
+    restart_seconds = 1.0 if late else 0.01
+    with supervise(
+        consumer(delivery, component=MINED), restart_base_seconds=restart_seconds, restart_max_seconds=restart_seconds
+    ):
         eventually(marker.exists)
         eventually(lambda: settled(admin))
         later = publisher.put("q", payload)
@@ -280,7 +285,7 @@ def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does
     publisher.put_many("q", [{"do": "spin", "seconds": 0.005}] * 3000, priority=5)
     job_id = publisher.put("q", {"do": do, "seconds": 0.3})
     with supervise(consumer(concurrency=4, max_runs=2, max_crashes=2)):
-        eventually(lambda: admin.get(job_id).state == State.REJECTED)
+        eventually(lambda: admin.get(job_id).state == State.REJECTED, within=40.0)
         admin.delete_queue("q", state=State.READY)
     assert [(failure["cause"], failure["run"]) for failure in admin.get(job_id).failures] == [(cause, 1), (cause, 2)]
     assert 2 <= len(journal.runs_of(job_id)) <= MOST_RUNS
@@ -353,13 +358,16 @@ def test_what_a_callback_does_to_its_session_is_not_the_next_jobs(
 
 
 def test_two_transactional_workers_never_run_one_job_at_once(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
 ) -> None:
-    ids = publisher.put_many("q", [{}] * 200)
     with supervise(consumer(concurrency=2)), supervise(consumer(concurrency=2)):
+        ids = publisher.put_many("q", [{"do": "hold"}] * 4)
+        eventually(lambda: len(journal.began()) == 4)  # each has one
+        ids += publisher.put_many("q", [{}] * 200)
+        gates.open()
         eventually(lambda: admin.find() == [])
     assert sorted(journal.began()) == ids
-    assert len({run.pid for run in journal.runs()}) > 1
+    assert len({run.pid for run in journal.runs()}) == 4
     assert [effects_of(conn, job_id) for job_id in ids] == [1] * len(ids)
 
 

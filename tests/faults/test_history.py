@@ -42,7 +42,7 @@ def failure_of(admin: Admin, job_id: int) -> dict[str, Any]:
         ({"do": "raise"}, {}, "exception", "_raise"),
         ({"do": "retry"}, {}, "retry", None),
         ({"do": "reject"}, {}, "rejected", None),
-        ({"do": "hold"}, {"timeout_seconds": 0.1}, "timeout", "wait_at"),
+        ({"do": "hold"}, {"timeout_seconds": 1.0}, "timeout", "wait_at"),
         ({"do": "spin"}, {"cpu_limit_seconds": 0.2}, "cpu limit", "_spin"),
         ({"do": "eat", "mb": 200}, {"memory_limit_mb": 150}, "memory limit", "_eat"),
         ({"do": "SIGKILL"}, {}, "signal SIGKILL", None),
@@ -131,8 +131,7 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
             kernel.kills(1)
             assert coroner.cause(SIGKILLED) == "out of memory"
             return
-        hungry.start(ready=False)
-        (cgroup / "cgroup.procs").write_text(str(hungry.pid))  # before it has children, which are where it is
+        hungry.start(through=("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup)))
         failure = failure_of(admin, publisher.put("q", {"do": "eat", "mb": 400}))
         hungry.stop()
     assert failure["cause"] == "out of memory"
@@ -222,7 +221,7 @@ def test_the_progress_of_a_run_that_went_wrong_is_kept(
     supervise: Supervise, publisher: Publisher, admin: Admin, then: str
 ) -> None:
     payload = {"do": "progress", "fraction": 0.5, "note": "½ of it", "then": then}
-    with supervise(consumer(timeout_seconds=0.2)):
+    with supervise(consumer(timeout_seconds=1.0)):
         failure = failure_of(admin, publisher.put("q", payload))
     assert (failure["progress"], failure["progress_note"]) == (0.5, "½ of it")
 

@@ -24,7 +24,7 @@ def rejected(admin: Admin, job_id: int) -> JobRecord:
 def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    with supervise(limited(timeout_seconds=0.1)) as supervisor:
+    with supervise(limited(timeout_seconds=1.0)) as supervisor:
         worker = supervisor.worker()
         record = rejected(admin, publisher.put("q", {"do": "spin", "seconds": 30}))
         fine = publisher.put("q")
@@ -32,7 +32,7 @@ def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
         assert supervisor.worker() == worker
     (failure,) = record.failures
     assert failure["cause"] == "timeout"
-    assert "timeout_seconds (0.1 s)" in failure["message"]
+    assert "timeout_seconds (1 s)" in failure["message"]
     assert "_spin" in failure["traceback"]
 
 
@@ -51,20 +51,20 @@ def test_a_sleep_in_c_ends_by_the_signal(
 def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, payload: dict[str, Any], frame: str
 ) -> None:
-    with supervise(limited(timeout_seconds=0.1, kill_after_seconds=0.1)):
+    with supervise(limited(timeout_seconds=1.0, kill_after_seconds=0.1)):
         record = rejected(admin, publisher.put("q", payload))
         fine = publisher.put("q")
         eventually(lambda: fine in journal.finished())
     (failure,) = record.failures
     assert (failure["cause"], failure["run"]) == ("timeout", 1)
     assert frame in failure["traceback"]
-    assert 0.2 < failure["duration_seconds"] < 5
+    assert 1.1 < failure["duration_seconds"] < 8
 
 
 def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    consumer = Consumer("q", callback=PARENT, timeout_seconds=0.1, kill_after_seconds=0.1, max_runs=1)
+    consumer = Consumer("q", callback=PARENT, timeout_seconds=1.0, kill_after_seconds=0.1, max_runs=1)
     with supervise(consumer):
         record = rejected(admin, publisher.put("q"))
         (line,) = journal.lines("child")
@@ -114,7 +114,7 @@ def test_only_the_job_that_exceeds_its_limit_is_charged_and_its_batch_mates_are_
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}, {"do": "hash"}, {}, {}])
-    with supervise(limited(timeout_seconds=0.1, kill_after_seconds=0.1, batch=4)):
+    with supervise(limited(timeout_seconds=1.0, kill_after_seconds=0.1, batch=4)):
         record = rejected(admin, ids[1])
         eventually(lambda: set(journal.finished()) == set(ids) - {ids[1]})
         eventually(lambda: [job.id for job in admin.find()] == [ids[1]])

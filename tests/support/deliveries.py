@@ -281,7 +281,7 @@ def _raise_after_hold(job: Job) -> Outcome | None:
 def _upset_the_session(job: Job) -> Outcome | None:
     """Do to the session what a callback may do to it for itself."""
     for statement in (
-        "set statement_timeout = '50ms'", "set idle_in_transaction_session_timeout = '50ms'",
+        "set statement_timeout = '5s'", "set idle_in_transaction_session_timeout = '5s'",
         "set search_path = 'nowhere'", "set time zone 'Asia/Kathmandu'",
         "select pg_advisory_lock(7)", "create temp table mine (id int)", "listen mine",
         "declare held cursor with hold for select 1",

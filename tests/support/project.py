@@ -5,7 +5,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,13 @@ class Project:
 
     # -- the supervisor
 
-    def start(self, *arguments: str, ready: bool = True, **options: Any) -> "subprocess.Popen[bytes]":
-        """`taskmaster run`, with its output in run.log."""
+    def start(
+        self, *arguments: str, ready: bool = True, through: Sequence[str] = (), **options: Any
+    ) -> "subprocess.Popen[bytes]":
+        """`taskmaster run`, with its output in run.log. `through`: a command that becomes it."""
         with self.log.open("w") as log:
             streams = {"stdout": log, "stderr": log, **options}
-            command = [sys.executable, "-m", "taskmaster", *(arguments or ("run",))]
+            command = [*through, sys.executable, "-m", "taskmaster", *(arguments or ("run",))]
             self.process = subprocess.Popen(command, cwd=self.directory, env=self.environment, **streams)
         if ready:
             eventually(lambda: "ready: " in self.said(), within=READY_WITHIN_SECONDS)

@@ -11,7 +11,7 @@ from taskmaster.processes.shared.output import Output
 from taskmaster.processes.shared.wakeups import WakeupQueue
 
 STACK_SECONDS = 0.05  # for a worker to write its stack, before it is killed
-STACK_PATIENCE_SECONDS = 0.5  # beyond that, for one that has written nothing
+STACK_PATIENCE_SECONDS = 0.5  # beyond that, for one that is not done with it
 
 
 @dataclass(slots=True)
@@ -36,6 +36,7 @@ class Life:
     cut_off: bool = False
     condemned: limits.Excess | None = None
     kill_at: float = 0.0
+    stack_bytes: int = 0
     leave_by: float | None = None
 
     def fds(self) -> Sequence[int]:
@@ -56,12 +57,13 @@ class Life:
 
     def is_due(self, now: float) -> bool:
         """Has it had its moment? On a busy machine it may not have come to write its stack, and gets a little more."""
-        written = os.fstat(self.stack_fd).st_size > 0
+        size = os.fstat(self.stack_fd).st_size
+        written, self.stack_bytes = size > 0 and size == self.stack_bytes, size  # nothing more since the last look
         return now >= self.kill_at + (0.0 if written else STACK_PATIENCE_SECONDS)
 
     def spare(self) -> None:
         """The job ended just in time."""
-        self.condemned = None
+        self.condemned, self.stack_bytes = None, 0
         os.ftruncate(self.stack_fd, 0)
         os.lseek(self.stack_fd, 0, os.SEEK_SET)
 
