@@ -151,7 +151,7 @@ def _database_url(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value.strip()):
         return value
     # The value is not shown: a mistyped one may still hold a password.
-    kind = "an empty one" if value == "" else type(value).__name__
+    kind = "an empty one" if isinstance(value, str) else type(value).__name__
     raise InvalidConfig(f'database_url must be a string like "postgresql://user@host/database", got {kind}')
 
 

@@ -299,6 +299,7 @@ def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
         ("schema = 'pg_jobs'\n", "schema must not start with 'pg_'"),
         ("schema = ''\n", "schema must have 1 to 63 bytes, got ''"),
         ("database_url = ''\n", 'database_url must be a string like "postgresql://user@host/database", got an empty'),
+        ("database_url = ' '\n", 'database_url must be a string like "postgresql://user@host/database", got an empty'),
         (
             "database_url = ['secret']\n",
             'database_url must be a string like "postgresql://user@host/database", got list',
