@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -42,10 +43,10 @@ def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None
     try:
         prepared = prepare(plan)
     except TaskmasterError as error:
-        messages.send(channel, messages.Failed(str(error)))
+        answer(channel, messages.Failed(str(error)))
         return
     slots = Slots(plan.slots, slots_fd)
-    messages.send(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
+    answer(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
     serve(Template(plan, prepared, slots, channel, lifeline_fd, held))
 
 
@@ -90,7 +91,13 @@ def serve(template: Template) -> None:
         pid = fork_for_supervisor(template, wanted, fds)
         for fd in fds:
             os.close(fd)
-        messages.send(template.channel, messages.Born(wanted.serial, pid))
+        answer(template.channel, messages.Born(wanted.serial, pid))
+
+
+def answer(channel: socket.socket, message: messages.Message) -> None:
+    """Tell the supervisor; when it is gone, nobody wants to know."""
+    with suppress(ConnectionError):
+        messages.send(channel, message)
 
 
 def fork_for_supervisor(template: Template, wanted: Wanted, fds: Sequence[int]) -> int:

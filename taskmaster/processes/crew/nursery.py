@@ -142,12 +142,12 @@ class Nursery:
 
     def kill(self) -> None:
         """Kill the template's process group and reap it. Its workers are in groups of their own."""
-        if self.channel is not None:
-            self.channel.close()
         if self.process is not None:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, 9)
             self.process.wait(ANSWER_SECONDS)
+        if self.channel is not None:
+            self.channel.close()  # only now: one that lives would complain that nobody takes its answer
         self.channel = self.process = self.answer_by = None
         self.ready = False
         self.lost |= self.ordered

@@ -66,5 +66,8 @@ def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> N
 
 def receive(channel: socket.socket) -> Received | None:
     """The next message; None: the other end is gone."""
-    data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_FDS)
+    try:
+        data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE, MAX_FDS)
+    except ConnectionResetError:  # with something from us unread
+        return None
     return Received(msgspec.json.decode(data, type=Message), fds) if data else None
