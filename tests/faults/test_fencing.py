@@ -264,7 +264,7 @@ def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_no
         eventually(lambda: later in journal.finished())
         eventually(lambda: before not in heartbeats(conn), within=20.0)
         gates.open()
-        assert effects(conn) == [later]
+        eventually(lambda: effects(conn) == [later])
         os.kill(worker, signal.SIGCONT)  # before its supervisor, who would end it when it hears that it is dead
         eventually(lambda: sorted(effects(conn)) == [held, later])
     assert [run.run for run in journal.runs_of(held)] == [1]
