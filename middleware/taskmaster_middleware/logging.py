@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
-from taskmaster.job import Job, Outcome, Reject, Retry, Snooze
+from taskmaster.job import Ack, Job, Outcome, Reject, Retry, Snooze
 
 Format = Literal["text", "json"]
 Fields = dict[str, Any]
@@ -21,6 +21,8 @@ MAX_TEXT = 1_000  # characters of a reason
 MAX_PAYLOAD = 10_000  # characters of a payload's JSON
 MAX_DEPTH = 50  # levels of a payload
 
+ACKED: Fields = {"outcome": "ack"}
+NUMBERS = (int, float)
 SPECIAL = re.compile(r'[ "=\\]')
 
 log = getLogger("taskmaster.jobs")
@@ -42,9 +44,10 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
 
     def report(job: Job, started: float, ending: Fields) -> None:
         if log.isEnabledFor(INFO):
-            shown = {"payload": _bounded(_redacted(job.payload, hidden))} if payload else {}
-            at = {"at": datetime.now(UTC).isoformat(timespec="milliseconds")} if as_json else {}
-            line = write({**at, **_run(job, started), **ending, **shown})
+            fields = _run(job, started) | ending
+            if payload:
+                fields["payload"] = _bounded(_redacted(job.payload, hidden))
+            line = write(fields)
             # Not log.info: who has called is known, and to find it out takes as long as to write the line.
             log.handle(log.makeRecord(log.name, INFO, __file__, 0, line, (), None, "report", {"bare": as_json}))
 
@@ -86,6 +89,8 @@ def _message(error: BaseException) -> str:
 
 
 def _outcome(outcome: Outcome) -> Fields:
+    if type(outcome) is Ack:  # most are
+        return ACKED
     fields: Fields = {"outcome": type(outcome).__name__.lower()}
     if isinstance(outcome, Retry | Snooze) and outcome.delay_seconds is not None:
         fields["delay_seconds"] = outcome.delay_seconds
@@ -117,16 +122,17 @@ def _bounded(value: Any) -> Any:
 
 
 def _as_json(fields: Fields) -> str:
-    return json.dumps(fields, default=str)  # in ASCII: some readers end a line at U+2028
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"at": at, **fields}, default=str)  # in ASCII: some readers end a line at U+2028
 
 
 def _as_text(fields: Fields) -> str:
-    return " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
+    return " ".join(
+        [f"{key}={value!r}" if type(value) in NUMBERS else f"{key}={_quoted(value)}" for key, value in fields.items()]
+    )
 
 
 def _quoted(value: Any) -> str:
-    if type(value) in (int, float):  # most are
-        return repr(value)
     return _plain(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
