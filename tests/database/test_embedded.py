@@ -285,8 +285,8 @@ def test_without_a_database_url_the_embedded_server_is_said_in_one_line(
 
 def taskmaster(place: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if name != "TASKMASTER_DATABASE_URL"}
-    whole = ["env", "--default-signal=HUP"]  # `nohup make test` has it ignored, and what is ignored is inherited
-    command = [*whole, sys.executable, "-m", "taskmaster", *arguments]
+    # `nohup make test` has the hang-up ignored, and what is ignored is inherited.
+    command = ["env", "--default-signal=HUP", sys.executable, "-m", "taskmaster", *arguments]
     return subprocess.Popen(
         command, cwd=place, env=environment | {"PYTHONPATH": str(ROOT)}, text=True, stderr=subprocess.PIPE, **options
     )
