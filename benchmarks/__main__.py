@@ -8,7 +8,21 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import chains, cpu, disturbed, drain, idle, kills, pickup, pinned, progress, put, report, scrape, stops
+from benchmarks import (
+    chains,
+    cpu,
+    disturbed,
+    drain,
+    idle,
+    kills,
+    pickup,
+    pinned,
+    progress,
+    put,
+    report,
+    scrape,
+    stops,
+)
 from benchmarks.place import database, postgres_version, say
 
 Measurement = Callable[[str], report.Figures]
@@ -24,7 +38,11 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "scrape": scrape.measure,
     "progress": progress.measure,
 }
-FAULTS: Mapping[str, Measurement] = {"kills": kills.measure, "disturbed": disturbed.measure, "stops": stops.measure}
+FAULTS: Mapping[str, Measurement] = {
+    "kills": kills.measure,
+    "disturbed": disturbed.measure,
+    "stops": stops.measure,
+}
 ALL = {**MEASUREMENTS, **FAULTS}
 
 
@@ -51,7 +69,10 @@ def chosen() -> Sequence[str]:
     """The measurements asked for, in the order in which they are made."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(ALL)}; default: {' '.join(MEASUREMENTS)}"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"any of {', '.join(ALL)}; default: {' '.join(MEASUREMENTS)}",
     )
     names = parser.parse_args().names
     if unknown := [name for name in names if name not in ALL]:

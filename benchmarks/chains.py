@@ -17,7 +17,10 @@ WORKERS = 2
 RUNS = 3
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": False}
 CHECKED: MiddlewareSpec = {"use": "json_schema", "schema": SCHEMA}
-UNSENT: MiddlewareSpec = {"use": "sentry", "dsn": "http://key@127.0.0.1:9/1"}  # nothing fails, so nothing is sent
+UNSENT: MiddlewareSpec = {
+    "use": "sentry",
+    "dsn": "http://key@127.0.0.1:9/1",
+}  # nothing fails, so nothing is sent
 CHAINS: Mapping[str, Sequence[MiddlewareSpec]] = {
     "none": [],
     "logging": ["logging"],
@@ -41,7 +44,9 @@ def measure(url: str) -> Figures:
     medians = {name: statistics.median(made) for name, made in speeds.items()}
     costs = {name: WORKERS / speed * 1e9 for name, speed in medians.items()}
     figures = {f"chain_{name}_jobs_per_s": speed for name, speed in medians.items()}
-    return figures | {f"chain_{name}_ns": cost - costs["none"] for name, cost in costs.items() if name != "none"}
+    return figures | {
+        f"chain_{name}_ns": cost - costs["none"] for name, cost in costs.items() if name != "none"
+    }
 
 
 def drained(url: str, middleware: Sequence[MiddlewareSpec]) -> float:

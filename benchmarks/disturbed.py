@@ -28,12 +28,16 @@ def measure(url: str) -> Figures:
         speed, killed = drain(url, kill_one)
         disturbed.append(speed)
         kills += killed
-        say(f"disturbed: run {run + 1} of {RUNS}: {speed:,.0f} jobs/s with {killed} kills, {calm[-1]:,.0f} without")
+        say(
+            f"disturbed: run {run + 1} of {RUNS}: {speed:,.0f} jobs/s with {killed} kills, {calm[-1]:,.0f} without"
+        )
     return {
         "undisturbed_jobs_per_s": statistics.median(calm),
         "disturbed_jobs_per_s": statistics.median(disturbed),
         "disturbed_kills": kills,
-        "disturbed_to_undisturbed": statistics.median(d / c for d, c in zip(disturbed, calm, strict=True)),
+        "disturbed_to_undisturbed": statistics.median(
+            d / c for d, c in zip(disturbed, calm, strict=True)
+        ),
     }
 
 
@@ -42,7 +46,10 @@ def drain(url: str, disturb: Callable[[Place], None]) -> tuple[float, int]:
     with place(url) as here:
         here.put(JOBS)
         consumer = Consumer(
-            QUEUE, callback=tally.count, component=partial(tally.counter, here.reports), concurrency=WORKERS
+            QUEUE,
+            callback=tally.count,
+            component=partial(tally.counter, here.reports),
+            concurrency=WORKERS,
         )
         with here.supervisor(consumer).start():
             began = time.monotonic()

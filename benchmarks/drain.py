@@ -21,7 +21,11 @@ def measure(url: str) -> Figures:
         speeds.append(product_run(url, JOBS))
         say(f"drain: run {run + 1} of {RUNS}: {speeds[-1]:,.0f} jobs/s, raw {ceilings[-1]:,.0f}")
     speed, ceiling = statistics.median(speeds), statistics.median(ceilings)
-    return {"drain_jobs_per_s": speed, "drain_raw_jobs_per_s": ceiling, "drain_to_raw": speed / ceiling}
+    return {
+        "drain_jobs_per_s": speed,
+        "drain_raw_jobs_per_s": ceiling,
+        "drain_to_raw": speed / ceiling,
+    }
 
 
 def raw_run(url: str, jobs: int) -> float:

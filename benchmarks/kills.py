@@ -25,7 +25,11 @@ def measure(url: str) -> Figures:
     again, replaced = [], []
     with place(url) as here, here.publisher() as publisher:
         consumer = Consumer(
-            QUEUE, callback=held, component=partial(arrival, here.reports), concurrency=WORKERS, batch=1
+            QUEUE,
+            callback=held,
+            component=partial(arrival, here.reports),
+            concurrency=WORKERS,
+            batch=1,
         )
         with here.supervisor(consumer).start():
             for _ in range(KILLS):
@@ -55,7 +59,9 @@ def arrival(directory: Path) -> Iterator[int]:
 
 def held(job: Job) -> None:
     """The first run lasts until it is killed, the second is done at once."""
-    notes.note(job.component, FIRST if job.run_count == 1 else AGAIN, os.getpid(), job.id, time.monotonic())
+    notes.note(
+        job.component, FIRST if job.run_count == 1 else AGAIN, os.getpid(), job.id, time.monotonic()
+    )
     if job.run_count == 1:
         time.sleep(WITHIN_SECONDS)
 
@@ -73,6 +79,8 @@ def found(here: Place, look: Callable[[Notes], Sequence[float] | None]) -> Seque
     deadline = time.monotonic() + WITHIN_SECONDS
     while (line := look(notes.read(here))) is None:
         if time.monotonic() > deadline:
-            raise BenchmarkFailed(f"a killed worker's job, or its successor, did not come within {WITHIN_SECONDS:g} s")
+            raise BenchmarkFailed(
+                f"a killed worker's job, or its successor, did not come within {WITHIN_SECONDS:g} s"
+            )
         time.sleep(LOOK_SECONDS)
     return line

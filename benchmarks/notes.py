@@ -31,15 +31,21 @@ def note(fd: int, *numbers: float) -> None:
 
 def consumer(place: Place, callback: Callback, *, workers: int) -> Consumer:
     """A consumer whose jobs may note something on `job.component`."""
-    return Consumer(QUEUE, callback=callback, component=partial(notebook, place.reports), concurrency=workers)
+    return Consumer(
+        QUEUE, callback=callback, component=partial(notebook, place.reports), concurrency=workers
+    )
 
 
 def wait_for(place: Place, lines: int, *, within_seconds: float) -> Sequence[Sequence[float]]:
     """The numbers noted, a row per job. Raises BenchmarkFailed unless there are exactly so many in time."""
     deadline = time.monotonic() + within_seconds
-    while (noted := text(place).count(b"\n")) < lines:  # counted only: to look must cost the jobs nothing
+    while (
+        noted := text(place).count(b"\n")
+    ) < lines:  # counted only: to look must cost the jobs nothing
         if time.monotonic() > deadline:
-            raise BenchmarkFailed(f"{lines} jobs should have run within {within_seconds:g} s, {noted} did")
+            raise BenchmarkFailed(
+                f"{lines} jobs should have run within {within_seconds:g} s, {noted} did"
+            )
         time.sleep(EVERY_SECONDS)
     if noted > lines:
         raise BenchmarkFailed(f"{lines} jobs should have run once each, there were {noted} runs")

@@ -20,7 +20,9 @@ def measure(url: str) -> Figures:
     runs = []
     for run in range(RUNS):
         runs.append(one_run(url))
-        say(f"pinned: run {run + 1} of {RUNS}: first tenth {runs[-1][0]:,.0f} jobs/s, last {runs[-1][1]:,.0f}")
+        say(
+            f"pinned: run {run + 1} of {RUNS}: first tenth {runs[-1][0]:,.0f} jobs/s, last {runs[-1][1]:,.0f}"
+        )
     return {
         "pinned_first_jobs_per_s": statistics.median(first for first, _ in runs),
         "pinned_last_jobs_per_s": statistics.median(last for _, last in runs),

@@ -49,7 +49,9 @@ class Place:
         with Admin(self.url, schema=self.schema) as admin:
             left = {f"{count.jobs} {count.state}": count.jobs for count in admin.counts()}
         if sum(left.values()) != expected:
-            raise BenchmarkFailed(f"{expected} jobs should be left, there are: {', '.join(left) or 'none'}")
+            raise BenchmarkFailed(
+                f"{expected} jobs should be left, there are: {', '.join(left) or 'none'}"
+            )
 
 
 @contextmanager
@@ -61,7 +63,11 @@ def database(**settings: str) -> Iterator[str]:
         if settings:
             with server(directory) as url, psycopg.connect(url, autocommit=True) as conn:
                 for name, value in settings.items():
-                    conn.execute(sql.SQL("alter system set {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+                    conn.execute(
+                        sql.SQL("alter system set {} = {}").format(
+                            sql.Identifier(name), sql.Literal(value)
+                        )
+                    )
         with server(directory) as url:
             refuse_volatile(url)
             yield url
@@ -71,9 +77,13 @@ def database(**settings: str) -> Iterator[str]:
 
 def refuse_memory(directory: Path) -> None:
     """A file system in memory makes every commit look cheap."""
-    kind = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True)
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True
+    )
     if kind.stdout.strip() in ("tmpfs", "ramfs"):
-        raise BenchmarkFailed(f"{directory.parent} is in memory: set TMPDIR to a directory on a disk")
+        raise BenchmarkFailed(
+            f"{directory.parent} is in memory: set TMPDIR to a directory on a disk"
+        )
 
 
 def refuse_volatile(url: str) -> None:

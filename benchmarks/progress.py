@@ -15,7 +15,9 @@ RUNS = 5
 
 def measure(url: str) -> Figures:
     """Microseconds of one call, in a worker's slot."""
-    job = Job(1, "q", {}, None, 0, 1, datetime.now(UTC), surroundings=Surroundings(Slots(1).slot(0)))
+    job = Job(
+        1, "q", {}, None, 0, 1, datetime.now(UTC), surroundings=Surroundings(Slots(1).slot(0))
+    )
     return {"progress_us": statistics.median(run(job) for _ in range(RUNS))}
 
 

@@ -74,13 +74,19 @@ def about(postgres: str, load: float) -> About:
 
 def cpu_name(cpu_info: str) -> str:
     """The processor's name as Linux knows it, else the architecture."""
-    names = [line.partition(":")[2].strip() for line in cpu_info.splitlines() if line.startswith("model name")]
+    names = [
+        line.partition(":")[2].strip()
+        for line in cpu_info.splitlines()
+        if line.startswith("model name")
+    ]
     return names[0] if names else platform.machine()
 
 
 def table(figures: Figures, about: About) -> Table:
     machine = f"{about['machine']}, {about['cores']} cores, Postgres {about['postgres']}, Python {about['python']}"
-    made = Table("figure", title=f"taskmaster on {machine}, {about['seconds']} s", title_justify="left")
+    made = Table(
+        "figure", title=f"taskmaster on {machine}, {about['seconds']} s", title_justify="left"
+    )
     made.add_column("measured", justify="right")
     made.add_column("target", justify="right")
     made.add_column("")
@@ -94,7 +100,9 @@ def show(figures: Figures, about: About) -> None:
     console = Console()
     console.print(table(figures, about))
     if float(about["load_before"]) > BUSY_LOAD:
-        console.print(f"The machine was busy before the start (load {about['load_before']:.2f}): measure again.")
+        console.print(
+            f"The machine was busy before the start (load {about['load_before']:.2f}): measure again."
+        )
 
 
 def write(figures: Figures, about: About, name: str) -> None:

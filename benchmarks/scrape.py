@@ -35,7 +35,9 @@ def fill(publisher: Publisher) -> None:
 
 def supervisor(here: Place) -> Supervisor:
     consumers: Sequence[Consumer] = [
-        Consumer(COUNTED, callback=takes_a_while, concurrency=WORKERS, middleware=["metrics"], batch=1),
+        Consumer(
+            COUNTED, callback=takes_a_while, concurrency=WORKERS, middleware=["metrics"], batch=1
+        ),
         Consumer(FULL, callback=waits, middleware=["metrics"], batch=1),
     ]
     return Supervisor(here.url, consumers=consumers, schema=here.schema, options=here.options)
@@ -63,7 +65,10 @@ def until_counted() -> None:
 
 def ready_jobs(text: str) -> float:
     start = f'taskmaster_queue_jobs{{queue="{FULL}",state="ready"}} '
-    return next((float(line.removeprefix(start)) for line in text.splitlines() if line.startswith(start)), 0.0)
+    return next(
+        (float(line.removeprefix(start)) for line in text.splitlines() if line.startswith(start)),
+        0.0,
+    )
 
 
 def scraped() -> float:

@@ -28,7 +28,9 @@ def measure(url: str) -> Figures:
         for _ in range(LOADED_STOPS):
             loaded.append(stop(here, jobs=WORKERS))
             expect_untouched(here)
-    say(f"stops: {LOADED_STOPS} under load with {GRACE_SECONDS:g} s of grace, the slowest in {max(loaded):.2f} s")
+    say(
+        f"stops: {LOADED_STOPS} under load with {GRACE_SECONDS:g} s of grace, the slowest in {max(loaded):.2f} s"
+    )
     return {
         "stop_idle_p50_ms": percentile(idle, 0.5) * 1000,
         "stop_idle_max_ms": max(idle) * 1000,
@@ -41,9 +43,16 @@ def stop(here: Place, *, jobs: int) -> float:
     """Start a supervisor, wait until so many jobs run, and stop it: seconds from the signal to its exit."""
     path = here.reports / notes.NAME
     path.unlink(missing_ok=True)
-    consumer = Consumer(QUEUE, callback=outlive, component=partial(notes.notebook, here.reports), concurrency=WORKERS)
+    consumer = Consumer(
+        QUEUE,
+        callback=outlive,
+        component=partial(notes.notebook, here.reports),
+        concurrency=WORKERS,
+    )
     options = SupervisorOptions(grace_seconds=GRACE_SECONDS)
-    running = Supervisor(here.url, consumers=[consumer], schema=here.schema, options=options).start()
+    running = Supervisor(
+        here.url, consumers=[consumer], schema=here.schema, options=options
+    ).start()
     if jobs:
         notes.wait_for(here, jobs, within_seconds=10.0)
     began = time.monotonic()
@@ -60,5 +69,7 @@ def outlive(job: Job) -> None:
 def expect_untouched(here: Place) -> None:
     with Admin(here.url, schema=here.schema) as admin:
         found = admin.find()
-    if len(found) != JOBS or any(job.run_count or job.failures or job.state != "ready" for job in found):
+    if len(found) != JOBS or any(
+        job.run_count or job.failures or job.state != "ready" for job in found
+    ):
         raise BenchmarkFailed(f"{JOBS} untouched jobs should be ready, there are: {found}")

@@ -35,7 +35,11 @@ def counter(directory: Path) -> Iterator[memoryview]:
     """The worker's own count: the component of its jobs."""
     with (directory / str(os.getpid())).open("w+b") as file:
         file.truncate(CELL)
-        with mmap.mmap(file.fileno(), CELL) as memory, memoryview(memory) as whole, whole.cast("q") as cells:
+        with (
+            mmap.mmap(file.fileno(), CELL) as memory,
+            memoryview(memory) as whole,
+            whole.cast("q") as cells,
+        ):
             yield cells
 
 
@@ -49,10 +53,14 @@ def total(directory: Path) -> int:
     return sum(int.from_bytes(path.read_bytes(), "little") for path in directory.iterdir())
 
 
-def drain(place: Place, jobs: int, *, workers: int, middleware: Sequence[MiddlewareSpec] = ()) -> Sequence[Sample]:
+def drain(
+    place: Place, jobs: int, *, workers: int, middleware: Sequence[MiddlewareSpec] = ()
+) -> Sequence[Sample]:
     """Run all `jobs`, put before the start, through the product; how that went. Raises BenchmarkFailed."""
     component = partial(counter, place.reports)
-    consumer = Consumer(QUEUE, callback=count, component=component, concurrency=workers, middleware=middleware)
+    consumer = Consumer(
+        QUEUE, callback=count, component=component, concurrency=workers, middleware=middleware
+    )
     with ThreadPoolExecutor(1) as pool:
         # Watched from before the start: the first worker does not wait until the last is up.
         watching = pool.submit(watch, partial(total, place.reports), jobs)
@@ -77,7 +85,9 @@ def watch(read: Callable[[], int], jobs: int) -> Sequence[Sample]:
         elif not seen.jobs:
             samples = [seen]
         if seen.seconds - moved > STALLED_SECONDS:
-            raise BenchmarkFailed(f"{seen.jobs} of {jobs} jobs ran, and then none for {STALLED_SECONDS:g} s")
+            raise BenchmarkFailed(
+                f"{seen.jobs} of {jobs} jobs ran, and then none for {STALLED_SECONDS:g} s"
+            )
     return samples
 
 

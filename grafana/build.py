@@ -48,7 +48,9 @@ class Panel(NamedTuple):
 
 
 def quantile(share: float, metric: str) -> str:
-    return f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{QUEUE}[$__rate_interval])))"
+    return (
+        f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{QUEUE}[$__rate_interval])))"
+    )
 
 
 ROWS: dict[str, list[Panel]] = {
@@ -69,7 +71,12 @@ ROWS: dict[str, list[Panel]] = {
             "Workers busy",
             "Of all workers, those that claim or run at this moment.",
             "percentunit",
-            [Target(f'sum(taskmaster_workers{QUEUE[:-1]},state="busy"}}) / sum(taskmaster_workers{QUEUE})', "busy")],
+            [
+                Target(
+                    f'sum(taskmaster_workers{QUEUE[:-1]},state="busy"}}) / sum(taskmaster_workers{QUEUE})',
+                    "busy",
+                )
+            ],
             "state",
         ),
         Panel(
@@ -85,14 +92,24 @@ ROWS: dict[str, list[Panel]] = {
             "Runs by outcome",
             "error: the callback raised; retried or rejected by the queue's policy.",
             "ops",
-            [Target(f"sum by (outcome) (rate(taskmaster_jobs_total{QUEUE}[$__rate_interval]))", "{{outcome}}")],
+            [
+                Target(
+                    f"sum by (outcome) (rate(taskmaster_jobs_total{QUEUE}[$__rate_interval]))",
+                    "{{outcome}}",
+                )
+            ],
             "stack",
         ),
         Panel(
             "Runs by queue",
             "All outcomes together.",
             "ops",
-            [Target(f"sum by (queue) (rate(taskmaster_jobs_total{QUEUE}[$__rate_interval]))", "{{queue}}")],
+            [
+                Target(
+                    f"sum by (queue) (rate(taskmaster_jobs_total{QUEUE}[$__rate_interval]))",
+                    "{{queue}}",
+                )
+            ],
             "stack",
         ),
         Panel(
@@ -107,7 +124,11 @@ ROWS: dict[str, list[Panel]] = {
             "Queue depth",
             "Jobs by state, counted to a million each.",
             "short",
-            [Target(f"max by (queue, state) (taskmaster_queue_jobs{QUEUE})", "{{queue}} {{state}}")],
+            [
+                Target(
+                    f"max by (queue, state) (taskmaster_queue_jobs{QUEUE})", "{{queue}} {{state}}"
+                )
+            ],
         ),
         Panel(
             "Oldest ready job",
@@ -133,7 +154,8 @@ ROWS: dict[str, list[Panel]] = {
             "s",
             [
                 Target(
-                    f"sum by (le) (increase(taskmaster_job_duration_seconds_bucket{QUEUE}[$__rate_interval]))", "{{le}}"
+                    f"sum by (le) (increase(taskmaster_job_duration_seconds_bucket{QUEUE}[$__rate_interval]))",
+                    "{{le}}",
                 )
             ],
             "heatmap",
@@ -151,7 +173,12 @@ ROWS: dict[str, list[Panel]] = {
             "CPU by queue",
             "Cores that callbacks keep busy.",
             "short",
-            [Target(f"sum by (queue) (rate(taskmaster_job_cpu_seconds_total{QUEUE}[$__rate_interval]))", "{{queue}}")],
+            [
+                Target(
+                    f"sum by (queue) (rate(taskmaster_job_cpu_seconds_total{QUEUE}[$__rate_interval]))",
+                    "{{queue}}",
+                )
+            ],
             "stack",
         ),
     ],
@@ -169,7 +196,10 @@ ROWS: dict[str, list[Panel]] = {
             "bytes",
             [
                 Target(f"sum by (queue) (taskmaster_worker_resident_bytes{QUEUE})", "{{queue}}"),
-                Target(f"max by (queue) (taskmaster_worker_largest_resident_bytes{QUEUE})", "{{queue}}, largest"),
+                Target(
+                    f"max by (queue) (taskmaster_worker_largest_resident_bytes{QUEUE})",
+                    "{{queue}}, largest",
+                ),
             ],
         ),
         Panel(
@@ -190,21 +220,37 @@ ROWS: dict[str, list[Panel]] = {
             "Claims",
             "Looks for jobs, by whether they found any.",
             "ops",
-            [Target(f"sum by (result) (rate(taskmaster_claims_total{QUEUE}[$__rate_interval]))", "{{result}}")],
+            [
+                Target(
+                    f"sum by (result) (rate(taskmaster_claims_total{QUEUE}[$__rate_interval]))",
+                    "{{result}}",
+                )
+            ],
         ),
         Panel(
             "Wakeups",
             "Workers told to look: by NOTIFY, or by the heartbeat's second look.",
             "ops",
-            [Target(f"sum by (source) (rate(taskmaster_wakeups_total{ONE}[$__rate_interval]))", "{{source}}")],
+            [
+                Target(
+                    f"sum by (source) (rate(taskmaster_wakeups_total{ONE}[$__rate_interval]))",
+                    "{{source}}",
+                )
+            ],
         ),
         Panel(
             "Leases lost, jobs rescued",
             "Batches settled too late, because others had them; jobs of supervisors that were gone.",
             "short",
             [
-                Target(f"sum(increase(taskmaster_lost_leases_total{QUEUE}[$__rate_interval]))", "lost leases"),
-                Target(f"sum(increase(taskmaster_rescued_jobs_total{ONE}[$__rate_interval]))", "rescued jobs"),
+                Target(
+                    f"sum(increase(taskmaster_lost_leases_total{QUEUE}[$__rate_interval]))",
+                    "lost leases",
+                ),
+                Target(
+                    f"sum(increase(taskmaster_rescued_jobs_total{ONE}[$__rate_interval]))",
+                    "rescued jobs",
+                ),
             ],
         ),
     ],
@@ -278,7 +324,11 @@ def now(*, is_health: bool) -> stat.Panel:
 
 
 def lines(*, stacked: bool) -> timeseries.Panel:
-    legend = common.VizLegendOptions().display_mode(LegendDisplayMode.TABLE).placement(LegendPlacement.BOTTOM)
+    legend = (
+        common.VizLegendOptions()
+        .display_mode(LegendDisplayMode.TABLE)
+        .placement(LegendPlacement.BOTTOM)
+    )
     made = timeseries.Panel().min(0).legend(legend.show_legend(True).calcs(["lastNotNull", "max"]))
     made.tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
     if stacked:
@@ -287,11 +337,19 @@ def lines(*, stacked: bool) -> timeseries.Panel:
 
 
 def asked(target: Target, ref_id: str, kind: Kind) -> prometheus.Dataquery:
-    query = prometheus.Dataquery().expr(target.expr).legend_format(target.legend).ref_id(ref_id).datasource(SOURCE)
+    query = (
+        prometheus.Dataquery()
+        .expr(target.expr)
+        .legend_format(target.legend)
+        .ref_id(ref_id)
+        .datasource(SOURCE)
+    )
     match kind:
         case "heatmap":
             return query.format(PromQueryFormat.HEATMAP)
-        case "state" | "health":  # of now: the last value of a range would stand long after the last scrape
+        case (
+            "state" | "health"
+        ):  # of now: the last value of a range would stand long after the last scrape
             return query.instant()
         case _:
             return query

@@ -33,7 +33,9 @@ class Admin:
             raise JobNotFound(f"there is no job {job_id}: it was acked or deleted, or never put")
         return record
 
-    def find(self, *, queue_name: str | None = None, state: State | None = None, most: int = MOST) -> list[JobRecord]:
+    def find(
+        self, *, queue_name: str | None = None, state: State | None = None, most: int = MOST
+    ) -> list[JobRecord]:
         """Up to `most` jobs, lowest id first, of a queue and in a state; None: any. Raises InvalidJob."""
         if queue_name is not None:
             check_queue_name(queue_name)
@@ -101,7 +103,10 @@ class Admin:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 

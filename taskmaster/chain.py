@@ -33,7 +33,9 @@ def build(middlewares: Sequence[Middleware], handler: Handler) -> Handler:
 def _wrapped(middleware: Middleware, handler: Handler) -> Handler:
     made: object = middleware(handler)
     if not callable(made):
-        raise InvalidConfig(f"middleware {middleware!r} must return a handler, it returned {made!r}")
+        raise InvalidConfig(
+            f"middleware {middleware!r} must return a handler, it returned {made!r}"
+        )
     return cast(Handler, made)
 
 

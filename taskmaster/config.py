@@ -62,7 +62,9 @@ def load(path: Path | None = None) -> Settings:
             "run 'taskmaster init' to write one"
         )
     if not settings.consumers:
-        raise InvalidConfig(f"{settings.source.name}: no [[consumer]] table; add one with queue_name and callback")
+        raise InvalidConfig(
+            f"{settings.source.name}: no [[consumer]] table; add one with queue_name and callback"
+        )
     return settings
 
 
@@ -104,7 +106,9 @@ def _parse(path: Path) -> Table:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise InvalidConfig(f"{path}: there is no such file; run 'taskmaster init' to write {FILE}") from None
+        raise InvalidConfig(
+            f"{path}: there is no such file; run 'taskmaster init' to write {FILE}"
+        ) from None
     except OSError as error:
         raise InvalidConfig(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -132,11 +136,17 @@ def _with_environment(settings: Settings) -> Settings:
 
 
 def _settings(content: Table) -> Settings:
-    options = {key: value for key, value in content.items() if key not in TOP_LEVEL and isinstance(value, dict)}
+    options = {
+        key: value
+        for key, value in content.items()
+        if key not in TOP_LEVEL and isinstance(value, dict)
+    }
     _refuse_unknown(content.keys() - options.keys(), TOP_LEVEL)
     shared = _middlewares(content, options)
     consumers = _consumers(content.get("consumer", []), shared, options)
-    own = [spec for consumer in consumers for spec in consumer.middleware if isinstance(spec, Mapping)]
+    own = [
+        spec for consumer in consumers for spec in consumer.middleware if isinstance(spec, Mapping)
+    ]
     _refuse_unused(options, [*shared, *own])
     return Settings(
         database_url=_database_url(content.get("database_url")),
@@ -152,11 +162,17 @@ def _database_url(value: object) -> str | None:
         return value
     # The value is not shown: a mistyped one may still hold a password.
     kind = "an empty one" if isinstance(value, str) else type(value).__name__
-    raise InvalidConfig(f'database_url must be a string like "postgresql://user@host/database", got {kind}')
+    raise InvalidConfig(
+        f'database_url must be a string like "postgresql://user@host/database", got {kind}'
+    )
 
 
 def _max_payload_bytes(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_PAYLOAD_BYTES:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or not 1 <= value <= LARGEST_PAYLOAD_BYTES
+    ):
         raise InvalidConfig(
             f"max_payload_bytes must be a whole number from 1 to {LARGEST_PAYLOAD_BYTES}, got {value!r}"
         )
@@ -216,7 +232,9 @@ def _middlewares(table: Table, options: Table) -> Specs:
     for number, item in enumerate(listed, start=1):
         spec = {"use": item} if isinstance(item, str) else item
         if not isinstance(spec, dict) or not isinstance(spec.get("use"), str) or not spec["use"]:
-            raise InvalidConfig(f'middleware #{number} must be a name or a table {{ use = "name", … }}, got {item!r}')
+            raise InvalidConfig(
+                f'middleware #{number} must be a name or a table {{ use = "name", … }}, got {item!r}'
+            )
         specs.append({**options.get(spec["use"], {}), **spec})
     return specs
 
@@ -232,7 +250,9 @@ def _table(value: object) -> Table:
 
 def _refuse_unknown(keys: Iterable[str], allowed: Sequence[str]) -> None:
     for key in sorted(set(keys) - set(allowed)):
-        raise InvalidConfig(f"unknown key {key!r}{hint(key, allowed)}; allowed are {', '.join(allowed)}")
+        raise InvalidConfig(
+            f"unknown key {key!r}{hint(key, allowed)}; allowed are {', '.join(allowed)}"
+        )
 
 
 def _refuse_unused(options: Table, specs: Specs) -> None:

@@ -12,7 +12,12 @@ from taskmaster.validation import check_queue_name
 
 Callback = Callable[[Job], Outcome | None]
 Component = Callable[[], AbstractContextManager[Any]]
-MiddlewareSpec = str | Mapping[str, Any] | Middleware | Callable[..., Middleware | AbstractContextManager[Middleware]]
+MiddlewareSpec = (
+    str
+    | Mapping[str, Any]
+    | Middleware
+    | Callable[..., Middleware | AbstractContextManager[Middleware]]
+)
 
 Delivery = Literal["at_least_once", "at_most_once", "transactional"]
 DELIVERIES = get_args(Delivery)
@@ -88,8 +93,14 @@ class Consumer:
         except InvalidJob as error:
             raise InvalidConfig(f"queue_name: {error}") from None
         if not isinstance(self.callback, str) and not callable(self.callback):
-            raise InvalidConfig(f'callback must be a function or "module:name", got {self.callback!r}')
-        if self.component is not None and not isinstance(self.component, str) and not callable(self.component):
+            raise InvalidConfig(
+                f'callback must be a function or "module:name", got {self.callback!r}'
+            )
+        if (
+            self.component is not None
+            and not isinstance(self.component, str)
+            and not callable(self.component)
+        ):
             raise InvalidConfig(
                 f'component must be a context manager\'s function or "module:name", got {self.component!r}'
             )
@@ -113,16 +124,24 @@ class Consumer:
         if self.batch != "auto":
             _check_whole("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
         if self.transactional and self.batch not in ("auto", 1):
-            raise InvalidConfig(f"batch must be 1 with delivery = 'transactional', got {self.batch!r}")
+            raise InvalidConfig(
+                f"batch must be 1 with delivery = 'transactional', got {self.batch!r}"
+            )
 
 
 def _check_whole(key: str, value: object, low: int, high: int, *, otherwise: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidConfig(f"{key} must be a whole number from {low} to {high}{otherwise}, got {value!r}")
+        raise InvalidConfig(
+            f"{key} must be a whole number from {low} to {high}{otherwise}, got {value!r}"
+        )
 
 
 def _check_seconds(key: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 10 * 366 * 86_400:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not 0 <= value <= 10 * 366 * 86_400
+    ):
         raise InvalidConfig(f"{key} must be a number of seconds from 0 to ten years, got {value!r}")
 
 
@@ -135,7 +154,9 @@ def _check_limit(key: str, value: object) -> None:
 
 
 def _check_cpus(key: str, value: object) -> None:
-    numbers = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [None]
+    numbers = (
+        value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [None]
+    )
     if not all(isinstance(cpu, int) and not isinstance(cpu, bool) and cpu >= 0 for cpu in numbers):
         raise InvalidConfig(f"{key} must be a list of CPU numbers, like [0, 1], got {value!r}")
 

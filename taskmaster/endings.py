@@ -65,7 +65,9 @@ def ended(run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | Non
     return Ending(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
 
 
-def _retried(run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None) -> Ending:
+def _retried(
+    run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None
+) -> Ending:
     if run.run >= consumer.max_runs:
         return Ending(run.id, State.REJECTED, charged=True, failure=failure)
     delay = retry_delay(run.run, consumer) if delay_seconds is None else float(delay_seconds)
@@ -76,10 +78,14 @@ def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = F
     """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
     if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs or consumer.once:
         return Ending(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
-    if run.crashes == 0 and not certain:  # the first time the blame is uncertain: at once, with another worker
+    if (
+        run.crashes == 0 and not certain
+    ):  # the first time the blame is uncertain: at once, with another worker
         return Ending(run.id, State.READY, charged=True, crashed=True, failure=failure)
     delay = retry_delay(run.run, consumer)
-    return Ending(run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure)
+    return Ending(
+        run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure
+    )
 
 
 def cut_off(run: Run, consumer: Consumer, failure: Failure) -> Ending:

@@ -29,7 +29,9 @@ class State(StrEnum):
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.READY: frozenset({State.RUNNING, State.CANCELLED}),
     State.SCHEDULED: frozenset({State.READY, State.CANCELLED}),
-    State.RUNNING: frozenset({State.ACKED, State.REJECTED, State.SCHEDULED, State.READY, State.CANCELLED}),
+    State.RUNNING: frozenset(
+        {State.ACKED, State.REJECTED, State.SCHEDULED, State.READY, State.CANCELLED}
+    ),
     State.REJECTED: frozenset({State.READY}),
     State.ACKED: frozenset(),
     State.CANCELLED: frozenset(),

@@ -32,11 +32,15 @@ def middleware_factories(
     made_by = [factory.func for factory in factories if isinstance(factory, partial)]
     for found in made_by:
         if getattr(found, "once", False) and made_by.count(found) > 1:
-            raise InvalidConfig(f"{where}: {name_of(found)!r} is named twice and may be in a chain once: name it once")
+            raise InvalidConfig(
+                f"{where}: {name_of(found)!r} is named twice and may be in a chain once: name it once"
+            )
     return factories
 
 
-def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | None = None) -> MiddlewareFactory:
+def middleware_factory(
+    spec: MiddlewareSpec, *, where: str, queue_name: str | None = None
+) -> MiddlewareFactory:
     """What builds the middleware in each worker, after the fork. Options are checked here, before any fork.
 
     With no options and a first parameter that must be given, the object is a middleware itself: it takes the handler.
@@ -46,7 +50,9 @@ def middleware_factory(spec: MiddlewareSpec, *, where: str, queue_name: str | No
     used, options = _parted(spec, where)
     found = _middleware(used, where)
     parameters = _parameters(found)
-    if queue_name is not None and any(parameter.name == "queue_name" for parameter in parameters or ()):
+    if queue_name is not None and any(
+        parameter.name == "queue_name" for parameter in parameters or ()
+    ):
         options = {"queue_name": queue_name, **options}
     if not options and _takes_handler(parameters):
         return lambda: found
@@ -89,9 +95,13 @@ def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:
     """Call the factory; a context manager that it returns is entered, and left when `stack` closes."""
     made = factory()
     # First, for what @contextmanager makes can be called, too: as a decorator.
-    middleware: object = stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
+    middleware: object = (
+        stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
+    )
     if not callable(middleware):
-        raise InvalidConfig(f"a middleware must be a function that takes the handler, {factory!r} made {middleware!r}")
+        raise InvalidConfig(
+            f"a middleware must be a function that takes the handler, {factory!r} made {middleware!r}"
+        )
     return middleware
 
 
@@ -127,10 +137,16 @@ def _takes_handler(parameters: list[inspect.Parameter] | None) -> bool:
     if parameters is None:
         return True
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return bool(parameters) and parameters[0].kind in positional and parameters[0].default is inspect.Parameter.empty
+    return (
+        bool(parameters)
+        and parameters[0].kind in positional
+        and parameters[0].default is inspect.Parameter.empty
+    )
 
 
-def _check_options(options: Mapping[str, Any], parameters: list[inspect.Parameter] | None, where: str) -> None:
+def _check_options(
+    options: Mapping[str, Any], parameters: list[inspect.Parameter] | None, where: str
+) -> None:
     if parameters is None:
         return
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -140,7 +156,9 @@ def _check_options(options: Mapping[str, Any], parameters: list[inspect.Paramete
         if option not in accepted and not takes_any:
             names = [name for name in accepted if name not in ("handler", "queue_name")]
             allowed = f"it accepts {listed(names)}" if names else "it accepts none"
-            raise InvalidConfig(f"{where}: unknown option {option!r}{hint(option, accepted)}; {allowed}")
+            raise InvalidConfig(
+                f"{where}: unknown option {option!r}{hint(option, accepted)}; {allowed}"
+            )
     for name, parameter in accepted.items():
         if name not in options and parameter.default is inspect.Parameter.empty:
             raise InvalidConfig(f"{where}: option {name!r} is missing")

@@ -44,7 +44,11 @@ class SupervisorOptions:
             if field.name == "http":
                 continue
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 <= value <= 86_400
+            ):
                 raise InvalidConfig(f"{field.name} must be a number from 0 to 86400, got {value!r}")
         if self.heartbeat_seconds < SHORTEST_HEARTBEAT_SECONDS:
             raise InvalidConfig(

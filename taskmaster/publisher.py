@@ -13,7 +13,13 @@ from taskmaster.errors import InvalidJob
 from taskmaster.middlewares import put_middlewares
 from taskmaster.session import Session
 from taskmaster.store import jobs
-from taskmaster.validation import MAX_PAYLOAD_BYTES, check_delay, check_priority, check_queue_name, encode
+from taskmaster.validation import (
+    MAX_PAYLOAD_BYTES,
+    check_delay,
+    check_priority,
+    check_queue_name,
+    encode,
+)
 
 
 class Publisher:
@@ -64,7 +70,9 @@ class Publisher:
             return _wrapped(wrapping, draft, partial(self._put, entry, connection))
         return self._put(entry, connection, draft)
 
-    def _put(self, entry: jobs.Entry, connection: psycopg.Connection[Any] | None, draft: Draft) -> int:
+    def _put(
+        self, entry: jobs.Entry, connection: psycopg.Connection[Any] | None, draft: Draft
+    ) -> int:
         content = self._content(draft, "payload")
         if connection is not None:
             return jobs.put(connection, self._schema, entry, content)
@@ -100,17 +108,25 @@ class Publisher:
         for number, payload in enumerate(payloads):
             what = f"payload {number}"
             if wrapping:
-                yield self._content(_drafted(wrapping, Draft(queue_name, payload, headers), what), what)
+                yield self._content(
+                    _drafted(wrapping, Draft(queue_name, payload, headers), what), what
+                )
             else:
                 yield encode(payload, what=what, max_bytes=self._max_payload_bytes), shared
 
     def _content(self, draft: Draft, what: str) -> jobs.Content:
         if not isinstance(draft, Draft):
             raise InvalidJob(f"the {what}: a middleware put {draft!r:.100}, which is no Draft")
-        return encode(draft.payload, what=what, max_bytes=self._max_payload_bytes), self._headers(draft.headers)
+        return encode(draft.payload, what=what, max_bytes=self._max_payload_bytes), self._headers(
+            draft.headers
+        )
 
     def _headers(self, headers: Mapping[str, Any] | None) -> bytes | None:
-        return None if headers is None else encode(dict(headers), what="headers", max_bytes=self._max_payload_bytes)
+        return (
+            None
+            if headers is None
+            else encode(dict(headers), what="headers", max_bytes=self._max_payload_bytes)
+        )
 
     def _wrapping(self, queue_name: str) -> Sequence[PutMiddleware]:
         """What wraps puts into this queue, imported at the first one. Raises InvalidConfig."""
@@ -130,12 +146,17 @@ class Publisher:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
 
-def _entry(queue_name: str, headers: Mapping[str, Any] | None, priority: int, delay: float) -> jobs.Entry:
+def _entry(
+    queue_name: str, headers: Mapping[str, Any] | None, priority: int, delay: float
+) -> jobs.Entry:
     if headers is not None and not isinstance(headers, Mapping):
         raise InvalidJob(f"headers must be a mapping, got {headers!r:.100}")
     return jobs.Entry(check_queue_name(queue_name), check_priority(priority), check_delay(delay))
@@ -151,7 +172,9 @@ def _wrapped(wrapping: Sequence[PutMiddleware], draft: Draft, put: Callable[[Dra
 
     _through(wrapping, innermost)(draft)
     if len(ids) != 1:
-        raise InvalidJob(f"a middleware of queue {draft.queue_name!r} put the job {len(ids)} times, not once")
+        raise InvalidJob(
+            f"a middleware of queue {draft.queue_name!r} put the job {len(ids)} times, not once"
+        )
     return ids[0]
 
 
@@ -163,11 +186,15 @@ def _drafted(wrapping: Sequence[PutMiddleware], draft: Draft, what: str) -> Draf
     except InvalidJob as error:
         raise type(error)(f"{what}: {error}") from None
     if len(drafts) != 1:
-        raise InvalidJob(f"{what}: a middleware of queue {draft.queue_name!r} put it {len(drafts)} times, not once")
+        raise InvalidJob(
+            f"{what}: a middleware of queue {draft.queue_name!r} put it {len(drafts)} times, not once"
+        )
     return drafts[0]
 
 
-def _through(wrapping: Sequence[PutMiddleware], put: Callable[[Draft], int | None]) -> Callable[[Draft], int | None]:
+def _through(
+    wrapping: Sequence[PutMiddleware], put: Callable[[Draft], int | None]
+) -> Callable[[Draft], int | None]:
     for middleware in reversed(wrapping):
         put = middleware(put)
     return put

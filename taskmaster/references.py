@@ -33,20 +33,28 @@ def resolve_callable(reference: object, *, where: str) -> Callable[..., Any]:
     found = resolve(reference, where=where) if isinstance(reference, str) else reference
     if not callable(found):
         named = f"{reference!r} is " if isinstance(reference, str) else ""
-        raise InvalidConfig(f'{where}: must be a function or "module:name", {named or "got "}{found!r:.100}')
+        raise InvalidConfig(
+            f'{where}: must be a function or "module:name", {named or "got "}{found!r:.100}'
+        )
     if inspect.iscoroutinefunction(found):
-        raise InvalidConfig(f"{where}: {reference!r} is an async function; a worker calls plain ones")
+        raise InvalidConfig(
+            f"{where}: {reference!r} is an async function; a worker calls plain ones"
+        )
     return cast(Callable[..., Any], found)
 
 
 def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
     """Raise InvalidConfig for a callback that cannot be called with one job, or that is a generator."""
     if inspect.isgeneratorfunction(callback):
-        raise InvalidConfig(f"{where}: {name_of(callback)!r} is a generator function, whose body would never run")
+        raise InvalidConfig(
+            f"{where}: {name_of(callback)!r} is a generator function, whose body would never run"
+        )
     try:
         inspect.signature(callback).bind(None)
     except TypeError as error:
-        raise InvalidConfig(f"{where}: {name_of(callback)!r} must take one argument, the job: {error}") from None
+        raise InvalidConfig(
+            f"{where}: {name_of(callback)!r} must take one argument, the job: {error}"
+        ) from None
     except ValueError:  # some builtins do not tell
         return
 
@@ -57,7 +65,9 @@ def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
 def _split(reference: str, where: str) -> tuple[str, str]:
     module_name, _, name = reference.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
-        raise InvalidConfig(f'{where}: must be "module:name", like "images:thumbnail", got {reference!r}')
+        raise InvalidConfig(
+            f'{where}: must be "module:name", like "images:thumbnail", got {reference!r}'
+        )
     return module_name, name
 
 
@@ -72,7 +82,9 @@ def _not_imported(module_name: str, error: BaseException) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is None:
         return f"importing {module_name!r} raised {_described(error)}"
-    if f"{module_name}.".startswith(f"{missing}."):  # the module itself, or a package that it is said to be in
+    if f"{module_name}.".startswith(
+        f"{missing}."
+    ):  # the module itself, or a package that it is said to be in
         return f"there is no module {missing!r}; searched were {Path.cwd().name}/ and the installed packages"
     return f"module {module_name!r} imports {missing!r}, which cannot be found{_raised_at(error)}"
 
@@ -82,16 +94,24 @@ def _attribute(owner: object, name: str, where: str) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError:
-        raise InvalidConfig(f"{where}: {label} has no {name!r}{_alternatives(name, owner)}") from None
+        raise InvalidConfig(
+            f"{where}: {label} has no {name!r}{_alternatives(name, owner)}"
+        ) from None
     except (Exception, SystemExit) as error:  # a module's own __getattr__
-        raise InvalidConfig(f"{where}: reading {name!r} of {label} raised {_described(error)}") from error
+        raise InvalidConfig(
+            f"{where}: reading {name!r} of {label} raised {_described(error)}"
+        ) from error
 
 
 def _alternatives(name: str, owner: object) -> str:
     public = [known for known in dir(owner) if not known.startswith("_")]
     if near := hint(name, public):
         return near
-    own = [known for known in public if getattr(getattr(owner, known, None), "__module__", None) == name_of(owner)]
+    own = [
+        known
+        for known in public
+        if getattr(getattr(owner, known, None), "__module__", None) == name_of(owner)
+    ]
     return f"; there is {listed(own)}" if own else "; it defines no function"
 
 
@@ -122,7 +142,9 @@ def _short(filename: str) -> str:
 
 def name_of(thing: object) -> str:
     """What a thing is called, or what kind it is."""
-    return thing if isinstance(thing, str) else str(getattr(thing, "__name__", type(thing).__name__))
+    return (
+        thing if isinstance(thing, str) else str(getattr(thing, "__name__", type(thing).__name__))
+    )
 
 
 def listed(names: Iterable[str]) -> str:

@@ -49,7 +49,9 @@ class Session:
                 ) from error
 
     def _opened(self) -> Connection:
-        if self.pid != os.getpid():  # inherited through a fork: it is the parent's to use and to close
+        if (
+            self.pid != os.getpid()
+        ):  # inherited through a fork: it is the parent's to use and to close
             self.connection, self.resources = None, ExitStack()
         if self.connection is None or self.connection.closed:
             self.connection = self._connect()

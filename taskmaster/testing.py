@@ -66,7 +66,9 @@ def make_job(
     )
 
 
-def run(consumer: Consumer | Callback, payload: Any = None, *, component: Any = None, **job: Any) -> Outcome:
+def run(
+    consumer: Consumer | Callback, payload: Any = None, *, component: Any = None, **job: Any
+) -> Outcome:
     """Run one job through the consumer's middlewares, component and callback, and answer its outcome.
 
     `component` stands in for the consumer's own; `job` holds further arguments of `make_job`. What the callback or a
@@ -80,11 +82,17 @@ def run(consumer: Consumer | Callback, payload: Any = None, *, component: Any = 
         consumer = Consumer("test", callback=consumer)
     where = f"consumer {consumer.queue_name!r}"
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
-    factories = middleware_factories(consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name)
+    factories = middleware_factories(
+        consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name
+    )
     with ExitStack() as stack:
         if component is None and consumer.component is not None:
-            component = stack.enter_context(resolve_callable(consumer.component, where=f"{where}: component")())
+            component = stack.enter_context(
+                resolve_callable(consumer.component, where=f"{where}: component")()
+            )
         middlewares = [open_middleware(factory, stack) for factory in factories]
         chain = build(middlewares, innermost(callback))
-        outcome = chain(make_job(payload, component=component, **{"queue_name": consumer.queue_name, **job}))
+        outcome = chain(
+            make_job(payload, component=component, **{"queue_name": consumer.queue_name, **job})
+        )
         return checked(outcome, who="a middleware")

@@ -46,7 +46,9 @@ def check_delay(delay: object) -> float:
     if isinstance(delay, bool) or not isinstance(delay, int | float):
         raise InvalidJob(f"a delay must be a number of seconds, got {delay!r}")
     if not 0 <= delay <= MAX_DELAY_SECONDS:
-        raise InvalidJob(f"a delay must be from 0 to {MAX_DELAY_SECONDS:.0f} seconds (ten years), got {delay}")
+        raise InvalidJob(
+            f"a delay must be from 0 to {MAX_DELAY_SECONDS:.0f} seconds (ten years), got {delay}"
+        )
     return float(delay)
 
 
@@ -57,11 +59,17 @@ def check_schema(schema: object) -> str:
     if not 1 <= len(schema.encode(errors="surrogatepass")) <= MAX_SCHEMA_BYTES:
         raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
     if schema.startswith("pg_"):
-        raise InvalidConfig(f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}")
+        raise InvalidConfig(
+            f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}"
+        )
     if schema == "$user":
-        raise InvalidConfig("schema must not be '$user', which Postgres reads as the role's own name")
+        raise InvalidConfig(
+            "schema must not be '$user', which Postgres reads as the role's own name"
+        )
     if "\0" in schema or any(0xD800 <= ord(char) <= 0xDFFF for char in schema):
-        raise InvalidConfig(f"schema must not hold a character that Postgres cannot store, got {schema!r}")
+        raise InvalidConfig(
+            f"schema must not hold a character that Postgres cannot store, got {schema!r}"
+        )
     return schema
 
 
@@ -72,12 +80,16 @@ def encode(payload: Any, *, what: str = "payload", max_bytes: int = MAX_PAYLOAD_
     """
     try:
         encoded = orjson.dumps(payload)
-    except orjson.JSONEncodeError as error:  # a TypeError with a sentence: what could not be written
+    except (
+        orjson.JSONEncodeError
+    ) as error:  # a TypeError with a sentence: what could not be written
         raise InvalidPayload(f"the {what} is not JSON: {error}") from None
     if len(encoded) > max_bytes:
         raise InvalidPayload(
             f"the {what} has {len(encoded):,} bytes, {max_bytes:,} are allowed: put a reference instead"
         )
     if b"\\u0000" in encoded and ESCAPED_NUL.search(encoded):
-        raise InvalidPayload(f"the {what} holds a NUL character (\\u0000), which Postgres cannot store")
+        raise InvalidPayload(
+            f"the {what} holds a NUL character (\\u0000), which Postgres cannot store"
+        )
     return encoded

@@ -112,10 +112,16 @@ def supervise(database_url: str, journal: Journal, gates: Gates) -> Supervise:
     environment = {JOURNAL: str(journal.path), GATES: str(gates.directory)}
 
     def start(
-        *consumers: Consumer, schema: str = SCHEMA, url: str | None = None, within: float = 20.0, **options: Any
+        *consumers: Consumer,
+        schema: str = SCHEMA,
+        url: str | None = None,
+        within: float = 20.0,
+        **options: Any,
     ) -> AbstractContextManager[Supervised]:
         chosen = SupervisorOptions(**{**QUICK, **options})
-        supervisor = Supervisor(url or database_url, consumers=consumers, options=chosen, schema=schema)
+        supervisor = Supervisor(
+            url or database_url, consumers=consumers, options=chosen, schema=schema
+        )
         return supervised(supervisor, environment, within=within)
 
     return start

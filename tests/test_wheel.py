@@ -75,7 +75,18 @@ def run(*command: str | Path, cwd: Path, seconds: float) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT, cwd=out, seconds=60)
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        out,
+        ROOT,
+        cwd=out,
+        seconds=60,
+    )
     (built,) = out.glob("*.whl")
     return built
 
@@ -101,8 +112,19 @@ def test_the_wheel_runs_a_job_in_an_empty_environment_through_a_middleware_of_so
 ) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path, seconds=60)
     python = tmp_path / "venv/bin/python"
-    pip = (sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "--quiet",
+        "--disable-pip-version-check",
+    )
     run(*pip, "install", "--no-compile", wheel, stamp_wheel(tmp_path), cwd=tmp_path, seconds=120)
     (tmp_path / "script.py").write_text(SCRIPT)
     names = "errors json_schema logging metrics sentry stamp tracing"
-    assert run(python, "-I", "script.py", database_url, cwd=tmp_path, seconds=60) == f"done stamped {names}\n"
+    assert (
+        run(python, "-I", "script.py", database_url, cwd=tmp_path, seconds=60)
+        == f"done stamped {names}\n"
+    )

@@ -27,7 +27,9 @@ def errors(
             check_delay(retry_delay_seconds)
         except InvalidJob as error:
             raise InvalidConfig(f"middleware 'errors': retry_delay_seconds: {error}") from None
-    outcomes: dict[type, type[Retry] | type[Reject]] = dict.fromkeys(_classes("reject", reject), Reject)
+    outcomes: dict[type, type[Retry] | type[Reject]] = dict.fromkeys(
+        _classes("reject", reject), Reject
+    )
     outcomes.update(dict.fromkeys(_classes("retry", retry), Retry))
 
     def middleware(handler: Handler) -> Handler:
@@ -35,7 +37,9 @@ def errors(
             try:
                 return handler(job)
             except Exception as error:
-                verdict = next((outcomes[base] for base in type(error).__mro__ if base in outcomes), None)
+                verdict = next(
+                    (outcomes[base] for base in type(error).__mro__ if base in outcomes), None
+                )
                 if verdict is None:
                     raise
                 reason = f"{type(error).__name__}: {error}"
@@ -48,7 +52,9 @@ def errors(
 
 def _classes(option: str, named: Sequence[ExceptionClass]) -> list[type[Exception]]:
     if isinstance(named, str) or not isinstance(named, Sequence):
-        raise InvalidConfig(f"middleware 'errors': {option} must be a list of exception classes, got {named!r}")
+        raise InvalidConfig(
+            f"middleware 'errors': {option} must be a list of exception classes, got {named!r}"
+        )
     return [_class(option, item) for item in named]
 
 

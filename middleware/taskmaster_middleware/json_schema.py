@@ -102,8 +102,14 @@ class _Checker:
 
 
 def _described(error: Any) -> str:
-    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
-    message = error.message if len(error.message) <= MOST_CHARACTERS else f"{error.message[:MOST_CHARACTERS]}…"
+    pointer = "".join(
+        "/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path
+    )
+    message = (
+        error.message
+        if len(error.message) <= MOST_CHARACTERS
+        else f"{error.message[:MOST_CHARACTERS]}…"
+    )
     return f"{pointer or '(the whole)'}: {message}"
 
 
@@ -122,11 +128,18 @@ def _new_checker(schema: Schema) -> _Checker:
     found, base = _found(schema)
     try:
         validator = jsonschema_rs.validator_for(
-            found, base_uri=base, retriever=_local, mask=VALUE, validate_formats=True, formats=FORMATS
+            found,
+            base_uri=base,
+            retriever=_local,
+            mask=VALUE,
+            validate_formats=True,
+            formats=FORMATS,
         )
         return _Checker(validator)
     except (ValueError, OSError) as error:
-        raise InvalidConfig(f"{WHERE} {_name(schema)} is no valid schema: {_first_line(error)}") from None
+        raise InvalidConfig(
+            f"{WHERE} {_name(schema)} is no valid schema: {_first_line(error)}"
+        ) from None
 
 
 def _is(parse: Callable[[str], object], value: str) -> bool:
@@ -144,7 +157,9 @@ def _plain(value: str) -> str:
 
 # As orjson writes them and types read them: without an offset from UTC, too, which RFC 3339 demands.
 FORMATS = {
-    "date-time": lambda value: len(value) > len("2026-01-01") and _is(datetime.fromisoformat, _plain(value)),
+    "date-time": lambda value: (
+        len(value) > len("2026-01-01") and _is(datetime.fromisoformat, _plain(value))
+    ),
     "time": lambda value: _is(time.fromisoformat, _plain(value)),
 }
 
@@ -165,13 +180,17 @@ def _found(schema: Schema) -> tuple[Any, str]:
 def _is_reference(schema: str) -> bool:
     """ "module:name", which no file is called that one would use."""
     module_name, colon, name = schema.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in (*module_name.split("."), *name.split(".")))
+    return bool(colon) and all(
+        part.isidentifier() for part in (*module_name.split("."), *name.split("."))
+    )
 
 
 def _file(name: str) -> Path:
     """Looked for in the current directory, then where modules are: beside the configuration."""
     places = [Path.cwd(), *map(Path, sys.path)]
-    return next((place / name for place in places if (place / name).is_file()), Path(name)).absolute()
+    return next(
+        (place / name for place in places if (place / name).is_file()), Path(name)
+    ).absolute()
 
 
 def _read(path: Path) -> Any:

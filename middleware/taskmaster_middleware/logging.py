@@ -28,7 +28,9 @@ SPECIAL = re.compile(r'[ "=\\]')
 log = getLogger("taskmaster.jobs")
 
 
-def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[str] = ()) -> Middleware:
+def logging(
+    *, format: Format = "text", payload: bool = False, redact: Sequence[str] = ()
+) -> Middleware:
     """Log each run at INFO when it ends: job, queue, outcome, milliseconds, number of the run.
 
     `format`: key=value pairs, or a JSON object, which is the whole line unless logging was set up in another way.
@@ -56,7 +58,11 @@ def logging(*, format: Format = "text", payload: bool = False, redact: Sequence[
             try:
                 outcome = handler(job)
             except BaseException as error:  # only seen, never kept
-                report(job, started, {"outcome": "error", "error": type(error).__name__, "reason": _message(error)})
+                report(
+                    job,
+                    started,
+                    {"outcome": "error", "error": type(error).__name__, "reason": _message(error)},
+                )
                 raise
             report(job, started, _outcome(outcome))
             return outcome
@@ -70,8 +76,14 @@ def _check(format: object, payload: object, redact: object) -> None:
     if not isinstance(payload, bool):
         raise InvalidConfig(f"middleware 'logging': payload must be true or false, got {payload!r}")
     if format not in get_args(Format):
-        raise InvalidConfig(f"middleware 'logging': format must be 'text' or 'json', got {format!r}")
-    if isinstance(redact, str) or not isinstance(redact, Sequence) or not all(isinstance(key, str) for key in redact):
+        raise InvalidConfig(
+            f"middleware 'logging': format must be 'text' or 'json', got {format!r}"
+        )
+    if (
+        isinstance(redact, str)
+        or not isinstance(redact, Sequence)
+        or not all(isinstance(key, str) for key in redact)
+    ):
         raise InvalidConfig(f"middleware 'logging': redact must be a list of keys, got {redact!r}")
 
 
@@ -104,7 +116,11 @@ def _redacted(value: Any, hidden: frozenset[str], depth: int = 0) -> Any:
             key: REDACTED if key.casefold() in hidden else _redacted(inner, hidden, depth + 1)
             for key, inner in value.items()
         }
-    return [_redacted(inner, hidden, depth + 1) for inner in value] if isinstance(value, list) else value
+    return (
+        [_redacted(inner, hidden, depth + 1) for inner in value]
+        if isinstance(value, list)
+        else value
+    )
 
 
 def _bounded(value: Any) -> Any:
@@ -117,8 +133,16 @@ def _bounded(value: Any) -> Any:
 
 def _as_json(job: Job, milliseconds: float, ending: Fields) -> str:
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    run = {"event": "run", "job": job.id, "queue": job.queue_name, "run": job.run_count, "ms": milliseconds}
-    return json.dumps({"at": at, **run, **ending}, default=str)  # in ASCII: some readers end a line at U+2028
+    run = {
+        "event": "run",
+        "job": job.id,
+        "queue": job.queue_name,
+        "run": job.run_count,
+        "ms": milliseconds,
+    }
+    return json.dumps(
+        {"at": at, **run, **ending}, default=str
+    )  # in ASCII: some readers end a line at U+2028
 
 
 def _as_text(job: Job, milliseconds: float, ending: Fields) -> str:

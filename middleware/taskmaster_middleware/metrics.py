@@ -17,8 +17,39 @@ from taskmaster.job import ACK, Job, Outcome
 
 # Seconds. Runs: from what costs less than its claim to what takes a quarter of an hour; waits: from 2 ms, the pick-up
 # of an idle system, to an hour of backlog.
-DURATION_BUCKETS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
-WAIT_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+DURATION_BUCKETS = (
+    0.001,
+    0.005,
+    0.02,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    900.0,
+)
+WAIT_BUCKETS = (
+    0.002,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.5,
+    1.0,
+    5.0,
+    15.0,
+    60.0,
+    300.0,
+    900.0,
+    3600.0,
+)
 
 OUTCOMES = ("ack", "reject", "retry", "snooze", "error")
 
@@ -50,12 +81,18 @@ def metrics(
 
     >>> Consumer("thumbnails", callback="images:thumbnail", middleware=["metrics"])  # doctest: +SKIP
     """
-    made = _made(_checked("duration_buckets", duration_buckets), _checked("wait_buckets", wait_buckets))
-    reports: dict[str, Report] = {} if queue_name is None else {queue_name: _report(made, queue_name)}
+    made = _made(
+        _checked("duration_buckets", duration_buckets), _checked("wait_buckets", wait_buckets)
+    )
+    reports: dict[str, Report] = (
+        {} if queue_name is None else {queue_name: _report(made, queue_name)}
+    )
 
     def middleware(handler: Handler) -> Handler:
         def measured(job: Job) -> Outcome:
-            report = reports.get(job.queue_name) or reports.setdefault(job.queue_name, _report(made, job.queue_name))
+            report = reports.get(job.queue_name) or reports.setdefault(
+                job.queue_name, _report(made, job.queue_name)
+            )
             began, cpu_began = time.perf_counter(), time.process_time()
             try:
                 outcome = handler(job)
@@ -72,7 +109,11 @@ def metrics(
 
 def _report(made: _Metrics, queue_name: str) -> Report:
     """What enters one run; the labels are looked up once."""
-    duration, wait, cpu = made.duration.labels(queue_name), made.wait.labels(queue_name), made.cpu.labels(queue_name)
+    duration, wait, cpu = (
+        made.duration.labels(queue_name),
+        made.wait.labels(queue_name),
+        made.cpu.labels(queue_name),
+    )
     jobs = {outcome: made.jobs.labels(queue_name, outcome) for outcome in OUTCOMES}
 
     def report(job: Job, began: float, cpu_began: float, outcome: str) -> None:
@@ -102,10 +143,18 @@ def _made(duration_buckets: Sequence[float], wait_buckets: Sequence[float]) -> _
     return _Metrics(
         Counter("taskmaster_jobs", "Runs by outcome.", ["queue", "outcome"], registry=None),
         Histogram(
-            "taskmaster_job_duration_seconds", "How long runs took.", by_queue, buckets=duration_buckets, registry=None
+            "taskmaster_job_duration_seconds",
+            "How long runs took.",
+            by_queue,
+            buckets=duration_buckets,
+            registry=None,
         ),
         Histogram(
-            "taskmaster_job_wait_seconds", "From ready to its start.", by_queue, buckets=wait_buckets, registry=None
+            "taskmaster_job_wait_seconds",
+            "From ready to its start.",
+            by_queue,
+            buckets=wait_buckets,
+            registry=None,
         ),
         Counter("taskmaster_job_cpu_seconds", "CPU time that runs used.", by_queue, registry=None),
     )
@@ -120,7 +169,9 @@ def _checked(option: str, buckets: object) -> Sequence[float]:
         and list(buckets) == sorted(set(buckets))
     ):
         return buckets
-    raise InvalidConfig(f"middleware 'metrics': {option} must be ascending numbers of seconds, got {buckets!r}")
+    raise InvalidConfig(
+        f"middleware 'metrics': {option} must be ascending numbers of seconds, got {buckets!r}"
+    )
 
 
 metrics.once = True  # type: ignore[attr-defined]

@@ -82,9 +82,14 @@ def wrap_put(**options: Any) -> PutMiddleware:
                 return put(draft)
             with sentry_sdk.start_span(op="queue.publish", name=draft.queue_name) as span:
                 span.set_data("messaging.destination.name", draft.queue_name)
-                trace = {"sentry-trace": sentry_sdk.get_traceparent(), "baggage": sentry_sdk.get_baggage()}
+                trace = {
+                    "sentry-trace": sentry_sdk.get_traceparent(),
+                    "baggage": sentry_sdk.get_baggage(),
+                }
                 known = {name: value for name, value in trace.items() if value}
-                return put(draft._replace(headers={**known, **(draft.headers or {})}) if known else draft)
+                return put(
+                    draft._replace(headers={**known, **(draft.headers or {})}) if known else draft
+                )
 
         return linked
 
@@ -109,7 +114,9 @@ sentry.report_crashes = report_crashes  # type: ignore[attr-defined]
 
 def _check(dsn: object, traces_sample_rate: object, send_payload: object, deny: object) -> None:
     if not isinstance(dsn, str) or not dsn:
-        raise InvalidConfig("middleware 'sentry': dsn must be the DSN of a project, as Sentry shows it")
+        raise InvalidConfig(
+            "middleware 'sentry': dsn must be the DSN of a project, as Sentry shows it"
+        )
     if traces_sample_rate is not None and (
         isinstance(traces_sample_rate, bool)
         or not isinstance(traces_sample_rate, int | float)
@@ -119,12 +126,20 @@ def _check(dsn: object, traces_sample_rate: object, send_payload: object, deny: 
             f"middleware 'sentry': traces_sample_rate must be a number from 0 to 1, got {traces_sample_rate!r}"
         )
     if not isinstance(send_payload, bool):
-        raise InvalidConfig(f"middleware 'sentry': send_payload must be true or false, got {send_payload!r}")
-    if isinstance(deny, str) or not isinstance(deny, Sequence) or not all(isinstance(word, str) for word in deny):
+        raise InvalidConfig(
+            f"middleware 'sentry': send_payload must be true or false, got {send_payload!r}"
+        )
+    if (
+        isinstance(deny, str)
+        or not isinstance(deny, Sequence)
+        or not all(isinstance(word, str) for word in deny)
+    ):
         raise InvalidConfig(f"middleware 'sentry': deny must be a list of words, got {deny!r}")
 
 
-def _set_up(dsn: str, environment: str | None, release: str | None, traces_sample_rate: float | None) -> None:
+def _set_up(
+    dsn: str, environment: str | None, release: str | None, traces_sample_rate: float | None
+) -> None:
     try:
         sentry_sdk.init(
             dsn=dsn,
@@ -134,9 +149,16 @@ def _set_up(dsn: str, environment: str | None, release: str | None, traces_sampl
             include_local_variables=False,  # a payload is a local variable
             shutdown_timeout=FLUSH_SECONDS,
         )
-        ignore_logger("taskmaster.jobs")  # its lines may show payloads, and breadcrumbs would carry them
-    except (ValueError, TypeError) as error:  # BadDsn is one; the DSN itself holds a key, and is not shown
-        raise InvalidConfig(f"middleware 'sentry': dsn is none that Sentry can read ({type(error).__name__})") from None
+        ignore_logger(
+            "taskmaster.jobs"
+        )  # its lines may show payloads, and breadcrumbs would carry them
+    except (
+        ValueError,
+        TypeError,
+    ) as error:  # BadDsn is one; the DSN itself holds a key, and is not shown
+        raise InvalidConfig(
+            f"middleware 'sentry': dsn is none that Sentry can read ({type(error).__name__})"
+        ) from None
 
 
 # -- a run
@@ -161,7 +183,12 @@ def _describe(scope: Scope, job: Job, shown: "_Shown") -> None:
 
     def described(event: Any, hint: Any) -> Any:
         """Only when something is sent: to scrub a large payload takes a while."""
-        told = {"id": job.id, "queue": job.queue_name, "run": job.run_count, "payload": shown(job.payload)}
+        told = {
+            "id": job.id,
+            "queue": job.queue_name,
+            "run": job.run_count,
+            "payload": shown(job.payload),
+        }
         event.setdefault("contexts", {})["job"] = told
         return event
 
@@ -172,7 +199,9 @@ def _transaction(job: Job) -> Any:
     headers = job.headers if isinstance(job.headers, Mapping) else {}  # SQL may put anything
     carried = {name: headers.get(name) for name in TRACE_HEADERS}
     trace = {name: value for name, value in carried.items() if isinstance(value, str)}
-    transaction = sentry_sdk.continue_trace(trace, op="queue.process", name=job.queue_name, source="task")
+    transaction = sentry_sdk.continue_trace(
+        trace, op="queue.process", name=job.queue_name, source="task"
+    )
     transaction.set_data("messaging.destination.name", job.queue_name)
     transaction.set_data("messaging.message.id", str(job.id))
     transaction.set_data("messaging.message.retry.count", job.run_count - 1)
@@ -185,7 +214,11 @@ def _transaction(job: Job) -> Any:
 def _send(crash: Crash) -> None:
     record = crash.failure
     with sentry_sdk.isolation_scope() as scope:
-        for tag, value in (("queue", crash.queue_name), ("job", str(crash.job)), ("run", str(record["run"]))):
+        for tag, value in (
+            ("queue", crash.queue_name),
+            ("job", str(crash.job)),
+            ("run", str(record["run"])),
+        ):
             scope.set_tag(tag, value)
         scope.set_tag("cause", record["cause"])
         scope.set_tag("worker", record["worker"])
@@ -196,7 +229,11 @@ def _send(crash: Crash) -> None:
                 "level": "fatal",
                 "transaction": crash.queue_name,
                 "exception": {"values": [{"type": record["cause"], "value": record["message"]}]},
-                "extra": {name: record[name] for name in ("traceback", "stdout", "stderr") if name in record},
+                "extra": {
+                    name: record[name]
+                    for name in ("traceback", "stdout", "stderr")
+                    if name in record
+                },
             }
         )
 
@@ -215,7 +252,10 @@ class _Shown:
         if depth == MOST_DEEP:
             return FILTERED
         if isinstance(payload, Mapping):
-            return {key: FILTERED if self._denied(key) else self(value, depth + 1) for key, value in payload.items()}
+            return {
+                key: FILTERED if self._denied(key) else self(value, depth + 1)
+                for key, value in payload.items()
+            }
         if isinstance(payload, list):
             return [self(value, depth + 1) for value in payload]
         return payload if self._values else FILTERED

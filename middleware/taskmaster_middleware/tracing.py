@@ -52,7 +52,9 @@ def _called(setup: Callable[[], object]) -> object:
     try:
         return setup()
     except Exception as error:
-        raise InvalidConfig(f"middleware 'tracing': setup raised {type(error).__name__}: {error}") from error
+        raise InvalidConfig(
+            f"middleware 'tracing': setup raised {type(error).__name__}: {error}"
+        ) from error
 
 
 def wrap_put(**options: Any) -> PutMiddleware:
@@ -102,7 +104,9 @@ def _around_puts(put: Put) -> Put:
         ) as span:
             carried: dict[str, str] = {}
             propagate.inject(carried)
-            job_id = put(draft._replace(headers={**carried, **(draft.headers or {})}) if carried else draft)
+            job_id = put(
+                draft._replace(headers={**carried, **(draft.headers or {})}) if carried else draft
+            )
             if job_id is not None:
                 span.set_attribute("messaging.message.id", str(job_id))
             return job_id

@@ -17,14 +17,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def config_option(command: Command) -> Command:
     """`--config PATH`."""
     path = click.Path(path_type=Path, dir_okay=False)
-    return click.option("--config", type=path, help="The configuration [default: taskmaster.toml, or pyproject.toml].")(
-        command
-    )
+    return click.option(
+        "--config",
+        type=path,
+        help="The configuration [default: taskmaster.toml, or pyproject.toml].",
+    )(command)
 
 
 def json_option(command: Command) -> Command:
     """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
+        command
+    )
 
 
 def add_to_path(settings: Settings) -> None:

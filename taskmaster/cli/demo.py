@@ -18,13 +18,31 @@ PICTURE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--out", type=PICTURE, default=Path("mandelbrot.png"), show_default=True, help="Where the picture goes.")
-@click.option("--width", type=click.IntRange(16, 15_360), help="Pixels. Default: what takes half a minute here.")
-@click.option("--tile-ms", type=click.FloatRange(0.1, 10_000), default=150, show_default=True, help="Work of one job.")
+@click.option(
+    "--out",
+    type=PICTURE,
+    default=Path("mandelbrot.png"),
+    show_default=True,
+    help="Where the picture goes.",
+)
+@click.option(
+    "--width",
+    type=click.IntRange(16, 15_360),
+    help="Pixels. Default: what takes half a minute here.",
+)
+@click.option(
+    "--tile-ms",
+    type=click.FloatRange(0.1, 10_000),
+    default=150,
+    show_default=True,
+    help="Work of one job.",
+)
 @click.option("--probes", type=click.IntRange(0, 10_000), default=100, hidden=True)
 @click.option("--keep", is_flag=True, help="Keep the demo's schema and the tiles.")
 @json_option
-def demo(*, out: Path, width: int | None, tile_ms: float, probes: int, keep: bool, as_json: bool) -> None:
+def demo(
+    *, out: Path, width: int | None, tile_ms: float, probes: int, keep: bool, as_json: bool
+) -> None:
     """Render a poster of the Mandelbrot set in jobs, one worker per core.
 
     Halfway a worker is killed, and one job is rejected and put back: nothing is missing in the end. Your own jobs are

@@ -28,12 +28,22 @@ def requeue(ids: tuple[int, ...], *, queue: str | None, as_json: bool, config: P
 @click.command()
 @click.argument("ids", type=int, nargs=-1, metavar="[ID]...")
 @click.option("--queue", help="All jobs of this queue that are not running.")
-@click.option("--state", type=click.Choice([str(state) for state in DELETABLE]), help="With --queue: only this state.")
+@click.option(
+    "--state",
+    type=click.Choice([str(state) for state in DELETABLE]),
+    help="With --queue: only this state.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @config_option
 def delete(
-    ids: tuple[int, ...], *, queue: str | None, state: str | None, yes: bool, as_json: bool, config: Path | None
+    ids: tuple[int, ...],
+    *,
+    queue: str | None,
+    state: str | None,
+    yes: bool,
+    as_json: bool,
+    config: Path | None,
 ) -> None:
     """Delete jobs that are not running."""
     one_of(ids, queue)
@@ -59,11 +69,15 @@ def say_done(what: str, count: int, *, as_json: bool) -> None:
 
 def one_of(ids: tuple[int, ...], queue: str | None) -> None:
     if bool(ids) == (queue is not None):
-        raise click.UsageError(f"name the jobs by their ids, or a queue with --queue{', not both' if ids else ''}")
+        raise click.UsageError(
+            f"name the jobs by their ids, or a queue with --queue{', not both' if ids else ''}"
+        )
 
 
 def confirm(queue: str, state: str | None) -> None:
     """Ask a person; a program says --yes."""
     if not sys.stdin.isatty():
-        raise click.UsageError(f"this deletes all {state or ''} jobs of queue {queue!r}: say --yes".replace("  ", " "))
+        raise click.UsageError(
+            f"this deletes all {state or ''} jobs of queue {queue!r}: say --yes".replace("  ", " ")
+        )
     click.confirm(f"Delete all {state + ' ' if state else ''}jobs of queue {queue!r}?", abort=True)

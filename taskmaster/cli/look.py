@@ -8,7 +8,15 @@ from rich.console import Console
 from rich.text import Text
 
 from taskmaster.cli.common import admin, config_option, json_option
-from taskmaster.cli.output import duration, pretty, print_json, print_table, printable, record_json, short_json
+from taskmaster.cli.output import (
+    duration,
+    pretty,
+    print_json,
+    print_table,
+    printable,
+    record_json,
+    short_json,
+)
 from taskmaster.job import JobRecord, State
 from taskmaster.store.supervisors import Running, SupervisorStatus
 
@@ -26,7 +34,13 @@ def status(*, as_json: bool, config: Path | None) -> None:
         counts, supervisors, running = opened.counts(), opened.supervisors(), opened.running()
     if as_json:
         queues, runs = [count._asdict() for count in counts], [run._asdict() for run in running]
-        print_json({"queues": queues, "running": runs, "supervisors": [one._asdict() for one in supervisors]})
+        print_json(
+            {
+                "queues": queues,
+                "running": runs,
+                "supervisors": [one._asdict() for one in supervisors],
+            }
+        )
         return
     by_queue: dict[str, dict[State, int]] = {}
     oldest: dict[str, float] = {}
@@ -34,17 +48,27 @@ def status(*, as_json: bool, config: Path | None) -> None:
         by_queue.setdefault(count.queue_name, {})[count.state] = count.jobs
         oldest[count.queue_name] = max(oldest.get(count.queue_name, 0.0), count.oldest_seconds)
     rows = [
-        [name, *(states.get(state, 0) for state in SHOWN), duration(oldest[name])] for name, states in by_queue.items()
+        [name, *(states.get(state, 0) for state in SHOWN), duration(oldest[name])]
+        for name, states in by_queue.items()
     ]
     print_table(["queue", *SHOWN, "oldest"], rows, empty="no jobs")
     print()
     if running:
-        print_table(["job", "queue", "worker", "for", "progress", "note"], map(running_row, running), empty="")
+        print_table(
+            ["job", "queue", "worker", "for", "progress", "note"],
+            map(running_row, running),
+            empty="",
+        )
         print()
     print_table(
         ["supervisor", "up", "last heartbeat", "lost leases"],
         [
-            [s.name, duration(s.up_seconds), f"{duration(s.silent_seconds)} ago{gone(s)}", s.lost_leases]
+            [
+                s.name,
+                duration(s.up_seconds),
+                f"{duration(s.silent_seconds)} ago{gone(s)}",
+                s.lost_leases,
+            ]
             for s in supervisors
         ],
         empty="no supervisor runs",
@@ -52,7 +76,14 @@ def status(*, as_json: bool, config: Path | None) -> None:
 
 
 def running_row(run: Running) -> list[object]:
-    return [run.job_id, run.queue_name, run.worker, duration(run.seconds), progress(run), run.note or ""]
+    return [
+        run.job_id,
+        run.queue_name,
+        run.worker,
+        duration(run.seconds),
+        progress(run),
+        run.note or "",
+    ]
 
 
 def progress(run: Running) -> str:
@@ -65,19 +96,30 @@ def gone(supervisor: SupervisorStatus) -> str:
 
 @click.command()
 @click.option("--queue", help="Only this queue.")
-@click.option("--state", type=click.Choice([str(state) for state in SHOWN]), help="Only this state.")
+@click.option(
+    "--state", type=click.Choice([str(state) for state in SHOWN]), help="Only this state."
+)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @json_option
 @config_option
-def jobs(*, queue: str | None, state: str | None, limit: int, as_json: bool, config: Path | None) -> None:
+def jobs(
+    *, queue: str | None, state: str | None, limit: int, as_json: bool, config: Path | None
+) -> None:
     """List jobs, lowest id first. Pending ones: --state ready."""
     with admin(config) as opened:
         found = opened.find(queue_name=queue, state=State(state) if state else None, most=limit)
     if as_json:
         print_json([record_json(record) for record in found])
         return
-    rows = [[r.id, r.queue_name, r.state, r.priority, r.run_count, short_json(r.payload), last(r)] for r in found]
-    print_table(["id", "queue", "state", "priority", "runs", "payload", "last failure"], rows, empty="no jobs")
+    rows = [
+        [r.id, r.queue_name, r.state, r.priority, r.run_count, short_json(r.payload), last(r)]
+        for r in found
+    ]
+    print_table(
+        ["id", "queue", "state", "priority", "runs", "payload", "last failure"],
+        rows,
+        empty="no jobs",
+    )
     if len(found) == limit:
         print(f"these are the first {limit}; --limit shows more", file=sys.stderr)
 
@@ -101,13 +143,26 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
         print_json({**record_json(record), "running": [run._asdict() for run in running]})
         return
     console = Console(highlight=False, soft_wrap=True)
-    for name in ("id", "queue_name", "state", "priority", "run_count", "created_at", "run_at", "worker"):
+    for name in (
+        "id",
+        "queue_name",
+        "state",
+        "priority",
+        "run_count",
+        "created_at",
+        "run_at",
+        "worker",
+    ):
         value = getattr(record, name)
         if value is not None:
             console.print(Text(f"{name:<12} {printable(str(value))}"))
     for run in running:
         said = f", {progress(run)} {run.note or ''}" if run.progress is not None else ""
-        console.print(Text(printable(f"{'running':<12} for {duration(run.seconds)} in process {run.pid}{said}")))
+        console.print(
+            Text(
+                printable(f"{'running':<12} for {duration(run.seconds)} in process {run.pid}{said}")
+            )
+        )
     for name in ("headers", "payload"):
         console.print(Text(f"{name:<12} {printable(pretty(getattr(record, name)))}"))
     for failure in record.failures:

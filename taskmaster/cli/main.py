@@ -36,10 +36,16 @@ def main() -> None:
     """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted, 128 + N by signal N."""
     gc.freeze()  # what is imported stays: going through it again at the end would take 50 ms
     keep_for_stdio()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does it, so that everything is given back
+    for number in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # as Ctrl-C does it, so that everything is given back
         if signal.getsignal(number) == signal.SIG_DFL:  # else nohup, for one, has had it ignored
             signal.signal(number, leave)
-    for stream in (sys.stdout, sys.stderr):  # a payload may hold what the terminal's encoding cannot write
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a payload may hold what the terminal's encoding cannot write
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

@@ -20,7 +20,9 @@ C1_CONTROLS = re.compile("[\x7f-\x9f]")
 
 def printable(text: str) -> str:
     """`text` with control characters escaped: a job's data must not steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 def print_json(value: Any) -> None:
@@ -41,7 +43,9 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         numeric = all(isinstance(row[number], int | float) for row in found)
         table.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in found:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))  # Text: a name like [red] is no markup
+        table.add_row(
+            *(Text(printable(str(cell))) for cell in row)
+        )  # Text: a name like [red] is no markup
     # Programs and tests read what was printed into a pipe: no line is cut to the width of a terminal that is not there.
     Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(table)
 
@@ -49,7 +53,9 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 def pretty(value: Any, *, indent: bool = True) -> str:
     """JSON; by the standard library where SQL has put what orjson does not write (1e999, integers of 100 digits)."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None, default=str).decode()
+        return orjson.dumps(
+            value, option=orjson.OPT_INDENT_2 if indent else None, default=str
+        ).decode()
     except TypeError:
         sys.setrecursionlimit(DEEPEST)
         return json.dumps(value, indent=2 if indent else None, default=str)

@@ -40,7 +40,11 @@ def put(
     """Put a job into QUEUE and print its id. With - for JSON: one job per line of stdin, all of them or none."""
     settings = load_or_default(config)
     add_to_path(settings)
-    options: dict[str, Any] = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
+    options: dict[str, Any] = {
+        "priority": priority,
+        "delay": delay,
+        "headers": headers_object(headers),
+    }
     with Publisher(
         settings.url,
         schema=settings.schema,
@@ -112,5 +116,7 @@ class Lines:
         try:
             yield
         except InvalidPayload as error:
-            said = str(error).replace(f"the payload {self._index} ", "the payload ", 1)  # the line says which
+            said = str(error).replace(
+                f"the payload {self._index} ", "the payload ", 1
+            )  # the line says which
             raise InvalidPayload(f"line {self._number} of stdin: {said}; nothing was put") from None

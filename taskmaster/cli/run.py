@@ -25,7 +25,8 @@ def run(config: Path | None) -> None:
     add_to_path(settings)
     supervisor = supervisor_of(settings)
     supervisor.run(
-        on_ready=lambda: log.info("ready: %s", described(settings)), reload=lambda: supervisor_of(load(config))
+        on_ready=lambda: log.info("ready: %s", described(settings)),
+        reload=lambda: supervisor_of(load(config)),
     )
 
 

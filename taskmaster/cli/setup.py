@@ -60,7 +60,9 @@ def init() -> None:
     for path, text in files.items():
         path.write_text(text)
         print(f"wrote {path}")
-    print("next: 'taskmaster run' here, and in another terminal: taskmaster put greetings '{\"name\": \"Ada\"}'")
+    print(
+        "next: 'taskmaster run' here, and in another terminal: taskmaster put greetings '{\"name\": \"Ada\"}'"
+    )
 
 
 @click.command()
@@ -126,14 +128,19 @@ def configuration(settings: Settings) -> str:
 def half_set_up(settings: Settings) -> str:
     """Metrics need two settings, and the one without the other looks as if nothing ran."""
     counted = any(
-        "metrics" in (spec.get("use") if isinstance(spec, Mapping) else spec for spec in consumer.middleware)
+        "metrics"
+        in (spec.get("use") if isinstance(spec, Mapping) else spec for spec in consumer.middleware)
         for consumer in settings.consumers
     )
     match counted, settings.supervisor.http:
         case True, None:
-            return "; the middleware 'metrics' counts and nothing serves it: set http in [supervisor]"
+            return (
+                "; the middleware 'metrics' counts and nothing serves it: set http in [supervisor]"
+            )
         case False, str(address):
-            return f"; /metrics at {address} will tell nothing of runs: add the middleware 'metrics'"
+            return (
+                f"; /metrics at {address} will tell nothing of runs: add the middleware 'metrics'"
+            )
     return ""
 
 
@@ -151,7 +158,9 @@ def callbacks(settings: Settings) -> str:
         process.communicate()
         raise InvalidConfig(f"importing them was not done within {IMPORT_SECONDS:g} s") from None
     if process.returncode:
-        raise InvalidConfig(said.decode().strip() or f"importing them ended with exit code {process.returncode}")
+        raise InvalidConfig(
+            said.decode().strip() or f"importing them ended with exit code {process.returncode}"
+        )
     return said.decode().strip()
 
 

@@ -11,7 +11,9 @@ from taskmaster.demo.work import tile_path
 
 def missing(directory: Path, tiles: Sequence[Tile]) -> list[Tile]:
     """Tiles without a whole file."""
-    return [tile for tile in tiles if _size(tile_path(directory, tile)) != tile.width * tile.height * 3]
+    return [
+        tile for tile in tiles if _size(tile_path(directory, tile)) != tile.width * tile.height * 3
+    ]
 
 
 def assemble(directory: Path, poster: Poster, tiles: Sequence[Tile], out: Path) -> None:

@@ -31,7 +31,13 @@ class Pen:
         self._write(job, ended=True, cpu_seconds=time.process_time() - since)
 
     def _write(self, job: Job, *, ended: bool, cpu_seconds: float) -> None:
-        line = {"job": job.id, "pid": os.getpid(), "at": time.monotonic(), "ended": ended, "cpu_seconds": cpu_seconds}
+        line = {
+            "job": job.id,
+            "pid": os.getpid(),
+            "at": time.monotonic(),
+            "ended": ended,
+            "cpu_seconds": cpu_seconds,
+        }
         os.write(self._fd, orjson.dumps(line) + b"\n")
 
     def close(self) -> None:

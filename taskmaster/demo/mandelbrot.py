@@ -19,7 +19,9 @@ class Poster:
     def point(self, column: float, row: float) -> complex:
         """The middle of a pixel; its rows go down, the plane's go up."""
         scale = self.span / self.width
-        return self.centre + complex((column + 0.5 - self.width / 2) * scale, (self.height / 2 - row - 0.5) * scale)
+        return self.centre + complex(
+            (column + 0.5 - self.width / 2) * scale, (self.height / 2 - row - 0.5) * scale
+        )
 
     def sketch(self, width: int) -> "Poster":
         """The same view with fewer pixels."""

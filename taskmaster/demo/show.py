@@ -65,14 +65,19 @@ class Bar:
         self._progress.console.print(Text(sentence))
 
     def progress(self, done: int, total: int, figures: str) -> None:
-        self._progress.update(self._task, completed=done, total=total, figures=figures, visible=True)
+        self._progress.update(
+            self._task, completed=done, total=total, figures=figures, visible=True
+        )
 
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
 
@@ -95,7 +100,10 @@ def rows(s: Summary) -> list[tuple[str, str]]:
         ("wall time", f"{s.wall_seconds:.1f} s in all, {s.drain_seconds:.1f} s draining"),
         ("CPU efficiency", f"{efficiency} ({s.cpu_seconds:.1f} CPU s in callbacks)"),
         ("a tile takes", f"{s.tile_median_ms:.0f} ms (p50), {s.tile_p95_ms:.0f} ms (p95)"),
-        ("pick-up latency", f"{s.pickup_p50_ms:.1f} ms (p50), {s.pickup_p99_ms:.1f} ms (p99), put to callback, idle"),
+        (
+            "pick-up latency",
+            f"{s.pickup_p50_ms:.1f} ms (p50), {s.pickup_p99_ms:.1f} ms (p99), put to callback, idle",
+        ),
         ("outcomes", outcomes(s)),
         ("killed worker", killed(s)),
         ("missing", missing(s)),
@@ -126,4 +134,6 @@ def seconds(passed: float | None) -> str:
 def missing(s: Summary) -> str:
     if s.complete:
         return f"nothing: {s.tiles_present} of {s.tiles} tiles"
-    return f"{s.tiles - s.tiles_present} of {s.tiles} tiles, {s.left_in_queue} jobs left in the queue"
+    return (
+        f"{s.tiles - s.tiles_present} of {s.tiles} tiles, {s.left_in_queue} jobs left in the queue"
+    )

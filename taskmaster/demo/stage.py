@@ -42,7 +42,9 @@ def throwaway_schema(*, keep: bool) -> Iterator[tuple[str, str]]:
     """The database's URL and the name of a schema, dropped at the end: a user's own jobs are never touched."""
     schema = f"taskmaster_demo_{token_hex(4)}"
     with resolve_url(None) as url:
-        connect(url, schema).close()  # a database that is not there is said at once, and not waited for
+        connect(
+            url, schema
+        ).close()  # a database that is not there is said at once, and not waited for
         try:
             yield url, schema
         finally:
@@ -65,9 +67,17 @@ def scratch(*, keep: bool) -> Iterator[Path]:
 def workers(url: str, schema: str, directory: Path, poster: Poster, count: int) -> Iterator[None]:
     """A supervisor in a process of its own with `count` workers for tiles, and one for probes."""
     component = partial(studio, directory, poster)
-    tiles = Consumer(TILES, callback=render, component=component, concurrency=count, retry_base_seconds=RETRY_SECONDS)
+    tiles = Consumer(
+        TILES,
+        callback=render,
+        component=component,
+        concurrency=count,
+        retry_base_seconds=RETRY_SECONDS,
+    )
     probes = Consumer(PROBES, callback=answer, component=component)
-    with Supervisor(url, consumers=[tiles, probes], options=OPTIONS, schema=schema, source="demo").start():
+    with Supervisor(
+        url, consumers=[tiles, probes], options=OPTIONS, schema=schema, source="demo"
+    ).start():
         try:
             yield
         finally:

@@ -40,9 +40,15 @@ class Options:
 def tell(options: Options, show: Show) -> Summary:
     """Run the demo. Ctrl-C leaves nothing behind."""
     since = time.monotonic()
-    with one_interrupt(), throwaway_schema(keep=options.keep) as (url, schema), scratch(keep=options.keep) as directory:
+    with (
+        one_interrupt(),
+        throwaway_schema(keep=options.keep) as (url, schema),
+        scratch(keep=options.keep) as directory,
+    ):
         poster, tiles = plan(options)
-        show.say(f"A poster of {poster.width} × {poster.height} pixels, {len(tiles)} tiles, {cores()} workers")
+        show.say(
+            f"A poster of {poster.width} × {poster.height} pixels, {len(tiles)} tiles, {cores()} workers"
+        )
         with (
             workers(url, schema, directory, poster, cores()),
             Publisher(url, schema=schema) as publisher,
@@ -59,7 +65,12 @@ def tell(options: Options, show: Show) -> Summary:
         if options.keep:
             show.say(f"Kept: schema {schema} and the tiles in {directory}")
     return painted.summary(
-        pickups, present=present, left=left, wall_seconds=time.monotonic() - since, poster=poster, picture=options.out
+        pickups,
+        present=present,
+        left=left,
+        wall_seconds=time.monotonic() - since,
+        poster=poster,
+        picture=options.out,
     )
 
 
@@ -71,7 +82,9 @@ def cores() -> int:
 def plan(options: Options) -> tuple[Poster, list[Tile]]:
     """The poster's size and its tiles, by what a sketch of it costs on this machine."""
     drawn = sketch(SKETCHED)
-    width = options.width or fitting_width(drawn, cpu_seconds=options.seconds * cores(), ratio=SHAPE)
+    width = options.width or fitting_width(
+        drawn, cpu_seconds=options.seconds * cores(), ratio=SHAPE
+    )
     poster = Poster(width, max(1, round(width / SHAPE)))
     return poster, cut(poster, drawn, target_seconds=options.tile_seconds)
 
@@ -102,7 +115,9 @@ def finished(runs: Sequence[Run]) -> list[Run]:
 class Painting:
     """The tiles' jobs, from the put to the last ack."""
 
-    def __init__(self, admin: Admin, journal: Journal, tiles: Sequence[Tile], ids: Sequence[int]) -> None:
+    def __init__(
+        self, admin: Admin, journal: Journal, tiles: Sequence[Tile], ids: Sequence[int]
+    ) -> None:
         self.admin = admin
         self.journal = journal
         self.tile_of = dict(zip(ids, tiles, strict=True))
@@ -124,7 +139,9 @@ class Painting:
     def left(self) -> tuple[int, int]:
         """Jobs that are still there, and those of them that are rejected."""
         counts = self.admin.counts()
-        return sum(count.jobs for count in counts), sum(c.jobs for c in counts if c.state == State.REJECTED)
+        return sum(count.jobs for count in counts), sum(
+            c.jobs for c in counts if c.state == State.REJECTED
+        )
 
     def figures(self, done: int) -> str:
         rate = done / (time.monotonic() - self.began_at)
@@ -135,13 +152,24 @@ class Painting:
         if self.trouble.kill is None and done >= len(self.tile_of) // 2:
             kill = self.trouble.kill_busy_worker()
             if kill is not None:
-                show.say(f"Killed worker {kill.pid} (SIGKILL) in the middle of tile {self.tile_of[kill.job].number}")
+                show.say(
+                    f"Killed worker {kill.pid} (SIGKILL) in the middle of tile {self.tile_of[kill.job].number}"
+                )
         if rejected:
             for job_id in self.trouble.requeue_rejected():
-                show.say(f"Tile {self.tile_of[job_id].number} was rejected; put back through Admin.requeue")
+                show.say(
+                    f"Tile {self.tile_of[job_id].number} was rejected; put back through Admin.requeue"
+                )
 
     def summary(
-        self, pickups: Sequence[float], *, present: int, left: int, wall_seconds: float, poster: Poster, picture: Path
+        self,
+        pickups: Sequence[float],
+        *,
+        present: int,
+        left: int,
+        wall_seconds: float,
+        poster: Poster,
+        picture: Path,
     ) -> Summary:
         runs = [run for run in self.journal.runs if run.job in self.tile_of]
         tile_ms = durations_ms([run for run in runs if run.job not in self.trouble.requeued])

@@ -43,7 +43,11 @@ class Summary:
     @property
     def cpu_efficiency(self) -> float:
         """CPU seconds of the callbacks, of those that the cores had to give while draining."""
-        return self.cpu_seconds / (self.drain_seconds * min(self.cores, self.workers)) if self.drain_seconds else 0.0
+        return (
+            self.cpu_seconds / (self.drain_seconds * min(self.cores, self.workers))
+            if self.drain_seconds
+            else 0.0
+        )
 
     @property
     def jobs_per_second(self) -> float:

@@ -57,7 +57,10 @@ def sketch(poster: Poster) -> Sketch:
     best = float("inf")
     for _ in range(SKETCH_ROUNDS):
         since = time.process_time()
-        work = [[_work(small, column, row) for column in range(small.width)] for row in range(small.height)]
+        work = [
+            [_work(small, column, row) for column in range(small.width)]
+            for row in range(small.height)
+        ]
         best = min(best, time.process_time() - since)
     return Sketch(small.width, small.height, work, best / sum(map(sum, work)))
 
@@ -75,7 +78,10 @@ def cut(poster: Poster, drawn: Sketch, *, target_seconds: float = TARGET_SECONDS
 
 
 def _halved(poster: Poster, drawn: Sketch, area: Area, most_seconds: float) -> Iterator[Area]:
-    if max(area.width, area.height) < 2 * SMALLEST_SIDE or drawn.seconds(poster, area) <= most_seconds:
+    if (
+        max(area.width, area.height) < 2 * SMALLEST_SIDE
+        or drawn.seconds(poster, area) <= most_seconds
+    ):
         yield area
         return
     for half in _halves(area):
@@ -85,8 +91,12 @@ def _halved(poster: Poster, drawn: Sketch, area: Area, most_seconds: float) -> I
 def _halves(area: Area) -> tuple[Area, Area]:
     left, top, width, height = area
     if width >= height:
-        return Area(left, top, width // 2, height), Area(left + width // 2, top, width - width // 2, height)
-    return Area(left, top, width, height // 2), Area(left, top + height // 2, width, height - height // 2)
+        return Area(left, top, width // 2, height), Area(
+            left + width // 2, top, width - width // 2, height
+        )
+    return Area(left, top, width, height // 2), Area(
+        left, top + height // 2, width, height - height // 2
+    )
 
 
 def _work(poster: Poster, column: int, row: int) -> int:

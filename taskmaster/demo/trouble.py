@@ -74,7 +74,10 @@ class Trouble:
 
     def requeue_rejected(self) -> list[int]:
         """Put back what was rejected; the ids."""
-        rejected = [record.id for record in self.admin.find(queue_name=self.queue_name, state=State.REJECTED)]
+        rejected = [
+            record.id
+            for record in self.admin.find(queue_name=self.queue_name, state=State.REJECTED)
+        ]
         done = self.admin.requeue(*rejected) if rejected else []
         self.requeued += done
         return done
@@ -83,5 +86,7 @@ class Trouble:
         """From the kill to the next beginning of the job; None: it has not begun again."""
         if self.kill is None:
             return None
-        later = [run.began_at for run in self.journal.of(self.kill.job) if run.began_at > self.kill.at]
+        later = [
+            run.began_at for run in self.journal.of(self.kill.job) if run.began_at > self.kill.at
+        ]
         return min(later) - self.kill.at if later else None

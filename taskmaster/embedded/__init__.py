@@ -46,14 +46,21 @@ def resolve_url(database_url: str | None) -> Iterator[str]:
         if not (home / ".gitignore").exists():
             (home / ".gitignore").write_text("*\n")
         how = f"started in {time.monotonic() - since:.1f} s" if started else "already running"
-        print(f"taskmaster: no database_url set: using the embedded Postgres in {shown} ({how})", file=sys.stderr)
+        print(
+            f"taskmaster: no database_url set: using the embedded Postgres in {shown} ({how})",
+            file=sys.stderr,
+        )
         yield url
 
 
 def directory_of(database_url: str | None) -> Path | None:
     """Where the embedded server of a database_url is; None: it is not an embedded one."""
     chosen = _chosen(database_url)
-    return Path(chosen.removeprefix(SCHEME)) / ".taskmaster" / "postgres" if chosen.startswith(SCHEME) else None
+    return (
+        Path(chosen.removeprefix(SCHEME)) / ".taskmaster" / "postgres"
+        if chosen.startswith(SCHEME)
+        else None
+    )
 
 
 def _chosen(database_url: str | None) -> str:
@@ -98,7 +105,10 @@ def _used(directory: Path) -> Iterator[tuple[str, bool]]:
     with ExitStack() as files:
         with _one_sentence(directory):
             cluster = Cluster(directory)
-            lock, users = files.enter_context(cluster.open("lock")), files.enter_context(cluster.open("users"))
+            lock, users = (
+                files.enter_context(cluster.open("lock")),
+                files.enter_context(cluster.open("users")),
+            )
             with alone(lock, directory / "lock"):
                 fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
         try:
@@ -107,7 +117,9 @@ def _used(directory: Path) -> Iterator[tuple[str, bool]]:
                 url = cluster.url()
             yield url, started
         finally:
-            if os.getpid() == process:  # a forked child has nothing to give back: the use is its parent's
+            if (
+                os.getpid() == process
+            ):  # a forked child has nothing to give back: the use is its parent's
                 with _one_sentence(directory), alone(lock, directory / "lock"):
                     _leave(cluster, users)
 

@@ -33,7 +33,9 @@ def _own_account() -> pwd.struct_passwd:
         command = ["useradd", "--system", "--user-group", ACCOUNT]
         made = subprocess.run(command, capture_output=True, text=True, timeout=USERADD_SECONDS)
     if made.returncode:
-        raise EmbeddedUnavailable(f"root needs the account {ACCOUNT} to run Postgres: {made.stderr.strip()}")
+        raise EmbeddedUnavailable(
+            f"root needs the account {ACCOUNT} to run Postgres: {made.stderr.strip()}"
+        )
     return pwd.getpwnam(ACCOUNT)
 
 
@@ -68,6 +70,11 @@ def let_read(package: Path) -> None:
     if (package / "pginstall/bin/postgres").stat().st_mode & stat.S_IXOTH:
         return
     libraries = package.with_name(f"{package.name}.libs")
-    for path in (package, *package.rglob("*"), *libraries.rglob("*"), *libraries.parent.glob(libraries.name)):
+    for path in (
+        package,
+        *package.rglob("*"),
+        *libraries.rglob("*"),
+        *libraries.parent.glob(libraries.name),
+    ):
         rights = stat.S_IMODE(path.stat().st_mode)
         path.chmod(rights | (rights & 0o500) >> 3 | (rights & 0o500) >> 6)

@@ -135,16 +135,22 @@ class Cluster:
             return self.data
         short = Path(tempfile.gettempdir()).resolve() / self.short
         if not _fits_a_socket(short):
-            raise EmbeddedUnavailable(f"the paths {self.data} and {short} are too long for a socket: shorten TMPDIR")
+            raise EmbeddedUnavailable(
+                f"the paths {self.data} and {short} are too long for a socket: shorten TMPDIR"
+            )
         self.make(short)
-        if short.is_symlink() or short.stat().st_uid != (self.account.pw_uid if self.account else os.geteuid()):
+        if short.is_symlink() or short.stat().st_uid != (
+            self.account.pw_uid if self.account else os.geteuid()
+        ):
             raise EmbeddedUnavailable(f"{short} belongs to somebody else: remove it")
         return short
 
     def stop(self) -> None:
         """Stop the server: fast, or at once when that takes too long (the next start then recovers)."""
         for how in (signal.SIGINT, signal.SIGQUIT):
-            if self.lives() and self.ping() != Ping.NO_RESPONSE:  # it answers, so the pid is still its own
+            if (
+                self.lives() and self.ping() != Ping.NO_RESPONSE
+            ):  # it answers, so the pid is still its own
                 os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), how)
             if eventually(lambda: not self.lives(), STOP_SECONDS):
                 break
@@ -161,7 +167,9 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={name: value for name, value in os.environ.items() if not name.startswith("PG")},
+                env={
+                    name: value for name, value in os.environ.items() if not name.startswith("PG")
+                },
                 cwd=self.directory,
                 pass_fds=keep,
                 start_new_session=True,
@@ -189,12 +197,15 @@ class Cluster:
     def cause(self) -> str:
         # The first complaint is the cause; those about starting up are answers to our own questions.
         found = re.search(
-            r"(?:FATAL|PANIC|error): +(?!the database system is)(.*)", self.log.read_text(errors="replace")
+            r"(?:FATAL|PANIC|error): +(?!the database system is)(.*)",
+            self.log.read_text(errors="replace"),
         )
         return f" ({found[1]})" if found else ""
 
     def failure(self, what: str) -> EmbeddedUnavailable:
-        return EmbeddedUnavailable(f"the embedded Postgres in {self.directory} {what}: see {self.log}")
+        return EmbeddedUnavailable(
+            f"the embedded Postgres in {self.directory} {what}: see {self.log}"
+        )
 
 
 def _binaries() -> Path:

@@ -19,7 +19,9 @@ Lock = IO[bytes] | int  # a file, or a descriptor
 def alone(lock: Lock, name: Path) -> Iterator[None]:
     """Hold `lock`. Raises EmbeddedUnavailable, naming the file, when somebody else has it for too long."""
     if not eventually(lambda: try_lock(lock), LOCK_SECONDS):
-        raise EmbeddedUnavailable(f"somebody has held {name} for {LOCK_SECONDS:.0f} s: end that process")
+        raise EmbeddedUnavailable(
+            f"somebody has held {name} for {LOCK_SECONDS:.0f} s: end that process"
+        )
     try:
         yield
     finally:

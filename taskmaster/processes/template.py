@@ -37,7 +37,9 @@ def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None
     """Prepare, say so, and fork a worker for each order until the supervisor is gone."""
     held = lifeline.hold(lifeline_fd)
     setproctitle("taskmaster template")
-    signal.signal(signal.SIGTERM, lambda *_: None)  # a SIGTERM for the whole group is the supervisor's to handle
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # a SIGTERM for the whole group is the supervisor's to handle
     channel = socket.socket(fileno=channel_fd)
     plan: Plan = take(plan_fd)
     try:
@@ -69,7 +71,9 @@ def prepare(plan: Plan) -> list[worker_main.Prepared]:
     prepared = []
     for consumer in plan.consumers:
         prepared.append(worker_main.prepare(consumer, source=plan.source))
-        refuse_threads(f"{plan.source}: consumer {consumer.queue_name!r}: importing {consumer.callback}")
+        refuse_threads(
+            f"{plan.source}: consumer {consumer.queue_name!r}: importing {consumer.callback}"
+        )
     gc.collect()
     gc.freeze()
     return prepared

@@ -70,7 +70,9 @@ def connect(
         if lent:
             conn.execute(statement("session_lent"))
             return conn
-        conn.execute(statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"})
+        conn.execute(
+            statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
+        )
         if isinstance(conn, BoundedConnection):
             conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
         if hot:
@@ -87,7 +89,9 @@ def lend_anew(conn: Connection) -> None:
     conn.row_factory, conn.cursor_factory = tuple_row, psycopg.Cursor
     conn.isolation_level = conn.read_only = conn.deferrable = None
     conn.autocommit = True
-    conn.execute(statement("session_anew") + b";" + statement("session_lent"), prepare=False)  # in one message
+    conn.execute(
+        statement("session_anew") + b";" + statement("session_lent"), prepare=False
+    )  # in one message
 
 
 def _opened(database_url: str, name: str, kind: type[Connection]) -> Connection:
@@ -117,7 +121,9 @@ def _unreadable(database_url: str, error: psycopg.Error) -> str:
     if found and scheme not in ("postgresql", "postgres"):
         return f"database_url must begin with postgresql://, got {scheme}://…"
     hidden = _one_line(error).replace(database_url, "…")
-    return f"database_url cannot be read: {hidden.partition(' in ')[0] if '://' in hidden else hidden}"
+    return (
+        f"database_url cannot be read: {hidden.partition(' in ')[0] if '://' in hidden else hidden}"
+    )
 
 
 def _as_it_is(data: str | bytes) -> str | bytes:
@@ -135,7 +141,10 @@ def _loads(data: str | bytes) -> Any:
 def _loads_leniently(data: str | bytes) -> Any:
     try:
         return json.loads(data)
-    except (RecursionError, ValueError):  # nested deeper than Python goes, or a number too long: shown as it is written
+    except (
+        RecursionError,
+        ValueError,
+    ):  # nested deeper than Python goes, or a number too long: shown as it is written
         return data if isinstance(data, str) else data.decode()
 
 

@@ -45,7 +45,9 @@ class Cursor:
     short: bool = True
     next_sweep: float = 0.0
     next_bottom: float = 0.0
-    mark: Horizon | None = None  # positions drawn until then are settled once a later xmin has reached its xmax
+    mark: Horizon | None = (
+        None  # positions drawn until then are settled once a later xmin has reached its xmax
+    )
     settled: int = BOTTOM  # positions up to it are visible or dead for every snapshot from now on
 
     def sweeping(self) -> bool:

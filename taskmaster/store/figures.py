@@ -17,7 +17,9 @@ class QueueFigures(NamedTuple):
     oldest_seconds: float | None
 
 
-def queue_figures(conn: Connection, queue_names: Sequence[str], *, most: int = MOST) -> dict[str, QueueFigures]:
+def queue_figures(
+    conn: Connection, queue_names: Sequence[str], *, most: int = MOST
+) -> dict[str, QueueFigures]:
     """The figures of each queue. Its states: ready, scheduled, running, rejected; each counted up to `most`."""
     parameters = {"queue_names": list(queue_names), "priorities": PRIORITIES, "most": most}
     rows = conn.execute(statement("queue_figures"), parameters).fetchall()

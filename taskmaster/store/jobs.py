@@ -42,7 +42,11 @@ def put(conn: Connection, schema: str, entry: Entry, content: Content) -> int:
     payload, headers = content
     parameters = entry._asdict() | {"payload": payload.decode(), "headers": _text(headers)}
     try:
-        row = Cursor(conn, row_factory=tuple_row).execute(qualified("put", schema), parameters).fetchone()
+        row = (
+            Cursor(conn, row_factory=tuple_row)
+            .execute(qualified("put", schema), parameters)
+            .fetchone()
+        )
     except UnicodeEncodeError as error:
         raise InvalidJob(
             f"the connection's client_encoding ({conn.info.encoding}) cannot write {error.object[error.start]!r}:"
@@ -64,7 +68,9 @@ def put_many(conn: Connection, schema: str, entry: Entry, contents: Iterable[Con
 
 def _copy(conn: Connection, schema: str, entry: Entry, contents: Sequence[Content]) -> list[int]:
     parameters = {"schema": schema, "count": len(contents), "delay_seconds": entry.delay_seconds}
-    cursor = Cursor(conn, row_factory=tuple_row)  # of our own kind, whatever the caller's connection makes
+    cursor = Cursor(
+        conn, row_factory=tuple_row
+    )  # of our own kind, whatever the caller's connection makes
     row = cursor.execute(statement("draw_ids"), parameters).fetchone()
     assert row is not None
     ids, due = row
@@ -74,9 +80,15 @@ def _copy(conn: Connection, schema: str, entry: Entry, contents: Sequence[Conten
     return list(ids)
 
 
-def _copy_lines(ids: Sequence[int], entry: Entry, due: str, contents: Sequence[Content]) -> Iterator[bytes]:
+def _copy_lines(
+    ids: Sequence[int], entry: Entry, due: str, contents: Sequence[Content]
+) -> Iterator[bytes]:
     """COPY's text format by hand: three times the speed of a row at a time, and what is in it is bytes already."""
-    columns = [entry.queue_name.translate(COPY_ESCAPES), str(entry.priority), *([due] if entry.delay_seconds else [])]
+    columns = [
+        entry.queue_name.translate(COPY_ESCAPES),
+        str(entry.priority),
+        *([due] if entry.delay_seconds else []),
+    ]
     shared = ("\t" + "\t".join(columns) + "\t").encode()
     for job_id, (payload, headers) in zip(ids, contents, strict=True):
         escaped = b"\\N" if headers is None else headers.replace(b"\\", b"\\\\")
@@ -93,14 +105,32 @@ def get(conn: Connection, job_id: int) -> JobRecord | None:
     return None if row is None else _record(row)
 
 
-def find(conn: Connection, *, queue_name: str | None, state: State | None, most: int) -> list[JobRecord]:
+def find(
+    conn: Connection, *, queue_name: str | None, state: State | None, most: int
+) -> list[JobRecord]:
     """Up to `most` jobs, lowest id first, of a queue and state (None: any)."""
-    parameters = {"queue_name": queue_name, "state": None if state is None else str(state), "most": most}
+    parameters = {
+        "queue_name": queue_name,
+        "state": None if state is None else str(state),
+        "most": most,
+    }
     return [_record(row) for row in conn.execute(statement("list"), parameters).fetchall()]
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
-    job_id, queue_name, payload, headers, priority, state, run_count, run_at, created_at, failures, worker = row
+    (
+        job_id,
+        queue_name,
+        payload,
+        headers,
+        priority,
+        state,
+        run_count,
+        run_at,
+        created_at,
+        failures,
+        worker,
+    ) = row
     return JobRecord(
         id=job_id, queue_name=queue_name, payload=payload, headers=headers, priority=priority, state=State(state),
         run_count=run_count, run_at=run_at, created_at=created_at, failures=failures, worker=worker,
@@ -110,7 +140,9 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
 def counts(conn: Connection) -> list[Count]:
     """Jobs by queue and state."""
     rows = conn.execute(statement("counts")).fetchall()
-    return [Count(queue_name, State(state), jobs, oldest) for queue_name, state, jobs, oldest in rows]
+    return [
+        Count(queue_name, State(state), jobs, oldest) for queue_name, state, jobs, oldest in rows
+    ]
 
 
 def requeue(conn: Connection, ids: Sequence[int]) -> list[int]:
@@ -130,7 +162,11 @@ def delete(conn: Connection, ids: Sequence[int]) -> list[int]:
 
 def delete_queue(conn: Connection, queue_name: str, state: State | None) -> int:
     """Delete a queue's jobs that are not running, or those in one state; how many."""
-    return _count(conn, "delete_queue", {"queue_name": queue_name, "state": None if state is None else str(state)})
+    return _count(
+        conn,
+        "delete_queue",
+        {"queue_name": queue_name, "state": None if state is None else str(state)},
+    )
 
 
 def _count(conn: Connection, name: str, parameters: dict[str, Any]) -> int:

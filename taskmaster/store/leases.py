@@ -57,7 +57,9 @@ def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -
     return exchange(conn, None, claimant, cursor, batch=batch).lease
 
 
-def exchange(conn: Connection, done: UUID | None, claimant: Claimant, cursor: Cursor, *, batch: int) -> Claimed:
+def exchange(
+    conn: Connection, done: UUID | None, claimant: Claimant, cursor: Cursor, *, batch: int
+) -> Claimed:
     """The same, and on the way settle the batch `done`, whose jobs all acked: one round trip, one commit."""
     sweep, began = cursor.sweeping(), time.monotonic()
     parameters = {
@@ -102,14 +104,19 @@ def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:
         "charges": [int(ending.charged) for ending in ordered],
         "crashes": [int(ending.crashed) for ending in ordered],
         "delays": [float(ending.delay_seconds) for ending in ordered],
-        "failures": [orjson.dumps(ending.failure).decode() if ending.failure else None for ending in ordered],
+        "failures": [
+            orjson.dumps(ending.failure).decode() if ending.failure else None for ending in ordered
+        ],
     }
     return conn.execute(statement("settle"), parameters).fetchone() is not None
 
 
 def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
     """Give back jobs that were not started; the lease stays. False: the lease was lost."""
-    return conn.execute(statement("release"), {"token": token, "ids": list(ids)}).fetchone() is not None
+    return (
+        conn.execute(statement("release"), {"token": token, "ids": list(ids)}).fetchone()
+        is not None
+    )
 
 
 def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:
@@ -124,7 +131,10 @@ def release_forgotten(conn: Connection, supervisor: int, worker: str) -> int:
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:
     """Note durably that a rescued job is about to run. False: the lease was lost."""
-    return conn.execute(statement("mark_started"), {"token": token, "id": job_id}).fetchone() is not None
+    return (
+        conn.execute(statement("mark_started"), {"token": token, "id": job_id}).fetchone()
+        is not None
+    )
 
 
 def counts(conn: Connection, token: UUID) -> dict[int, tuple[int, int]]:

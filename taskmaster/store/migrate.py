@@ -14,7 +14,11 @@ WAY_OUT = "run 'taskmaster migrate'"
 
 def available() -> list[tuple[int, str, bytes]]:
     """Version, name and SQL of each migration in this package, in order."""
-    found = [file for file in files("taskmaster.store").joinpath("migrations").iterdir() if file.name.endswith(".sql")]
+    found = [
+        file
+        for file in files("taskmaster.store").joinpath("migrations").iterdir()
+        if file.name.endswith(".sql")
+    ]
     return sorted((int(file.name[:4]), file.name[5:-4], file.read_bytes()) for file in found)
 
 
@@ -23,11 +27,16 @@ def migrate(conn: Connection, schema: str) -> list[str]:
 
     Raises SchemaMismatch when the database is newer than the code, or the role may not create the schema.
     """
-    if version(conn) == available()[-1][0]:  # nothing to do, so no lock, and no right to create anything is needed
+    if (
+        version(conn) == available()[-1][0]
+    ):  # nothing to do, so no lock, and no right to create anything is needed
         return []
     try:
         with conn.transaction():
-            conn.execute("select pg_advisory_xact_lock(%s, %s)", (0x7A5C, zlib.crc32(schema.encode()) - 2**31))
+            conn.execute(
+                "select pg_advisory_xact_lock(%s, %s)",
+                (0x7A5C, zlib.crc32(schema.encode()) - 2**31),
+            )
             conn.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
             conn.execute(
                 "create table if not exists migrations (version int primary key, name text not null,"
@@ -46,9 +55,13 @@ def check(conn: Connection, schema: str) -> None:
     current = version(conn)
     newest = available()[-1][0]
     if current is None:
-        raise SchemaMismatch(f"the database has no schema {schema!r} with taskmaster's tables: {WAY_OUT}")
+        raise SchemaMismatch(
+            f"the database has no schema {schema!r} with taskmaster's tables: {WAY_OUT}"
+        )
     if current < newest:
-        raise SchemaMismatch(f"schema {schema!r} is at version {current}, this code needs {newest}: {WAY_OUT}")
+        raise SchemaMismatch(
+            f"schema {schema!r} is at version {current}, this code needs {newest}: {WAY_OUT}"
+        )
     _refuse_newer(current, newest, schema)
 
 

@@ -78,7 +78,11 @@ def watch_session(conn: Connection) -> None:
 
 def heartbeat(conn: Connection, supervisor: int, report: Report) -> Heartbeat | None:
     """Say that the supervisor lives; None: others took it for dead."""
-    parameters = {**report._asdict(), "supervisor": supervisor, "running": orjson.dumps(report.running).decode()}
+    parameters = {
+        **report._asdict(),
+        "supervisor": supervisor,
+        "running": orjson.dumps(report.running).decode(),
+    }
     row = conn.execute(statement("heartbeat"), parameters).fetchone()
     if row is None:
         return None

@@ -37,7 +37,11 @@ def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> 
     sweep = cursor.sweeping()
     parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
     began = time.monotonic()
-    found = Sql(conn, row_factory=tuple_row).execute(qualified("hold_one", schema), parameters).fetchone()
+    found = (
+        Sql(conn, row_factory=tuple_row)
+        .execute(qualified("hold_one", schema), parameters)
+        .fetchone()
+    )
     places = [] if found is None else [(found[6], found[1])]
     cursor.record(places, wanted=1, sweep=sweep, seconds=time.monotonic() - began)
     return None if found is None else Held(found[0], Row._make(found[2:]))
@@ -62,13 +66,19 @@ def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charge
         "delay_seconds": float(ending.delay_seconds),
         "failure": orjson.dumps(ending.failure).decode() if ending.failure else None,
     }
-    row = Sql(conn, row_factory=tuple_row).execute(qualified("charge_one", schema), parameters).fetchone()
+    row = (
+        Sql(conn, row_factory=tuple_row)
+        .execute(qualified("charge_one", schema), parameters)
+        .fetchone()
+    )
     assert row is not None
     moved, there = row
     return Charged(moved > 0, there > 0 and not moved)
 
 
-def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait_ms: int) -> Charged:
+def charge_lost(
+    conn: Connection, schema: str, ending: Ending, *, run: int, wait_ms: int
+) -> Charged:
     """Charge a run whose transaction was lost, waiting for whoever runs the job by now.
 
     Who waits is first when the job is let go of. Else other workers might take it each time, and nobody was charged.
@@ -83,7 +93,11 @@ def charge_lost(conn: Connection, schema: str, ending: Ending, *, run: int, wait
 
 def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, int]]:
     """Runs and crashes so far of the job, when it is in ready."""
-    row = Sql(conn, row_factory=tuple_row).execute(qualified("held_counts", schema), {"id": job_id}).fetchone()
+    row = (
+        Sql(conn, row_factory=tuple_row)
+        .execute(qualified("held_counts", schema), {"id": job_id})
+        .fetchone()
+    )
     return {} if row is None else {job_id: (row[0], row[1])}
 
 

@@ -31,7 +31,9 @@ def test_a_small_batch_takes_the_most_urgent_jobs(conn: Connection) -> None:
     assert ids(claimed(conn, batch=3)) == urgent
 
 
-def test_an_urgent_job_put_behind_a_working_cursor_is_taken_by_the_next_claim(conn: Connection) -> None:
+def test_an_urgent_job_put_behind_a_working_cursor_is_taken_by_the_next_claim(
+    conn: Connection,
+) -> None:
     put_many(conn, 100, priority=5)
     cursor = Cursor()
     claim(conn, batch=10, cursor=cursor)
@@ -49,7 +51,9 @@ def test_the_callback_sees_this_run_as_the_first(conn: Connection) -> None:
     assert claimed(conn).rows[0].run_count == 1
 
 
-def test_four_workers_at_once_never_get_the_same_job(conn: Connection, connection: Callable[[], Connection]) -> None:
+def test_four_workers_at_once_never_get_the_same_job(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
     wanted = set(put_many(conn, 2_000))
 
     def worker(own: Connection) -> list[int]:
@@ -98,7 +102,9 @@ def test_a_job_committed_late_behind_the_cursor_is_found(
         early = put_many(conn, 20)
         assert ids(claim(conn, batch=10, cursor=cursor)) == early[:10]
     assert late not in ids(claim(conn, batch=5, cursor=cursor))
-    clock[0] += 30.0  # one claim a second looks at everything, or one in so much longer as claims have taken longer
+    clock[0] += (
+        30.0  # one claim a second looks at everything, or one in so much longer as claims have taken longer
+    )
     assert ids(claim(conn, batch=5, cursor=cursor))[0] == late
 
 
@@ -111,7 +117,9 @@ def test_a_worker_that_runs_dry_finds_the_late_job_before_it_sleeps(
         late = put(slow)
         put_many(conn, 20)
         claim(conn, batch=20, cursor=cursor)
-    found = [ids(claim(conn, batch=20, cursor=cursor)) for _ in range(2)]  # short, so the next one sweeps
+    found = [
+        ids(claim(conn, batch=20, cursor=cursor)) for _ in range(2)
+    ]  # short, so the next one sweeps
     assert [late] in found
 
 
@@ -138,7 +146,9 @@ def slow_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("slow_sweeps")
-def test_the_first_job_of_a_fresh_database_is_not_below_the_floor_of_those_who_waited_for_it(conn: Connection) -> None:
+def test_the_first_job_of_a_fresh_database_is_not_below_the_floor_of_those_who_waited_for_it(
+    conn: Connection,
+) -> None:
     cursor = Cursor(lambda: 100.0)
     for _ in range(5):
         assert claim(conn, cursor=cursor) is None

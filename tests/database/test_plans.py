@@ -76,7 +76,11 @@ def settle_parameters(conn: Connection) -> dict[str, Any]:
 
 
 def scans(plan: list[Plan], table: str) -> list[str]:
-    return [node["Node Type"] for node in plan if node.get("Relation Name") == table and "Scan" in node["Node Type"]]
+    return [
+        node["Node Type"]
+        for node in plan
+        if node.get("Relation Name") == table and "Scan" in node["Node Type"]
+    ]
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -86,10 +90,14 @@ def test_a_claim_walks_the_order_index_and_deletes_by_ctid(
     condition(conn)
     plan = explained(hot, "claim", claim_parameters())
     assert sorted(scans(plan, "ready")) == ["Index Scan", "Tid Scan"]
-    assert [node["Index Name"] for node in plan if node.get("Relation Name") == "ready" and "Index Name" in node] == [
-        "ready_order"
-    ]
-    assert not any(node["Node Type"] == "Sort" for node in plan if node.get("Parent Relationship") == "Outer")
+    assert [
+        node["Index Name"]
+        for node in plan
+        if node.get("Relation Name") == "ready" and "Index Name" in node
+    ] == ["ready_order"]
+    assert not any(
+        node["Node Type"] == "Sort" for node in plan if node.get("Parent Relationship") == "Outer"
+    )
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -114,7 +122,9 @@ def test_one_job_among_many_is_found_without_reading_them_all(
     assert "Seq Scan" not in scans(plan, "ready")
 
 
-def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(conn: Connection) -> None:
+def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(
+    conn: Connection,
+) -> None:
     conn.execute(
         "insert into scheduled (queue_name, payload, run_at)"
         " select 'q', '{}', clock_timestamp() + interval '1 hour' from generate_series(1, 20000)"
@@ -122,7 +132,10 @@ def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(c
     conn.execute("analyze")
     for name, parameters in (
         ("promote", {"most": 1000}),
-        ("heartbeat", {**Report(idle=True, idle_ms=1000)._asdict(), "running": "[]", "supervisor": 1}),
+        (
+            "heartbeat",
+            {**Report(idle=True, idle_ms=1000)._asdict(), "running": "[]", "supervisor": 1},
+        ),
     ):
         plan = explained(conn, name, parameters)
         assert "scheduled_due" in [node.get("Index Name") for node in plan]

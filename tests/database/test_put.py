@@ -49,7 +49,9 @@ def test_a_payload_with_copys_own_characters_arrives_as_it_was_put(
 
 
 @pytest.mark.parametrize("name", NASTY_NAMES)
-def test_a_queue_name_is_a_value_and_never_sql(publisher: Publisher, admin: Admin, name: str) -> None:
+def test_a_queue_name_is_a_value_and_never_sql(
+    publisher: Publisher, admin: Admin, name: str
+) -> None:
     one = publisher.put(name, 1)
     (other,) = publisher.put_many(name, [2])
     (later,) = publisher.put_many(name, [3], delay=60)
@@ -72,7 +74,9 @@ def test_any_json_comes_back_as_it_went_in(database_url: str) -> None:
         comes_back()
 
 
-def test_put_many_gives_the_ids_in_the_order_of_the_payloads(publisher: Publisher, admin: Admin) -> None:
+def test_put_many_gives_the_ids_in_the_order_of_the_payloads(
+    publisher: Publisher, admin: Admin
+) -> None:
     ids = publisher.put_many("q", ({"n": n} for n in range(6_000)))  # more than a chunk
     assert ids == sorted(ids)
     assert len(set(ids)) == 6_000
@@ -85,7 +89,9 @@ def test_put_many_of_nothing_puts_nothing(publisher: Publisher, admin: Admin) ->
     assert admin.find() == []
 
 
-def test_one_bad_payload_among_many_is_named_and_none_is_put(publisher: Publisher, admin: Admin) -> None:
+def test_one_bad_payload_among_many_is_named_and_none_is_put(
+    publisher: Publisher, admin: Admin
+) -> None:
     with pytest.raises(InvalidPayload, match="payload 7000"):
         publisher.put_many("q", [*[1] * 7_000, {"x": object()}])
     assert admin.find() == []
@@ -112,12 +118,17 @@ def test_a_put_in_the_callers_transaction_is_there_after_its_commit(
 ) -> None:
     with psycopg.connect(database_url, autocommit=autocommit, row_factory=dict_row) as own:
         own.execute("set search_path to pg_catalog")
-        ids = [publisher.put("q", 1, connection=own), *publisher.put_many("q", [2, 3], connection=own)]
+        ids = [
+            publisher.put("q", 1, connection=own),
+            *publisher.put_many("q", [2, 3], connection=own),
+        ]
         ids += publisher.put_many("q", [4], delay=60, connection=own)
     assert [record.id for record in admin.find()] == ids
 
 
-def test_a_put_on_the_callers_connection_leaves_it_as_it_was(publisher: Publisher, database_url: str) -> None:
+def test_a_put_on_the_callers_connection_leaves_it_as_it_was(
+    publisher: Publisher, database_url: str
+) -> None:
     asked = "select current_setting('search_path') s, current_setting('lock_timeout') l, current_setting('jit') j"
     with psycopg.connect(database_url, autocommit=True) as own:
         before = own.execute(asked).fetchone()
@@ -151,7 +162,10 @@ def test_a_role_that_may_only_put_and_look_needs_no_superuser(
                           "usage, select on all sequences in schema taskmaster"):  # fmt: skip
                 own.execute(psycopg.sql.SQL("grant {} to {}").format(psycopg.sql.SQL(right), name))
             own.execute(psycopg.sql.SQL("set role {}").format(name))
-            ids = [publisher.put("q", 1, connection=own), *publisher.put_many("q", [2], connection=own)]
+            ids = [
+                publisher.put("q", 1, connection=own),
+                *publisher.put_many("q", [2], connection=own),
+            ]
             ids.append(publisher.put("q", 3, delay=60, connection=own))
             own.execute("reset role")
         finally:
@@ -168,7 +182,9 @@ def test_a_delayed_job_waits_until_its_time_by_the_databases_clock(
         record = admin.get(job_id)
         assert record.state == State.SCHEDULED
         assert record.run_at is not None
-        ahead = conn.execute("select extract(epoch from %s - clock_timestamp())::float8", (record.run_at,)).fetchone()
+        ahead = conn.execute(
+            "select extract(epoch from %s - clock_timestamp())::float8", (record.run_at,)
+        ).fetchone()
         assert ahead is not None
         assert 3590 < ahead[0] <= 3600
 
@@ -184,7 +200,9 @@ def test_a_callers_session_in_another_time_zone_does_not_shift_the_due_time(
     assert 3500 < (record.run_at - record.created_at).total_seconds() < 3700
 
 
-def test_a_trigger_puts_a_job_in_its_own_transaction(conn: psycopg.Connection[Any], admin: Admin) -> None:
+def test_a_trigger_puts_a_job_in_its_own_transaction(
+    conn: psycopg.Connection[Any], admin: Admin
+) -> None:
     conn.execute(
         """
         create schema shop;
@@ -210,12 +228,21 @@ def test_a_trigger_puts_a_job_in_its_own_transaction(conn: psycopg.Connection[An
     ("call", "sentence"),
     [
         ("taskmaster.put('', '{}')", "a queue name must have 1 to 200 characters, got 0"),
-        ("taskmaster.put(repeat('x', 201), '{}')", "a queue name must have 1 to 200 characters, got 201"),
-        ("taskmaster.put('q', '{}', null, 10)", "a priority must be from 0 \\(first\\) to 9, got 10"),
+        (
+            "taskmaster.put(repeat('x', 201), '{}')",
+            "a queue name must have 1 to 200 characters, got 201",
+        ),
+        (
+            "taskmaster.put('q', '{}', null, 10)",
+            "a priority must be from 0 \\(first\\) to 9, got 10",
+        ),
         ("taskmaster.put('q', null)", "a payload must not be SQL null"),
         ("taskmaster.put('q', '{broken')", "invalid input syntax for type json"),
         ("taskmaster.put(null, '{}')", "a queue name must have 1 to 200 characters, got null"),
-        ("taskmaster.put('q', '{}', null, null)", "a priority must be from 0 .first. to 9, got null"),
+        (
+            "taskmaster.put('q', '{}', null, null)",
+            "a priority must be from 0 .first. to 9, got null",
+        ),
     ],
 )
 def test_bad_input_through_sql_is_refused_with_a_sentence(

@@ -12,7 +12,9 @@ from tests.support.waiting import eventually
 NOBODY = 987_654  # a supervisor that is not registered: its leases are given back at once
 
 
-def test_the_jobs_of_a_supervisor_that_is_gone_are_ready_again_and_uncharged(conn: Connection) -> None:
+def test_the_jobs_of_a_supervisor_that_is_gone_are_ready_again_and_uncharged(
+    conn: Connection,
+) -> None:
     wanted = put_many(conn, 3)
     lost = register(conn)
     claimed(conn, supervisor=lost)
@@ -29,7 +31,9 @@ def test_a_supervisor_that_has_spoken_since_is_not_robbed(conn: Connection) -> N
     claimed(conn, supervisor=living)
     (heard,) = conn.execute("select heartbeat_at from supervisors").fetchall()
     beat(conn, living)
-    assert supervisors.rescue(conn, [supervisors.Silent(living, heard[0], True)], max_crashes=3) == 0
+    assert (
+        supervisors.rescue(conn, [supervisors.Silent(living, heard[0], True)], max_crashes=3) == 0
+    )
     assert states(conn) == {job_id: State.RUNNING}
 
 
@@ -48,7 +52,9 @@ def test_a_supervisor_whose_session_lives_is_not_robbed_until_it_is_given_up(
     session.close()
 
 
-def test_a_supervisor_whose_session_is_gone_is_rescued(conn: Connection, connection: Callable[[], Connection]) -> None:
+def test_a_supervisor_whose_session_is_gone_is_rescued(
+    conn: Connection, connection: Callable[[], Connection]
+) -> None:
     put(conn)
     dead, session = register(conn), connection()
     beat(session, dead)
@@ -64,7 +70,9 @@ def test_leases_of_a_supervisor_that_nobody_knows_are_rescued(conn: Connection) 
     assert states(conn) == {job_id: State.READY}
 
 
-def test_the_supervisor_that_was_taken_for_dead_is_told_at_its_next_heartbeat(conn: Connection) -> None:
+def test_the_supervisor_that_was_taken_for_dead_is_told_at_its_next_heartbeat(
+    conn: Connection,
+) -> None:
     late = register(conn)
     assert beat(conn, late) is not None
     rescue(conn, late, given_up=True)

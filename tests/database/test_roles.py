@@ -37,13 +37,17 @@ def role_url(server: Server, database_url: str, conn: Connection) -> Iterator[st
 
 def test_a_role_that_may_not_create_finds_nothing_to_migrate(role_url: str) -> None:
     with connect(role_url, SCHEMA) as conn:
-        allowed = conn.execute("select has_database_privilege(current_database(), 'create')").fetchone()
+        allowed = conn.execute(
+            "select has_database_privilege(current_database(), 'create')"
+        ).fetchone()
         assert allowed == (False,)
         assert migrate.migrate(conn, SCHEMA) == []
         migrate.check(conn, SCHEMA)
 
 
-def test_a_role_that_may_not_create_puts_runs_and_looks(role_url: str, supervise: Supervise, journal: Journal) -> None:
+def test_a_role_that_may_not_create_puts_runs_and_looks(
+    role_url: str, supervise: Supervise, journal: Journal
+) -> None:
     with Publisher(role_url) as publisher, Admin(role_url) as admin:
         ids = [
             publisher.put("q", {"do": "reject"}),
@@ -51,5 +55,7 @@ def test_a_role_that_may_not_create_puts_runs_and_looks(role_url: str, supervise
             publisher.put("q", delay=0.01),
         ]
         with supervise(Consumer("q", callback=ACT, concurrency=2), url=role_url):
-            eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(ids[0], State.REJECTED)])
+            eventually(
+                lambda: [(job.id, job.state) for job in admin.find()] == [(ids[0], State.REJECTED)]
+            )
     assert sorted(journal.finished()) == ids

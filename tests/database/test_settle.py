@@ -34,7 +34,10 @@ def test_each_job_of_a_batch_goes_where_its_ending_says(conn: Connection) -> Non
         unstarted: State.READY,
     }
     assert jobs.get(conn, acked) is None
-    runs = {record.id: record.run_count for record in jobs.find(conn, queue_name=None, state=None, most=10)}
+    runs = {
+        record.id: record.run_count
+        for record in jobs.find(conn, queue_name=None, state=None, most=10)
+    }
     assert runs == {rejected: 1, retried: 1, snoozed: 0, unstarted: 0}
 
 
@@ -43,7 +46,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(conn: Connection) -> None:
     assert claimed(conn)
     stranger = uuid4()
     assert not leases.settle(conn, stranger, [])
-    assert not leases.settle(conn, stranger, [Ending(job_id, State.REJECTED, charged=True, failure=FAILURE)])
+    assert not leases.settle(
+        conn, stranger, [Ending(job_id, State.REJECTED, charged=True, failure=FAILURE)]
+    )
     assert not leases.release(conn, stranger, [job_id])
     assert not leases.mark_started(conn, stranger, job_id)
     assert states(conn) == {job_id: State.RUNNING}
@@ -64,14 +69,20 @@ def test_a_job_given_back_meanwhile_is_not_written_twice_by_the_settle(conn: Con
     first, second = put_many(conn, 2)
     token = claimed(conn).token
     assert leases.release(conn, token, [second])
-    assert leases.settle(conn, token, [released(second), Ending(first, State.REJECTED, charged=True, failure=FAILURE)])
+    assert leases.settle(
+        conn,
+        token,
+        [released(second), Ending(first, State.REJECTED, charged=True, failure=FAILURE)],
+    )
     assert states(conn) == {first: State.REJECTED, second: State.READY}
 
 
 def test_an_ending_for_a_job_of_another_batch_is_ignored(conn: Connection) -> None:
     first, second = put_many(conn, 2)
     mine, theirs = claimed(conn, batch=1), claimed(conn, batch=1)
-    assert leases.settle(conn, mine.token, [Ending(second, State.REJECTED, charged=True, failure=FAILURE)])
+    assert leases.settle(
+        conn, mine.token, [Ending(second, State.REJECTED, charged=True, failure=FAILURE)]
+    )
     assert states(conn) == {second: State.RUNNING}
     assert leases.settle(conn, theirs.token, [])
     assert first not in states(conn)
@@ -92,7 +103,9 @@ def test_giving_back_twice_does_not_double_a_job(conn: Connection) -> None:
     token = claimed(conn).token
     leases.release(conn, token, [second])
     leases.release(conn, token, [second])
-    assert [record.id for record in jobs.find(conn, queue_name="q", state=State.READY, most=10)] == [second]
+    assert [
+        record.id for record in jobs.find(conn, queue_name="q", state=State.READY, most=10)
+    ] == [second]
 
 
 def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None:
@@ -100,7 +113,12 @@ def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None
     leases.release(conn, claimed(conn).token, [job_id])
     record = jobs.get(conn, job_id)
     assert record is not None
-    assert (record.run_count, record.payload, record.priority, record.failures) == (0, {"n": 1}, 7, [])
+    assert (record.run_count, record.payload, record.priority, record.failures) == (
+        0,
+        {"n": 1},
+        7,
+        [],
+    )
     (row,) = claimed(conn).rows
     assert (row.crashes, row.rescues) == (0, 0)
 
@@ -118,16 +136,24 @@ def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) ->
 
 
 def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None:
-    job_id = jobs.put(conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"null", b'{"trace": "\\u00e4"}'))
+    job_id = jobs.put(
+        conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"null", b'{"trace": "\\u00e4"}')
+    )
     for _ in range(2):
         ending = Ending(job_id, State.READY, charged=True, failure=FAILURE)
         leases.settle(conn, claimed(conn).token, [ending])
     record = jobs.get(conn, job_id)
     assert record is not None
-    assert (record.headers, record.failures, record.payload) == ({"trace": "ä"}, [FAILURE, FAILURE], None)
+    assert (record.headers, record.failures, record.payload) == (
+        {"trace": "ä"},
+        [FAILURE, FAILURE],
+        None,
+    )
 
 
-def test_jobs_with_and_without_headers_in_one_batch_keep_their_own(conn: Connection, hot: Connection) -> None:
+def test_jobs_with_and_without_headers_in_one_batch_keep_their_own(
+    conn: Connection, hot: Connection
+) -> None:
     with_headers = jobs.put(conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"1", b'{"a":1}'))
     without = put(conn, b"2")
     rows = {row.id: (row.payload, row.headers) for row in claimed(hot).rows}

@@ -100,11 +100,20 @@ OPERATIONS: dict[str, tuple[Callable[[Connection, int], object], dict[State, Sta
     "requeue queue": (requeues_the_queue, {State.REJECTED: State.READY}),
     "requeue by SQL": (requeues_by_sql, {State.REJECTED: State.READY}),
     "delete": (deletes, {State.READY: GONE, State.SCHEDULED: GONE, State.REJECTED: GONE}),
-    "delete queue": (deletes_the_queue, {State.READY: GONE, State.SCHEDULED: GONE, State.REJECTED: GONE}),
+    "delete queue": (
+        deletes_the_queue,
+        {State.READY: GONE, State.SCHEDULED: GONE, State.REJECTED: GONE},
+    ),
     "delete rejected": (deletes_the_rejected, {State.REJECTED: GONE}),
     "ack": (settles(), {State.RUNNING: GONE}),
-    "reject": (settles(lambda n: Ending(n, State.REJECTED, charged=True)), {State.RUNNING: State.REJECTED}),
-    "retry": (settles(lambda n: Ending(n, State.SCHEDULED, delay_seconds=9)), {State.RUNNING: State.SCHEDULED}),
+    "reject": (
+        settles(lambda n: Ending(n, State.REJECTED, charged=True)),
+        {State.RUNNING: State.REJECTED},
+    ),
+    "retry": (
+        settles(lambda n: Ending(n, State.SCHEDULED, delay_seconds=9)),
+        {State.RUNNING: State.SCHEDULED},
+    ),
     "release at the end": (settles(released), {State.RUNNING: State.READY}),
     "give back": (gives_back, {State.RUNNING: State.READY}),
     "rescue": (rescues, {State.RUNNING: State.READY}),
@@ -129,8 +138,15 @@ def test_no_operation_takes_a_job_where_the_state_machine_has_no_arrow(
 
 
 def test_every_arrow_between_stored_states_is_walked_by_some_operation() -> None:
-    walked = {(before, after) for _, arrows in OPERATIONS.values() for before, after in arrows.items() if after}
-    wanted = {(before, after) for before in STORED for after in TRANSITIONS[before] if after in STORED}
+    walked = {
+        (before, after)
+        for _, arrows in OPERATIONS.values()
+        for before, after in arrows.items()
+        if after
+    }
+    wanted = {
+        (before, after) for before in STORED for after in TRANSITIONS[before] if after in STORED
+    }
     assert walked == wanted
 
 
@@ -150,7 +166,10 @@ def test_requeue_names_only_those_that_were_rejected(conn: Connection) -> None:
 
 
 def test_the_view_shows_every_job_once_in_each_state(conn: Connection) -> None:
-    wanted = {bring(conn, state): state for state in (State.REJECTED, State.RUNNING, State.SCHEDULED, State.READY)}
+    wanted = {
+        bring(conn, state): state
+        for state in (State.REJECTED, State.RUNNING, State.SCHEDULED, State.READY)
+    }
     assert states(conn) == wanted
     running = next(job_id for job_id, state in wanted.items() if state == State.RUNNING)
     record = jobs.get(conn, running)
@@ -169,7 +188,12 @@ def test_a_job_keeps_its_id_through_all_its_states(conn: Connection) -> None:
 
 
 def test_counts_tell_queues_and_states_apart(conn: Connection) -> None:
-    for state in (State.REJECTED, State.RUNNING, State.SCHEDULED, State.READY):  # a claim takes what is ready
+    for state in (
+        State.REJECTED,
+        State.RUNNING,
+        State.SCHEDULED,
+        State.READY,
+    ):  # a claim takes what is ready
         bring(conn, state)
     put(conn, queue="other")
     found = {(count.queue_name, count.state): count.jobs for count in jobs.counts(conn)}

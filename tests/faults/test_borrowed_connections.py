@@ -13,7 +13,9 @@ from tests.support.borrowers import ACT
 def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_are_done(
     supervise: Supervise, publisher: Publisher, admin: Admin, payload: str
 ) -> None:
-    consumer = Consumer("q", callback=ACT, delivery="transactional", max_runs=1, timeout_seconds=1.0)
+    consumer = Consumer(
+        "q", callback=ACT, delivery="transactional", max_runs=1, timeout_seconds=1.0
+    )
     with supervise(consumer) as supervisor:
         worker = supervisor.worker()
         began = time.monotonic()

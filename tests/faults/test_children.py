@@ -77,7 +77,9 @@ def test_a_subprocess_left_running_goes_with_its_worker(
     with supervise(consumer()) as supervisor:
         publisher.put("q", {"do": "subprocess"})
         eventually(lambda: drained(admin))
-        eventually(lambda: child(journal) in pids(supervisor))  # it may be about to become another program
+        eventually(
+            lambda: child(journal) in pids(supervisor)
+        )  # it may be about to become another program
         supervisor.signal(supervisor.worker(), signal.SIGTERM)
         eventually(lambda: child(journal) not in pids(supervisor))
 
@@ -106,7 +108,9 @@ def test_a_forked_child_that_outlives_the_job_leaves_when_it_comes_back(
         eventually(lambda: child(journal) not in pids(supervisor))
         ids += publisher.put_many("q", [{}] * 5)
         eventually(lambda: drained(admin))
-        assert sorted((run.id, run.pid) for run in journal.runs()) == [(job_id, supervisor.worker()) for job_id in ids]
+        assert sorted((run.id, run.pid) for run in journal.runs()) == [
+            (job_id, supervisor.worker()) for job_id in ids
+        ]
 
 
 @pytest.mark.parametrize("how", ["kill the worker", "terminate the worker", "stop the supervisor"])
@@ -122,7 +126,9 @@ def test_a_daemon_that_a_callback_has_left_is_gone_after_its_worker(
             supervisor.stop()
             assert supervisor.left() == 0
         else:
-            supervisor.signal(run.pid, signal.SIGKILL if how == "kill the worker" else signal.SIGTERM)
+            supervisor.signal(
+                run.pid, signal.SIGKILL if how == "kill the worker" else signal.SIGTERM
+            )
         eventually(lambda: child(journal) not in pids(supervisor))
 
 
@@ -132,7 +138,9 @@ def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
     with supervise(consumer(concurrency=2)) as supervisor:
         publisher.put("q", {"do": "daemon"})
         eventually(lambda: drained(admin))
-        eventually(lambda: title_of(child(journal)).startswith("sleep"))  # until then it looks like its worker
+        eventually(
+            lambda: title_of(child(journal)).startswith("sleep")
+        )  # until then it looks like its worker
         (other,) = set(before := supervisor.workers()) - {journal.runs()[0].pid}
         supervisor.signal(other, signal.SIGKILL)
         eventually(lambda: len(after := supervisor.workers()) == 2 and after != before)
@@ -155,7 +163,9 @@ def test_nothing_outlives_a_supervisor_that_is_killed(
 def test_a_daemon_that_has_all_its_worker_had_keeps_no_lock_of_a_dead_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
-    with supervise(consumer(delivery="transactional", concurrency=2, max_runs=9, max_crashes=9)) as supervisor:
+    with supervise(
+        consumer(delivery="transactional", concurrency=2, max_runs=9, max_crashes=9)
+    ) as supervisor:
         publisher.put("q", {"do": "daemon in Python"})
         child(journal)
         gates.open()
@@ -171,7 +181,11 @@ def test_timers_that_a_callback_has_left_end_nobody_else(
     with supervise(consumer(batch=1)) as supervisor:
         worker = supervisor.worker()
         ids = publisher.put_many(
-            "q", [{"do": "leave timers", "timer": timer, "seconds": 1.0}, {"do": "work", "seconds": 1.3}]
+            "q",
+            [
+                {"do": "leave timers", "timer": timer, "seconds": 1.0},
+                {"do": "work", "seconds": 1.3},
+            ],
         )
         eventually(lambda: drained(admin))
         assert supervisor.worker() == worker
@@ -183,7 +197,12 @@ def test_timers_that_a_callback_has_left_end_nobody_else(
 
 @pytest.mark.parametrize("misdeed", ["ignore SIGTERM", "block SIGTERM"])
 def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_at_hand(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, misdeed: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    misdeed: str,
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
@@ -201,11 +220,20 @@ def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_
 @pytest.mark.parametrize("opens", ["zeros", "sockets"])
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_its_mates_twice_nor_hangs(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, opens: str, delivery: Delivery
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    opens: str,
+    delivery: Delivery,
 ) -> None:
-    ids = publisher.put_many("q", [{"do": "close and open", "opens": opens}, *[{"do": "work", "seconds": 0.2}] * 3])
+    ids = publisher.put_many(
+        "q", [{"do": "close and open", "opens": opens}, *[{"do": "work", "seconds": 0.2}] * 3]
+    )
     batch = 1 if delivery == "transactional" else 4
-    with supervise(consumer(batch=batch, concurrency=2, delivery=delivery, max_runs=2), slow_after_seconds=0.05):
+    with supervise(
+        consumer(batch=batch, concurrency=2, delivery=delivery, max_runs=2), slow_after_seconds=0.05
+    ):
         eventually(lambda: {record.id for record in admin.find()} <= {ids[0]})
     assert sorted(job_id for job_id in journal.began() if job_id != ids[0]) == ids[1:]
 
@@ -213,7 +241,12 @@ def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_i
 @pytest.mark.parametrize("first", [3, 0], ids=["all but 0 to 2", "all"])
 @pytest.mark.parametrize("batch", [1, 10])
 def test_a_callback_that_closes_the_descriptors_is_acked_once_and_its_worker_replaced(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, first: int, batch: int
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    first: int,
+    batch: int,
 ) -> None:
     ids = publisher.put_many("q", [{}, {"do": "close", "first": first}, {}, {}])
     with supervise(consumer(batch=batch)) as supervisor:
@@ -251,7 +284,12 @@ def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_sta
     ],
 )
 def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str, message: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    misdeed: str,
+    message: str,
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
@@ -265,14 +303,22 @@ def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
 
 
 @pytest.mark.parametrize(
-    ("misdeed", "cause"), [("os._exit", "exit code 0"), ("SIGSEGV", "signal SIGSEGV"), ("SIGKILL", "signal SIGKILL")]
+    ("misdeed", "cause"),
+    [("os._exit", "exit code 0"), ("SIGSEGV", "signal SIGSEGV"), ("SIGKILL", "signal SIGKILL")],
 )
 def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str, cause: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    misdeed: str,
+    cause: str,
 ) -> None:
     ids = publisher.put_many("q", [{}, {"do": misdeed}, {}])
     with supervise(consumer(batch=3)) as supervisor:
-        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(ids[1], State.REJECTED)])
+        eventually(
+            lambda: [(job.id, job.state) for job in admin.find()] == [(ids[1], State.REJECTED)]
+        )
         assert journal.runs_of(ids[1])[0].pid not in supervisor.workers()
     assert [failure["cause"] for failure in admin.get(ids[1]).failures] == [cause]
     assert sorted(journal.began()) == ids
@@ -372,7 +418,9 @@ def test_what_was_printed_is_passed_on_before_the_next_heartbeat(
     output = tmp_path / "output"
     with ExitStack() as stack:
         with standard_output_in(output):
-            stack.enter_context(supervise(consumer(), heartbeat_seconds=1.0, gone_after_seconds=FAR_SECONDS))
+            stack.enter_context(
+                supervise(consumer(), heartbeat_seconds=1.0, gone_after_seconds=FAR_SECONDS)
+            )
         publisher.put("q", {"do": "shout", "mb": 30, "last": "the last line"})
         eventually(lambda: ends_with(output, b"the last line\n"), within=30.0)
     output.unlink()

@@ -57,7 +57,8 @@ def own_server() -> Iterator[OwnServer]:
 
 def backends(conn: Connection, name: str) -> list[int]:
     found = conn.execute(
-        "select pid from pg_stat_activity where application_name like %s and datname = current_database()", (name,)
+        "select pid from pg_stat_activity where application_name like %s and datname = current_database()",
+        (name,),
     )
     return [row[0] for row in found.fetchall()]
 
@@ -119,7 +120,9 @@ def test_a_database_that_is_down_at_the_start_is_waited_for(
 
     def come_up() -> None:
         # The template is started after the first attempt to connect.
-        eventually(lambda: "taskmaster template" in map(title_of, marked(str(journal.path), JOURNAL)))
+        eventually(
+            lambda: "taskmaster template" in map(title_of, marked(str(journal.path), JOURNAL))
+        )
         sockets.symlink_to(own_server.directory / "data")
 
     with ThreadPoolExecutor(1) as pool:
@@ -148,7 +151,12 @@ def test_a_supervisor_without_a_database_leaves_when_it_is_told_to(supervise: Su
 
 
 def test_a_worker_that_lost_its_connection_during_a_job_settles_it_once_and_goes_on(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
         worker = supervisor.worker()
@@ -217,8 +225,13 @@ def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
             "search_path to pg_catalog",
             "statement_timeout to '2s'",
         ):
-            own.execute(psycopg.sql.SQL("alter database {} set {}").format(name, psycopg.sql.SQL(default)))
-    with supervise(Consumer("q", callback=ACT, concurrency=2)), Publisher(database_url) as publisher:
+            own.execute(
+                psycopg.sql.SQL("alter database {} set {}").format(name, psycopg.sql.SQL(default))
+            )
+    with (
+        supervise(Consumer("q", callback=ACT, concurrency=2)),
+        Publisher(database_url) as publisher,
+    ):
         ids = publisher.put_many("q", [{}] * 500)
         with Admin(database_url) as admin:
             eventually(lambda: admin.find(most=1) == [])

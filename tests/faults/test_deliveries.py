@@ -35,7 +35,9 @@ RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 SOON = 0.02
 FAR_SECONDS = 60.0  # for what must not happen during the test
 
-MOST_RUNS = 40  # of a job that may run twice, when busy workers take it each time before it is charged
+MOST_RUNS = (
+    40  # of a job that may run twice, when busy workers take it each time before it is charged
+)
 
 
 class Fate(NamedTuple):
@@ -62,14 +64,30 @@ class Fate(NamedTuple):
 
 PLAIN = Fate("acked", began=1, finished=1, effects=1, run_count=1, crashes=0)
 # Every step at which a worker is killed. What is not named here goes as if nobody had died.
-FATES: dict[tuple[str, Delivery], Fate] = {(step, delivery): PLAIN for step in STEPS for delivery in DELIVERIES} | {
-    (AT_START, "at_least_once"): Fate("acked", began=1, finished=1, effects=1, run_count=2, crashes=1),
-    (AT_START, "at_most_once"): Fate("rejected", began=0, finished=0, effects=0, run_count=1, crashes=1),
-    (AT_START, "transactional"): Fate("acked", began=1, finished=1, effects=1, run_count=2, crashes=1),
-    (IN_CALLBACK, "at_least_once"): Fate("acked", began=2, finished=1, effects=2, run_count=2, crashes=1),
-    (IN_CALLBACK, "at_most_once"): Fate("rejected", began=1, finished=0, effects=1, run_count=1, crashes=1),
-    (IN_CALLBACK, "transactional"): Fate("acked", began=2, finished=1, effects=1, run_count=2, crashes=1),
-    (AFTER_CALLBACK, "transactional"): Fate("acked", began=2, finished=2, effects=1, run_count=1, crashes=0),
+FATES: dict[tuple[str, Delivery], Fate] = {
+    (step, delivery): PLAIN for step in STEPS for delivery in DELIVERIES
+} | {
+    (AT_START, "at_least_once"): Fate(
+        "acked", began=1, finished=1, effects=1, run_count=2, crashes=1
+    ),
+    (AT_START, "at_most_once"): Fate(
+        "rejected", began=0, finished=0, effects=0, run_count=1, crashes=1
+    ),
+    (AT_START, "transactional"): Fate(
+        "acked", began=1, finished=1, effects=1, run_count=2, crashes=1
+    ),
+    (IN_CALLBACK, "at_least_once"): Fate(
+        "acked", began=2, finished=1, effects=2, run_count=2, crashes=1
+    ),
+    (IN_CALLBACK, "at_most_once"): Fate(
+        "rejected", began=1, finished=0, effects=1, run_count=1, crashes=1
+    ),
+    (IN_CALLBACK, "transactional"): Fate(
+        "acked", began=2, finished=1, effects=1, run_count=2, crashes=1
+    ),
+    (AFTER_CALLBACK, "transactional"): Fate(
+        "acked", began=2, finished=2, effects=1, run_count=1, crashes=0
+    ),
 }
 
 
@@ -96,7 +114,9 @@ def settled(admin: Admin) -> bool:
 
 def fate(conn: Connection, journal: Journal, job_id: int) -> Fate:
     runs = journal.runs_of(job_id)
-    counted = conn.execute("select run_count, crashes from rejected where id = %s", (job_id,)).fetchone()
+    counted = conn.execute(
+        "select run_count, crashes from rejected where id = %s", (job_id,)
+    ).fetchone()
     if counted is None:
         last = next(line for line in reversed(journal.lines("began")) if line["id"] == job_id)
         counted = last["run"], last["crashes"]
@@ -136,7 +156,9 @@ def test_a_worker_killed_at_any_step_breaks_no_promise_of_its_delivery(
     late = delivery == "transactional" and FATES[step, delivery].crashes
     restart_seconds = 1.0 if late else 0.01
     with supervise(
-        consumer(delivery, component=MINED), restart_base_seconds=restart_seconds, restart_max_seconds=restart_seconds
+        consumer(delivery, component=MINED),
+        restart_base_seconds=restart_seconds,
+        restart_max_seconds=restart_seconds,
     ):
         eventually(marker.exists)
         eventually(lambda: settled(admin))
@@ -156,12 +178,17 @@ def test_no_step_is_expected_to_break_a_promise() -> None:
 
 def table() -> str:
     """FATES in Markdown."""
-    lines = [["the worker is killed", *(f"`{delivery}`" for delivery in DELIVERIES)], ["---"] * (1 + len(DELIVERIES))]
+    lines = [
+        ["the worker is killed", *(f"`{delivery}`" for delivery in DELIVERIES)],
+        ["---"] * (1 + len(DELIVERIES)),
+    ]
     lines += [[step, *(str(FATES[step, delivery]) for delivery in DELIVERIES)] for step in STEPS]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def test_the_page_on_deliveries_says_what_the_tests_assert(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_on_deliveries_says_what_the_tests_assert(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     print(table())
     assert capsys.readouterr().out in PAGE.read_text()
 
@@ -192,7 +219,10 @@ def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_i
     with supervise(consumer(retry_base_seconds=FAR_SECONDS)):
         eventually(lambda: admin.get(job_id).state == state)
     record = admin.get(job_id)
-    assert ([failure["cause"] for failure in record.failures], record.run_count) == (causes, len(causes))
+    assert ([failure["cause"] for failure in record.failures], record.run_count) == (
+        causes,
+        len(causes),
+    )
     assert effects_of(conn, job_id) == 0
     assert len(journal.runs_of(job_id)) == 1
 
@@ -230,7 +260,10 @@ def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hur
         eventually(lambda: settled(admin))
         assert supervisor.worker() == worker
     record = admin.get(job_id)
-    assert [(failure["cause"], failure["run"]) for failure in record.failures] == [(cause, 1), (cause, 2)]
+    assert [(failure["cause"], failure["run"]) for failure in record.failures] == [
+        (cause, 1),
+        (cause, 2),
+    ]
     assert all(message in failure["message"] for failure in record.failures)
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
     assert (effects_of(conn, job_id), effects_of(conn, good)) == (2 * left, 1)
@@ -247,7 +280,11 @@ def test_a_database_error_behind_a_savepoint_of_the_callback_s_own_does_not_spoi
 
 @pytest.mark.parametrize(
     ("do", "failed"),
-    [("use_after_hold", [("lost database", 1)]), ("raise_after_hold", [("exception", 1)]), ("ack_after_hold", [])],
+    [
+        ("use_after_hold", [("lost database", 1)]),
+        ("raise_after_hold", [("exception", 1)]),
+        ("ack_after_hold", []),
+    ],
 )
 def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its_effect_once(
     supervise: Supervise,
@@ -277,7 +314,9 @@ def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its
     assert [run.run for run in journal.runs_of(job_id)] == [1, 1 + len(failed)]
 
 
-@pytest.mark.parametrize(("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_die", "signal SIGKILL")])
+@pytest.mark.parametrize(
+    ("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_die", "signal SIGKILL")]
+)
 def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does_not_run_for_ever(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, do: str, cause: str
 ) -> None:
@@ -287,7 +326,10 @@ def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does
     with supervise(consumer(concurrency=4, max_runs=2, max_crashes=2)):
         eventually(lambda: admin.get(job_id).state == State.REJECTED, within=40.0)
         admin.delete_queue("q", state=State.READY)
-    assert [(failure["cause"], failure["run"]) for failure in admin.get(job_id).failures] == [(cause, 1), (cause, 2)]
+    assert [(failure["cause"], failure["run"]) for failure in admin.get(job_id).failures] == [
+        (cause, 1),
+        (cause, 2),
+    ]
     assert 2 <= len(journal.runs_of(job_id)) <= MOST_RUNS
 
 
@@ -301,13 +343,26 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
         neighbour.execute("select from ready for update")
         for worker in ("one", "two"):
             remains = Remains(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
-            debts.take(Death(consumer(max_crashes=2), worker, 0, "signal SIGKILL", False, remains, time.monotonic_ns()))
+            debts.take(
+                Death(
+                    consumer(max_crashes=2),
+                    worker,
+                    0,
+                    "signal SIGKILL",
+                    False,
+                    remains,
+                    time.monotonic_ns(),
+                )
+            )
             debts.pay(conn, us)
         assert (states(conn), debts.owed, debts.crashes) == ({job_id: State.READY}, True, [])
     debts.pay(conn, us)
     assert (states(conn), debts.owed) == ({job_id: State.REJECTED}, False)
     record = admin.get(job_id)
-    assert [(failure["run"], failure["worker"]) for failure in record.failures] == [(1, "one"), (2, "two")]
+    assert [(failure["run"], failure["worker"]) for failure in record.failures] == [
+        (1, "one"),
+        (2, "two"),
+    ]
     assert [crash.rejected for crash in debts.crashes] == [False, True]
 
 
@@ -319,10 +374,22 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     us, debts = register(conn), Debts(SCHEMA)
     for job_id in (first, second):
         remains = Remains(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
-        debts.take(Death(consumer(max_crashes=9), "one", 0, "signal SIGKILL", False, remains, time.monotonic_ns()))
+        debts.take(
+            Death(
+                consumer(max_crashes=9),
+                "one",
+                0,
+                "signal SIGKILL",
+                False,
+                remains,
+                time.monotonic_ns(),
+            )
+        )
     real, failed = transactions.charge_lost, list[str]()
 
-    def failing(conn: Connection, schema: str, ending: Ending, **options: Any) -> transactions.Charged:
+    def failing(
+        conn: Connection, schema: str, ending: Ending, **options: Any
+    ) -> transactions.Charged:
         answer = real(conn, schema, ending, **options)
         if not failed and ending.id == (second if place == "at the next charge" else first):
             failed.append(place)
@@ -334,7 +401,11 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
             failed.append(place)
             raise psycopg.OperationalError("the connection was lost")
 
-    target, name = (leases, "release_forgotten") if place == "before the charge" else (transactions, "charge_lost")
+    target, name = (
+        (leases, "release_forgotten")
+        if place == "before the charge"
+        else (transactions, "charge_lost")
+    )
     monkeypatch.setattr(target, name, forgetful if place == "before the charge" else failing)
     with pytest.raises(psycopg.OperationalError):
         debts.pay(conn, us)
@@ -358,7 +429,12 @@ def test_what_a_callback_does_to_its_session_is_not_the_next_jobs(
 
 
 def test_two_transactional_workers_never_run_one_job_at_once(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     with supervise(consumer(concurrency=2)), supervise(consumer(concurrency=2)):
         ids = publisher.put_many("q", [{"do": "hold"}] * 4)
@@ -395,7 +471,9 @@ def test_a_transactional_callback_sees_the_search_path_of_its_role(
     job_id = publisher.put("q", {"do": "search_path"})
     with supervise(consumer()):
         eventually(lambda: admin.find() == [])
-    assert [line["path"] for line in journal.lines("path")] == ["mine, public"] * 2  # after a failed run too
+    assert [line["path"] for line in journal.lines("path")] == [
+        "mine, public"
+    ] * 2  # after a failed run too
     assert conn.execute("select job from mine.here").fetchall() == [(job_id,)]
 
 
@@ -417,7 +495,11 @@ def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_whi
 
 @pytest.mark.parametrize(
     ("do", "cause", "message"),
-    [("raise", "exception", "boom"), ("retry", "retry", "later"), ("snooze", "rejected", "never runs a job again")],
+    [
+        ("raise", "exception", "boom"),
+        ("retry", "retry", "later"),
+        ("snooze", "rejected", "never runs a job again"),
+    ],
 )
 def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
     supervise: Supervise,
@@ -441,10 +523,19 @@ def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
 
 
 def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_successors_run(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, database_url: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    database_url: str,
 ) -> None:
-    held, waiting = publisher.put_many("q", [{"do": "hold", "url": database_url}, {"url": database_url}])
-    with supervise(consumer("at_most_once", batch=2), grace_seconds=0.1, slow_after_seconds=FAR_SECONDS) as supervisor:
+    held, waiting = publisher.put_many(
+        "q", [{"do": "hold", "url": database_url}, {"url": database_url}]
+    )
+    with supervise(
+        consumer("at_most_once", batch=2), grace_seconds=0.1, slow_after_seconds=FAR_SECONDS
+    ) as supervisor:
         eventually(lambda: journal.began() == [held])
         supervisor.stop()
         assert supervisor.left() == 0
@@ -454,7 +545,12 @@ def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_succes
 
 
 def test_an_at_most_once_job_whose_host_is_lost_is_rejected(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, database_url: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    database_url: str,
 ) -> None:
     job_id = publisher.put("q", {"do": "hold", "url": database_url})
     with supervise(consumer("at_most_once"), **RESCUE) as lost:
@@ -470,14 +566,23 @@ def assert_rejected_for_good(
     """Another supervisor runs all that there is to run, and not this."""
     gates.open()
     with supervise(consumer("at_most_once"), **RESCUE):
-        eventually(lambda: [(record.id, record.state) for record in admin.find()] == [(job_id, State.REJECTED)])
+        eventually(
+            lambda: (
+                [(record.id, record.state) for record in admin.find()] == [(job_id, State.REJECTED)]
+            )
+        )
     record = admin.get(job_id)
     (failure,) = record.failures
     assert (failure["cause"], failure["run"], record.run_count) == (cause, 1, 1)
 
 
 def test_a_transactional_job_that_a_shutdown_cuts_off_runs_again_uncharged_and_has_its_effect_once(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
     with supervise(consumer(), grace_seconds=0.1) as supervisor:

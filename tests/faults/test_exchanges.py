@@ -26,7 +26,17 @@ from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.exchanges import DIES, MOST_DEATHS
 from tests.support.server import SCHEMA
-from tests.support.store import QUEUE, claim, claimed, ids, leases_left, put, put_many, register, states
+from tests.support.store import (
+    QUEUE,
+    claim,
+    claimed,
+    ids,
+    leases_left,
+    put,
+    put_many,
+    register,
+    states,
+)
 
 
 def test_a_worker_that_dies_with_its_next_batch_in_hand_has_it_given_back_at_once_and_uncharged(
@@ -35,7 +45,9 @@ def test_a_worker_that_dies_with_its_next_batch_in_hand_has_it_given_back_at_onc
     wanted = publisher.put_many("q", [{}] * 20)
     # The next heartbeat, which would find it too, is half a minute away.
     with supervise(
-        Consumer("q", callback=ACT, batch=2, component=DIES), heartbeat_seconds=30.0, gone_after_seconds=100.0
+        Consumer("q", callback=ACT, batch=2, component=DIES),
+        heartbeat_seconds=30.0,
+        gone_after_seconds=100.0,
     ):
         eventually(lambda: admin.find(most=1) == [], within=20)
     assert len(journal.lines("dying")) == MOST_DEATHS
@@ -60,7 +72,10 @@ def test_the_last_batch_is_settled_and_the_next_claimed_or_neither_is(conn: Conn
     assert ids(following) == [second]
     assert states(conn) == {second: State.RUNNING}
     assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (True, None)
-    assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (False, None)  # it was settled before
+    assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (
+        False,
+        None,
+    )  # it was settled before
     assert leases_left(conn) == 0
 
 
@@ -72,7 +87,9 @@ def test_a_lease_that_somebody_has_locked_does_not_hold_up_the_rescue_of_all_oth
     held = claim(conn, batch=1, supervisor=lost)
     assert held is not None
     claim(conn, batch=1, supervisor=lost)
-    ((heard,),) = conn.execute("select heartbeat_at from supervisors where id = %s", (lost,)).fetchall()
+    ((heard,),) = conn.execute(
+        "select heartbeat_at from supervisors where id = %s", (lost,)
+    ).fetchall()
     other = connection()
     with other.transaction():
         other.execute("select from leases where token = %s for update", (held.token,))
@@ -82,7 +99,9 @@ def test_a_lease_that_somebody_has_locked_does_not_hold_up_the_rescue_of_all_oth
     assert states(conn) == {stuck: State.READY, free: State.READY}
 
 
-def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its_job_once(conn: Connection) -> None:
+def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its_job_once(
+    conn: Connection,
+) -> None:
     job_id = put(conn)
     lease = claimed(conn)
     noted = Ending(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
@@ -104,7 +123,9 @@ def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_
         print(long)
         raise ValueError(long)
 
-    place = Place(consumer, "w", slot, permits_fd, failing, Surroundings(slot), identity(permits_fd))
+    place = Place(
+        consumer, "w", slot, permits_fd, failing, Surroundings(slot), identity(permits_fd)
+    )
     rows = [
         leases.Row(number, QUEUE, b"{}", None, 0, 1, None, 0, 0, None)  # type: ignore[arg-type]
         for number in range(1, 101)
@@ -123,7 +144,9 @@ def test_a_server_that_does_not_answer_is_given_up(database_url: str) -> None:
     with connect(database_url, SCHEMA) as conn:
         assert isinstance(conn, BoundedConnection)
         conn.patience_seconds = 0.2
-        with pytest.raises(psycopg.OperationalError, match=r"the server has not answered within 0\.2 s"):
+        with pytest.raises(
+            psycopg.OperationalError, match=r"the server has not answered within 0\.2 s"
+        ):
             conn.execute("select pg_sleep(50)")
         assert conn.closed
 

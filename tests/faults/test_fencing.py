@@ -50,7 +50,10 @@ def effects(conn: Connection) -> list[int]:
 
 
 def endings(admin: Admin) -> list[tuple[State, int, list[str]]]:
-    return [(job.state, job.run_count, [failure["cause"] for failure in job.failures]) for job in admin.find()]
+    return [
+        (job.state, job.run_count, [failure["cause"] for failure in job.failures])
+        for job in admin.find()
+    ]
 
 
 def went_on(conn: Connection, since: datetime) -> bool:
@@ -109,10 +112,17 @@ def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
 
 
 def test_two_live_supervisors_whose_sessions_are_all_dropped_over_and_over_rob_each_other_of_nothing(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     consumer = Consumer("q", callback=ACT, batch=1)
-    gone = 2 * GONE_AFTER_SECONDS  # they are silent while they connect, and that may take long on a busy machine
+    gone = (
+        2 * GONE_AFTER_SECONDS
+    )  # they are silent while they connect, and that may take long on a busy machine
     patient = {**RESCUE, "gone_after_seconds": gone}
     with supervise(consumer, **patient) as one, supervise(consumer, **patient) as other:
         ids = publisher.put_many("q", [{"do": "hold"}] * 2)
@@ -144,7 +154,11 @@ def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_
             gates.open()
             eventually(lambda: admin.find() == [])
     silent = journal.runs_of(held)[1].began - began
-    assert GONE_AFTER_SECONDS - 3 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS < silent < 5 * GONE_AFTER_SECONDS
+    assert (
+        GONE_AFTER_SECONDS - 3 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS
+        < silent
+        < 5 * GONE_AFTER_SECONDS
+    )
 
 
 def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_seconds(
@@ -168,7 +182,12 @@ def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_sec
 
 
 def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_given_up(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     consumers = Consumer("q", callback=ACT), Consumer("only here", callback=ACT, batch=1)
     with supervise(*consumers, **RESCUE) as sleeper:
@@ -194,7 +213,12 @@ def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_give
 
 
 def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     with supervise(Consumer("q", callback=ACT), **RESCUE) as sleeper:
         (id,) = heartbeats(conn)
@@ -251,7 +275,12 @@ def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wake
 
 
 def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_nobody_ran_its_job_meanwhile(
-    affected: Project, supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, conn: Connection
+    affected: Project,
+    supervise: Supervise,
+    publisher: Publisher,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     affected.start()
     (worker,) = affected.workers()
@@ -265,7 +294,9 @@ def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_no
         eventually(lambda: before not in heartbeats(conn), within=20.0)
         gates.open()
         eventually(lambda: effects(conn) == [later])
-        os.kill(worker, signal.SIGCONT)  # before its supervisor, who would end it when it hears that it is dead
+        os.kill(
+            worker, signal.SIGCONT
+        )  # before its supervisor, who would end it when it hears that it is dead
         eventually(lambda: sorted(effects(conn)) == [held, later])
     assert [run.run for run in journal.runs_of(held)] == [1]
     affected.signal_all(signal.SIGCONT)

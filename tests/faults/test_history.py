@@ -69,7 +69,9 @@ def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
     assert ("traceback" in failure) == (where is not None)
 
 
-def test_the_figures_are_those_of_the_run(supervise: Supervise, publisher: Publisher, admin: Admin) -> None:
+def test_the_figures_are_those_of_the_run(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
     with supervise(consumer(cpu_limit_seconds=0.3)):
         first = failure_of(admin, publisher.put("q", {"do": "spin"}))
         quick = failure_of(admin, publisher.put("q", {"do": "SIGKILL"}))
@@ -122,7 +124,11 @@ def hungry(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) ->
 
 
 def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
-    hungry: Project, publisher: Publisher, admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hungry: Project,
+    publisher: Publisher,
+    admin: Admin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with small_cgroup(mb=200) as cgroup:
         if cgroup is None:  # not here: then what the kernel writes is written by us
@@ -231,7 +237,11 @@ def test_the_progress_of_a_job_is_not_told_of_its_successor(
 ) -> None:
     first, second, third = publisher.put_many(
         "q",
-        [{"do": "progress", "fraction": 0.5, "note": "half", "then": "reject"}, {"do": "reject"}, {"do": "SIGKILL"}],
+        [
+            {"do": "progress", "fraction": 0.5, "note": "half", "then": "reject"},
+            {"do": "reject"},
+            {"do": "SIGKILL"},
+        ],
     )
     with supervise(consumer(batch=10)):
         assert failure_of(admin, first)["progress"] == 0.5
@@ -258,7 +268,9 @@ def test_what_a_run_wrote_is_on_its_record_however_it_wrote_it(
     with supervise(consumer()):
         for by in ("print", "write", "process", "c"):
             failure = failure_of(admin, publisher.put("q", said(f"grüße, {by}", by=by, end=end)))
-            assert failure["stdout"].rstrip("\n") == failure["stderr"].rstrip("\n") == f"grüße, {by}"
+            assert (
+                failure["stdout"].rstrip("\n") == failure["stderr"].rstrip("\n") == f"grüße, {by}"
+            )
 
 
 @pytest.mark.parametrize("end", ["reject", "die"])
@@ -294,7 +306,9 @@ def test_a_record_has_nothing_of_what_the_job_before_it_printed(
     mates = said("", by="nothing", end=end), said("the third", by="print")
     with supervise(consumer(batch=batch)):
         for by in ("print", "part of a line", "process"):
-            _, second, third = publisher.put_many("q", [said("the first", by=by, end="ack"), *mates])
+            _, second, third = publisher.put_many(
+                "q", [said("the first", by=by, end="ack"), *mates]
+            )
             failure_of(admin, second)
             failure_of(admin, third)
             assert printed(admin.get(second)) == ("", ""), by

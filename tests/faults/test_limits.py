@@ -37,7 +37,9 @@ def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
 
 
 @pytest.mark.parametrize(
-    "payload", [{"do": "sleep_in_c"}, {"do": "sleep_in_c", "holding_the_gil": True}], ids=["gil free", "gil held"]
+    "payload",
+    [{"do": "sleep_in_c"}, {"do": "sleep_in_c", "holding_the_gil": True}],
+    ids=["gil free", "gil held"],
 )
 def test_a_sleep_in_c_ends_by_the_signal(
     supervise: Supervise, publisher: Publisher, admin: Admin, payload: dict[str, Any]
@@ -47,9 +49,16 @@ def test_a_sleep_in_c_ends_by_the_signal(
     assert [failure["cause"] for failure in record.failures] == ["timeout"]
 
 
-@pytest.mark.parametrize(("payload", "frame"), [({"do": "hash"}, "_hash"), ({"do": "swallow"}, "_swallow")])
+@pytest.mark.parametrize(
+    ("payload", "frame"), [({"do": "hash"}, "_hash"), ({"do": "swallow"}, "_swallow")]
+)
 def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, payload: dict[str, Any], frame: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    payload: dict[str, Any],
+    frame: str,
 ) -> None:
     with supervise(limited(timeout_seconds=1.0, kill_after_seconds=0.1)):
         record = rejected(admin, publisher.put("q", payload))
@@ -64,7 +73,9 @@ def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
 def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    consumer = Consumer("q", callback=PARENT, timeout_seconds=1.0, kill_after_seconds=0.1, max_runs=1)
+    consumer = Consumer(
+        "q", callback=PARENT, timeout_seconds=1.0, kill_after_seconds=0.1, max_runs=1
+    )
     with supervise(consumer):
         record = rejected(admin, publisher.put("q"))
         (line,) = journal.lines("child")
@@ -101,7 +112,11 @@ def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
         record = rejected(admin, publisher.put("q", {"do": "hash"}))
         waiting = publisher.put("q", {"do": "hold"})
         eventually(
-            lambda: time.monotonic() - journal.runs_of(waiting)[0].began > 0.5 if journal.runs_of(waiting) else 0
+            lambda: (
+                time.monotonic() - journal.runs_of(waiting)[0].began > 0.5
+                if journal.runs_of(waiting)
+                else 0
+            )
         )
         gates.open()
         eventually(lambda: waiting in journal.finished())
@@ -126,7 +141,11 @@ def test_a_killed_job_waits_before_its_next_run_and_is_rejected_with_every_cause
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     consumer = limited(
-        timeout_seconds=0.05, kill_after_seconds=0.0, max_runs=2, retry_base_seconds=0.01, retry_max_seconds=0.01
+        timeout_seconds=0.05,
+        kill_after_seconds=0.0,
+        max_runs=2,
+        retry_base_seconds=0.01,
+        retry_max_seconds=0.01,
     )
     with supervise(consumer):
         record = rejected(admin, publisher.put("q", {"do": "hash"}))

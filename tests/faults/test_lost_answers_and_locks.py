@@ -30,7 +30,18 @@ from taskmaster.store.leases import Claimant
 from taskmaster.store.supervisors import Report
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.store import QUEUE, SCHEMA, claim, claimed, ids, leases_left, put, put_many, register, states
+from tests.support.store import (
+    QUEUE,
+    SCHEMA,
+    claim,
+    claimed,
+    ids,
+    leases_left,
+    put,
+    put_many,
+    register,
+    states,
+)
 
 STOLEN = "this answer never arrives"
 PORT = 5432
@@ -80,21 +91,35 @@ def thief(database_url: str, conn: Connection) -> Iterator[tuple[Thief, str]]:
         thread = Thread(target=one.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield one, "postgresql:///?" + "&".join(f"{key}={quote(str(value))}" for key, value in parameters.items())
+            yield (
+                one,
+                "postgresql:///?"
+                + "&".join(f"{key}={quote(str(value))}" for key, value in parameters.items()),
+            )
         finally:
             one.shutdown()
             thread.join(LIVES_SECONDS)
 
 
 def test_a_worker_whose_claim_was_never_answered_gives_it_back_and_runs_it_once(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection, database_url: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    conn: Connection,
+    database_url: str,
 ) -> None:
     lost = publisher.put_many("q", [{"note": STOLEN}, {}, {}])
-    with thief(database_url, conn) as (one, url), supervise(Consumer("q", callback=ACT, batch=2), url=url) as system:
+    with (
+        thief(database_url, conn) as (one, url),
+        supervise(Consumer("q", callback=ACT, batch=2), url=url) as system,
+    ):
         worker = system.worker()
         eventually(lambda: admin.find(most=1) == [])
         assert one.stolen == 1
-        assert system.worker() == worker  # alive all the time, so nobody else would have given it back
+        assert (
+            system.worker() == worker
+        )  # alive all the time, so nobody else would have given it back
     assert sorted(journal.began()) == lost
     assert {run.run for run in journal.runs()} == {1}
 
@@ -112,7 +137,10 @@ def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_n
 
     assert leases.release_forgotten(connection(), us, f"worker of {us}") == 2
 
-    ready, running = dict.fromkeys(forgotten, State.READY), dict.fromkeys([others, foreign], State.RUNNING)
+    ready, running = (
+        dict.fromkeys(forgotten, State.READY),
+        dict.fromkeys([others, foreign], State.RUNNING),
+    )
     assert states(conn) == ready | running
     assert leases.release_forgotten(conn, us, f"worker of {us}") == 0
     assert [row.run_count for row in claimed(conn).rows] == [1, 1]
@@ -125,14 +153,22 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
     us, job_id = register(conn), put(conn)
     consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
     place = Place(
-        consumer, "w", slots.slot(0), permits_fd, lambda job: ACK, Surroundings(slots.slot(0)), identity(permits_fd)
+        consumer,
+        "w",
+        slots.slot(0),
+        permits_fd,
+        lambda job: ACK,
+        Surroundings(slots.slot(0)),
+        identity(permits_fd),
     )
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
     delivery.lost()
     with delivery.connect() as own:
         delivery.give_back_forgotten(own, until=delivery.forgotten_until or 0.0)
         assert delivery.unsure
-        leases.claim(conn, delivery.claimant, Cursor(), batch=1)  # sent on the connection that was cut
+        leases.claim(
+            conn, delivery.claimant, Cursor(), batch=1
+        )  # sent on the connection that was cut
         assert states(conn) == {job_id: State.RUNNING}
 
         def given_back() -> bool:

@@ -31,7 +31,9 @@ def test_the_only_worker_runs_no_more_jobs_than_it_may_and_each_job_runs_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, batch: Any
 ) -> None:
     ids = publisher.put_many("q", [{}] * 40)
-    with supervise(consumer(max_jobs_per_worker=7, batch=batch), slow_after_seconds=60.0):  # given back, order is lost
+    with supervise(
+        consumer(max_jobs_per_worker=7, batch=batch), slow_after_seconds=60.0
+    ):  # given back, order is lost
         eventually(lambda: drained(admin))
     assert journal.finished() == ids
     assert sorted(Counter(run.pid for run in journal.runs()).values()) == [5, 7, 7, 7, 7, 7]
@@ -83,7 +85,9 @@ def test_worn_workers_leave_one_at_a_time(
         publisher.put_many("q", [{}] * 50)
         return len(journal.lines("closed")) > 3
 
-    with supervise(consumer(max_jobs_per_worker=5, concurrency=4, batch=2, component=component)) as supervisor:
+    with supervise(
+        consumer(max_jobs_per_worker=5, concurrency=4, batch=2, component=component)
+    ) as supervisor:
         eventually(some_have_left, within=20.0)
         eventually(lambda: drained(admin), within=20.0)
         eventually(lambda: len(supervisor.workers()) == 4)
@@ -125,7 +129,9 @@ def test_callbacks_run_with_the_niceness_and_on_the_cpus_that_they_were_given(
     assert (where["nice"], where["cpus"]) == (min(19, base + 3), [cpu])
 
 
-def test_a_cpu_that_is_not_there_is_refused_in_one_sentence_at_the_start(supervise: Supervise) -> None:
+def test_a_cpu_that_is_not_there_is_refused_in_one_sentence_at_the_start(
+    supervise: Supervise,
+) -> None:
     there = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
     with pytest.raises(WorkersFailed) as refused, supervise(consumer(cpu_affinity=[0, 4000])):
         pass
@@ -148,7 +154,12 @@ def held(conn: Connection) -> list[list[int]]:
 
 
 def test_a_job_that_has_crashed_once_runs_alone_the_second_time_and_its_mates_are_not_charged(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection, gates: Gates
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    conn: Connection,
+    gates: Gates,
 ) -> None:
     suspect, *mates = ids = publisher.put_many("q", [{"do": "SIGKILL once, then hold"}, *[{}] * 9])
     with supervise(consumer(batch=10), slow_after_seconds=60.0):
@@ -166,7 +177,9 @@ def test_a_job_that_crashes_alone_again_takes_nobody_along(
 ) -> None:
     suspect, *mates = publisher.put_many("q", [{"do": "SIGKILL"}, *[{}] * 30])
     with supervise(consumer(batch=10, max_crashes=3, retry_base_seconds=0.01)):
-        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(suspect, State.REJECTED)])
+        eventually(
+            lambda: [(job.id, job.state) for job in admin.find()] == [(suspect, State.REJECTED)]
+        )
     assert len(admin.get(suspect).failures) == len(journal.runs_of(suspect)) == 3
     assert sorted(job_id for job_id in journal.began() if job_id != suspect) == mates
 

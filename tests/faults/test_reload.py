@@ -135,7 +135,9 @@ def test_fewer_workers_after_a_reload_never_run_more_than_that_beside_the_old_on
         gates.open(gate)
         eventually(lambda gate=gate: held["abc".index(gate)] in journal.finished())  # type: ignore[misc]
     eventually(lambda: admin.find() == [] and len(here.workers()) == 1)
-    assert journal.runs_of(late)[0].began >= max(run.ended or 0 for run in journal.runs() if run.id in held)
+    assert journal.runs_of(late)[0].began >= max(
+        run.ended or 0 for run in journal.runs() if run.id in held
+    )
 
 
 def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_its_jobs_in_peace(
@@ -195,7 +197,9 @@ def test_a_component_that_fails_in_the_new_workers_does_not_end_the_service(
     here.start()
     here.version("new", BROKEN_COMPONENT)
     here.hup()
-    (sentence,) = eventually(lambda: [line for line in here.said().splitlines() if "not reloaded" in line])
+    (sentence,) = eventually(
+        lambda: [line for line in here.said().splitlines() if "not reloaded" in line]
+    )
     assert "no licence for the renderer" in sentence
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
@@ -248,12 +252,18 @@ def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
     del here.environment["TASKMASTER_DATABASE_URL"]
     here.configure({}, top=f'database_url = "{database_url}"')
     here.start()
-    changes = {"database_url": f'database_url = "{database_url}&user=s3cret"', "schema": 'schema = "other"'}
+    changes = {
+        "database_url": f'database_url = "{database_url}&user=s3cret"',
+        "schema": 'schema = "other"',
+    }
     if what == "[supervisor]":
         here.configure({}, top=f'database_url = "{database_url}"', grace_seconds=1)
     else:
         here.configure(
-            {}, top=f'database_url = "{database_url}"\n{changes[what]}' if what == "schema" else changes[what]
+            {},
+            top=f'database_url = "{database_url}"\n{changes[what]}'
+            if what == "schema"
+            else changes[what],
         )
     here.hup()
     eventually(lambda: "not reloaded" in here.said())
@@ -275,7 +285,11 @@ def test_two_hups_in_a_row_end_with_the_last_version_and_one_set_of_workers(
     here.hup()
     here.version("third")
     here.hup()
-    eventually(lambda: publisher.put("q") and "third" in [line["version"] for line in journal.lines("version")])
+    eventually(
+        lambda: (
+            publisher.put("q") and "third" in [line["version"] for line in journal.lines("version")]
+        )
+    )
     eventually(lambda: len(here.workers()) == 1 and len(here.templates()) == 1)
     assert here.stop() == 0
 
@@ -400,7 +414,9 @@ def test_a_hup_to_a_worker_does_not_hurt_its_job(
     assert here.workers() == [worker]
 
 
-def test_a_hup_to_an_idle_worker_does_not_end_it(here: Project, publisher: Publisher, journal: Journal) -> None:
+def test_a_hup_to_an_idle_worker_does_not_end_it(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
     here.start()
     (worker,) = here.workers()
     first = publisher.put("q")

@@ -70,7 +70,9 @@ def test_jobs_put_in_a_latin1_transaction_are_stored_as_they_are(
     publisher: Publisher, admin: Admin, database_url: str
 ) -> None:
     with psycopg.connect(database_url, client_encoding="LATIN1") as theirs:
-        ids = publisher.put_many("é", ["é€🦀", {"🦀": "\\ \t"}], headers={"h": "€"}, connection=theirs)
+        ids = publisher.put_many(
+            "é", ["é€🦀", {"🦀": "\\ \t"}], headers={"h": "€"}, connection=theirs
+        )
     assert [(job.id, job.queue_name, job.payload, job.headers) for job in admin.find()] == [
         (ids[0], "é", "é€🦀", {"h": "€"}),
         (ids[1], "é", {"🦀": "\\ \t"}, {"h": "€"}),
@@ -83,9 +85,13 @@ def test_one_job_that_latin1_cannot_write_is_refused_in_one_sentence(
     publisher.put("é", "é")
     with psycopg.connect(database_url, client_encoding="LATIN1") as theirs:
         publisher.put("é", "é", connection=theirs)
-        with pytest.raises(InvalidJob, match=r"client_encoding .* cannot write '.*': set it to UTF8$"):
+        with pytest.raises(
+            InvalidJob, match=r"client_encoding .* cannot write '.*': set it to UTF8$"
+        ):
             publisher.put("é", "é€🦀", connection=theirs)
-        publisher.put("é", "ü", connection=theirs)  # nothing was sent: the transaction is still good
+        publisher.put(
+            "é", "ü", connection=theirs
+        )  # nothing was sent: the transaction is still good
     assert [job.payload for job in admin.find(queue_name="é")] == ["é", "é", "ü"]
 
 
@@ -187,7 +193,9 @@ def test_a_supervisor_whose_burial_waits_for_a_lock_keeps_its_heartbeat_its_sess
         assert [status.lost_leases for status in admin.supervisors()] == [0, 0]
     assert [run.run for run in journal.runs_of(held)] == [1]
     assert "waiting for a lock" in here.said()
-    assert "trying again until it answers" not in here.said()  # the session, whose lock says that it lives, was kept
+    assert (
+        "trying again until it answers" not in here.said()
+    )  # the session, whose lock says that it lives, was kept
     assert max(silent) < 5.0
     assert here.stop() == 0
 
@@ -233,12 +241,19 @@ def test_a_claim_that_commits_long_after_its_worker_was_killed_is_given_back(
         ((backend, name),) = eventually(lambda: conn.execute(CLAIMS_WAITING).fetchall())
         victim, killed_at = supervisor.worker(), time.monotonic()
         supervisor.signal(victim, signal.SIGKILL)
-        eventually(lambda: supervisor.workers() not in ([], [victim]) and time.monotonic() > killed_at + 3.0)
+        eventually(
+            lambda: (
+                supervisor.workers() not in ([], [victim]) and time.monotonic() > killed_at + 3.0
+            )
+        )
         assert conn.execute(CLAIMS_WAITING).fetchall() == [(backend, name)]
         assert journal.began() == []
         conn.execute("select pg_advisory_unlock(1)")
         eventually(lambda: job_id in journal.finished() and admin.find() == [])
-        claimants = [f"taskmaster {worker}" for (worker,) in conn.execute("select worker from claims").fetchall()]
+        claimants = [
+            f"taskmaster {worker}"
+            for (worker,) in conn.execute("select worker from claims").fetchall()
+        ]
     assert (claimants[0], len(claimants)) == (name, 2)
     assert [(run.id, run.run) for run in journal.runs()] == [(job_id, 1)]
 
@@ -261,7 +276,10 @@ def test_a_url_that_cannot_be_used_is_refused_without_showing_its_password(
 
 
 def test_a_publisher_refuses_such_a_url_without_showing_its_password() -> None:
-    with Publisher(SECRET_URL) as publisher, pytest.raises(InvalidConfig, match="postgresql://") as refused:
+    with (
+        Publisher(SECRET_URL) as publisher,
+        pytest.raises(InvalidConfig, match="postgresql://") as refused,
+    ):
         publisher.put("q")
     assert "s3cret" not in str(refused.value)
 
@@ -269,7 +287,11 @@ def test_a_publisher_refuses_such_a_url_without_showing_its_password() -> None:
 @pytest.mark.parametrize(
     ("consumer", "top", "about"),
     [
-        ({}, 'middleware = [{ use = "logging", format = "xml" }]', "format must be 'text' or 'json', got 'xml'"),
+        (
+            {},
+            'middleware = [{ use = "logging", format = "xml" }]',
+            "format must be 'text' or 'json', got 'xml'",
+        ),
         ({"callback": "tests.support.odd:takes_nothing"}, "", "must take one argument, the job"),
         ({"callback": "tests.support.odd:generates"}, "", "generator function"),
     ],

@@ -16,7 +16,9 @@ def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second
 ) -> None:
     slow, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 5])
     slow_after = SupervisorOptions().slow_after_seconds
-    with supervise(Consumer("q", callback=ACT, concurrency=2, batch=10), slow_after_seconds=slow_after):
+    with supervise(
+        Consumer("q", callback=ACT, concurrency=2, batch=10), slow_after_seconds=slow_after
+    ):
         eventually(lambda: [record.id for record in admin.find()] == [slow])
         held = journal.runs_of(slow)[0]
         assert sorted(journal.finished()) == mates

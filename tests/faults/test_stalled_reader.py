@@ -52,13 +52,21 @@ def ends_of_a_socket() -> tuple[int, int]:
 
 @pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
 def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_burials_nor_the_end(
-    noisy: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection, ends: Ends
+    noisy: Project,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
+    ends: Ends,
 ) -> None:
     read_end, write_end = ends()
     noisy.start(ready=False, stdout=write_end, stderr=write_end)
     os.close(write_end)
     publisher.put("q", {})
-    eventually(lambda: len(journal.finished()) == 1)  # by now there is no room left for a line of the log
+    eventually(
+        lambda: len(journal.finished()) == 1
+    )  # by now there is no room left for a line of the log
     held = publisher.put("q", {"do": "hold"})
     eventually(lambda: len(journal.runs_of(held)) == 1)
     os.kill(noisy.workers()[0], signal.SIGKILL)

@@ -60,7 +60,9 @@ def test_what_was_not_started_is_given_back_at_once_and_uncharged(
         gates.open()
         assert supervisor.left() == 0
     assert journal.finished() == [running]
-    assert [(record.id, record.run_count, record.failures) for record in admin.find()] == [(n, 0, []) for n in mates]
+    assert [(record.id, record.run_count, record.failures) for record in admin.find()] == [
+        (n, 0, []) for n in mates
+    ]
 
 
 def test_a_stopping_supervisor_claims_nothing_more(
@@ -100,13 +102,21 @@ def test_a_job_that_outlives_the_grace_is_cut_off_and_runs_again_uncharged(
 def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    acked, rejected, running, waiting = publisher.put_many("q", [{}, {"do": "reject"}, {"do": "hold"}, {}])
-    with supervise(Consumer("q", callback=ACT, batch=10), grace_seconds=0.1, slow_after_seconds=60.0) as supervisor:
+    acked, rejected, running, waiting = publisher.put_many(
+        "q", [{}, {"do": "reject"}, {"do": "hold"}, {}]
+    )
+    with supervise(
+        Consumer("q", callback=ACT, batch=10), grace_seconds=0.1, slow_after_seconds=60.0
+    ) as supervisor:
         eventually(lambda: running in journal.began())
         supervisor.stop()
         assert supervisor.left() == 0
     found = {record.id: (record.state, record.run_count) for record in admin.find()}
-    assert found == {rejected: (State.REJECTED, 1), running: (State.READY, 0), waiting: (State.READY, 0)}
+    assert found == {
+        rejected: (State.REJECTED, 1),
+        running: (State.READY, 0),
+        waiting: (State.READY, 0),
+    }
     assert acked not in found
 
 
@@ -118,7 +128,9 @@ def test_a_second_signal_shortens_the_grace_to_now(
         eventually(lambda: journal.began() == [job_id])
         began = time.monotonic()
         supervisor.stop()
-        supervisor.stop(number=signal.SIGINT)  # two of the same kind may reach a busy process as one
+        supervisor.stop(
+            number=signal.SIGINT
+        )  # two of the same kind may reach a busy process as one
         assert supervisor.left() == 0
         assert time.monotonic() - began < 3.0
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
@@ -180,7 +192,9 @@ def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_
     def started(job: Job) -> Outcome:
         pytest.fail("it has run")
 
-    place = Place(consumer, "w", slot, permits_fd, started, Surroundings(slot), identity(permits_fd))
+    place = Place(
+        consumer, "w", slot, permits_fd, started, Surroundings(slot), identity(permits_fd)
+    )
     database = Database(database_url, SCHEMA)
     worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), place)
     if consumer.transactional:

@@ -65,7 +65,9 @@ def test_workers_whose_births_were_lost_with_the_template_leave_and_their_places
 ) -> None:
     (tmp_path / "fatal_forks.py").write_text(FATAL_FORKS)
     monkeypatch.syspath_prepend(tmp_path)
-    consumer = Consumer("q", callback="fatal_forks:act", component="fatal_forks:component", concurrency=2)
+    consumer = Consumer(
+        "q", callback="fatal_forks:act", component="fatal_forks:component", concurrency=2
+    )
     with supervise(consumer) as supervisor:
         for fuse in range(3):
             gates.open(f"fuse {fuse}")
@@ -73,7 +75,11 @@ def test_workers_whose_births_were_lost_with_the_template_leave_and_their_places
             supervisor.signal(worker, signal.SIGKILL)
         eventually(lambda: len(journal.lines("template died")) == 3)
         dead = {line["pid"] for line in journal.lines("template died")}
-        eventually(lambda: [line["template"] in dead for line in journal.lines("entered")].count(False) == 2)
+        eventually(
+            lambda: (
+                [line["template"] in dead for line in journal.lines("entered")].count(False) == 2
+            )
+        )
         entered = [line["pid"] for line in journal.lines("entered")]
         eventually(lambda: supervisor.workers() == sorted(entered[-2:]))
         assert len(entered) == 4  # those whose births were lost have begun nothing
@@ -95,7 +101,13 @@ def never_entered() -> Iterator[None]:
 def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
     """Be the worker of slot 0, in this process; the exit code."""
     consumer = Consumer("q", callback=ACT)
-    plan = Plan(database=Database("", "nowhere"), consumers=[consumer], source="test", slots=1, notify_ms=3_000)
+    plan = Plan(
+        database=Database("", "nowhere"),
+        consumers=[consumer],
+        source="test",
+        slots=1,
+        notify_ms=3_000,
+    )
     prepared = Prepared(consumer, lambda job: None, never_entered, [], [], "test")
     permits_fd = permits.create()
     try:
@@ -115,7 +127,9 @@ def slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
     os.close(slots.fd)
 
 
-def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot_of_another(slots: Slots) -> None:
+def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot_of_another(
+    slots: Slots,
+) -> None:
     before = bytes(slots.slot(0).cells)
     wakeups = WakeupQueue()
     reader_fd = os.dup(wakeups.reader_fd)
@@ -194,7 +208,12 @@ def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
 
 
 def test_a_worker_that_was_ordered_before_an_eviction_does_not_work_for_the_supervisor_that_was_taken_for_dead(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
         first = publisher.put("q")
@@ -202,14 +221,18 @@ def test_a_worker_that_was_ordered_before_an_eviction_does_not_work_for_the_supe
         template, worker = supervisor.template(), supervisor.worker()
         supervisor.signal(template, signal.SIGSTOP)
         supervisor.signal(worker, signal.SIGKILL)
-        eventually(lambda: worker not in supervisor.workers())  # another one is ordered, and cannot be born yet
+        eventually(
+            lambda: worker not in supervisor.workers()
+        )  # another one is ordered, and cannot be born yet
         (evicted,) = registered(conn)
         conn.execute("delete from supervisors")
         eventually(lambda: registered(conn) not in ([], [evicted]))
         supervisor.signal(template, signal.SIGCONT)
         held = publisher.put("q", {"do": "hold"})
         eventually(lambda: held in journal.began())
-        assert [row[0] for row in conn.execute("select supervisor from leases").fetchall()] == registered(conn)
+        assert [
+            row[0] for row in conn.execute("select supervisor from leases").fetchall()
+        ] == registered(conn)
         gates.open()
         eventually(lambda: admin.find() == [])
     assert journal.finished() == [first, held]

@@ -26,7 +26,9 @@ def test_a_killed_template_takes_no_worker_with_it_and_is_replaced(
         eventually(lambda: admin.find() == [])
         # And the new one can fork.
         supervisor.signal(workers[0], signal.SIGKILL)
-        eventually(lambda: len(supervisor.workers()) == 2 and workers[0] not in supervisor.workers())
+        eventually(
+            lambda: len(supervisor.workers()) == 2 and workers[0] not in supervisor.workers()
+        )
         job_id = publisher.put("q")
         eventually(lambda: job_id in journal.finished())
     assert [run.run for run in journal.runs_of(held)] == [1]

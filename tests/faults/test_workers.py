@@ -31,7 +31,9 @@ def test_a_killed_busy_worker_costs_its_job_one_run_and_its_batch_mates_nothing(
 ) -> None:
     payloads = [{}, {"do": "reject"}, {"do": "hold_once"}, {}, {"do": "hold"}]
     acked, rejected, running, mate, last = publisher.put_many("q", payloads)
-    with supervise(Consumer("q", callback=ACT, batch=10), slow_after_seconds=FAR_SECONDS) as supervisor:
+    with supervise(
+        Consumer("q", callback=ACT, batch=10), slow_after_seconds=FAR_SECONDS
+    ) as supervisor:
         eventually(lambda: running in journal.began())
         victim = supervisor.worker()
         supervisor.signal(victim, signal.SIGKILL)
@@ -40,7 +42,10 @@ def test_a_killed_busy_worker_costs_its_job_one_run_and_its_batch_mates_nothing(
         assert record.run_count == 1
         gates.open()
         eventually(lambda: [job.id for job in admin.find()] == [rejected])
-    runs = {job_id: [run.run for run in journal.runs_of(job_id)] for job_id in (acked, rejected, running, mate, last)}
+    runs = {
+        job_id: [run.run for run in journal.runs_of(job_id)]
+        for job_id in (acked, rejected, running, mate, last)
+    }
     assert runs == {acked: [1], rejected: [1], running: [1, 2], mate: [1], last: [1]}
     assert {run.pid for run in journal.runs_of(running)} > {victim}
 
@@ -69,9 +74,16 @@ def test_the_history_of_a_job_that_was_killed_tells_the_cause(
     ],
 )
 def test_a_job_that_keeps_killing_its_worker_is_rejected_after_max_crashes_with_each_cause(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, payload: dict[str, object], cause: str
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    payload: dict[str, object],
+    cause: str,
 ) -> None:
-    with supervise(Consumer("q", callback=ACT, max_crashes=3, max_runs=100, retry_base_seconds=0.02)):
+    with supervise(
+        Consumer("q", callback=ACT, max_crashes=3, max_runs=100, retry_base_seconds=0.02)
+    ):
         job_id = publisher.put("q", payload)
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
         good = publisher.put("q")
@@ -110,12 +122,16 @@ def test_workers_killed_over_and_over_lose_no_job_and_ack_each_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids: list[int] = []
-    killed = Consumer("q", callback=ACT, concurrency=2, max_crashes=100, max_runs=100, retry_base_seconds=0.01)
+    killed = Consumer(
+        "q", callback=ACT, concurrency=2, max_crashes=100, max_runs=100, retry_base_seconds=0.01
+    )
     with supervise(killed) as supervisor:
         for n in range(1, 9):
             ids += publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 40)
             eventually(lambda n=n: len(journal.began()) >= n * 20)  # type: ignore[misc]
-            victim = eventually(lambda: journal.runs()[-1].pid in supervisor.workers() and journal.runs()[-1].pid)
+            victim = eventually(
+                lambda: journal.runs()[-1].pid in supervisor.workers() and journal.runs()[-1].pid
+            )
             os.kill(victim, signal.SIGKILL)
         eventually(lambda: admin.find() == [], within=20.0)
     assert set(journal.finished()) == set(ids)
@@ -157,7 +173,9 @@ def test_what_a_callback_has_started_goes_with_its_killed_worker(
         publisher.put("q", {"do": "grandchild"})
         (line,) = eventually(lambda: journal.lines("grandchild"))
         supervisor.signal(supervisor.worker(), signal.SIGKILL)
-        eventually(lambda: not any(text.startswith(f"{line['child']} ") for text in supervisor.processes()))
+        eventually(
+            lambda: not any(text.startswith(f"{line['child']} ") for text in supervisor.processes())
+        )
 
 
 def test_a_job_that_kills_its_worker_does_not_take_its_acked_batch_mates_along(
@@ -165,7 +183,9 @@ def test_a_job_that_kills_its_worker_does_not_take_its_acked_batch_mates_along(
 ) -> None:
     ids = publisher.put_many("q", [*[{}] * 50, {"do": "die"}, *[{}] * 50])
     with supervise(Consumer("q", callback=ACT, batch=200, max_crashes=2)):
-        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(ids[50], State.REJECTED)])
+        eventually(
+            lambda: [(job.id, job.state) for job in admin.find()] == [(ids[50], State.REJECTED)]
+        )
     mates = sorted(job_id for job_id in journal.began() if job_id != ids[50])
     assert mates == ids[:50] + ids[51:]  # each once
 

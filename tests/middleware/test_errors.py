@@ -35,7 +35,9 @@ def test_what_may_get_better_is_retried() -> None:
 
 
 def test_subclasses_count() -> None:
-    assert answer(ConnectionResetError("gone"), retry=["builtins:OSError"]) == Retry(None, "ConnectionResetError: gone")
+    assert answer(ConnectionResetError("gone"), retry=["builtins:OSError"]) == Retry(
+        None, "ConnectionResetError: gone"
+    )
     assert isinstance(answer(UnicodeDecodeError("utf-8", b"", 0, 1, "bad")), Reject)
 
 
@@ -74,13 +76,22 @@ def test_an_empty_list_rejects_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"retry": "builtins:OSError"}, "retry must be a list of exception classes, got 'builtins:OSError'"),
+        (
+            {"retry": "builtins:OSError"},
+            "retry must be a list of exception classes, got 'builtins:OSError'",
+        ),
         ({"retry": OSError}, "retry must be a list of exception classes, got <class 'OSError'>"),
         ({"reject": [3]}, "reject must name exception classes, got 3"),
         ({"reject": ["builtins:len"]}, "reject must name exception classes, got 'builtins:len'"),
-        ({"reject": ["builtins:SystemExit"]}, "reject must name exception classes, got 'builtins:SystemExit'"),
+        (
+            {"reject": ["builtins:SystemExit"]},
+            "reject must name exception classes, got 'builtins:SystemExit'",
+        ),
         ({"retry": ["OSError"]}, 'retry: must be "module:name", like'),
-        ({"retry": ["builtins:OsError"]}, "retry: module 'builtins' has no 'OsError' (did you mean 'OSError'?)"),
+        (
+            {"retry": ["builtins:OsError"]},
+            "retry: module 'builtins' has no 'OsError' (did you mean 'OSError'?)",
+        ),
     ],
 )
 def test_what_is_no_exception_class_is_refused(options: dict[str, Any], sentence: str) -> None:

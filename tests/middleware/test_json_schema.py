@@ -77,22 +77,32 @@ def test_hundreds_of_errors_are_cut_off() -> None:
     assert len(reason) < 10_000
 
 
-@pytest.mark.parametrize("schema", [Mail, Letter, Parcel, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"])
+@pytest.mark.parametrize(
+    "schema", [Mail, Letter, Parcel, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"]
+)
 def test_types_and_names_of_them_are_schemas_too(schema: Any) -> None:
     assert answer(schema, {"to": "ada"}) == ACK
     assert "/to: " in str(answer(schema, {"to": 1}))
 
 
-def test_a_file_may_refer_to_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_may_refer_to_files_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mail.json").write_text(json.dumps({"properties": {"to": {"$ref": "parts/name.json#/$defs/name"}}}))
+    (tmp_path / "mail.json").write_text(
+        json.dumps({"properties": {"to": {"$ref": "parts/name.json#/$defs/name"}}})
+    )
     (tmp_path / "parts").mkdir()
-    (tmp_path / "parts" / "name.json").write_text(json.dumps({"$defs": {"name": {"type": "string"}}}))
+    (tmp_path / "parts" / "name.json").write_text(
+        json.dumps({"$defs": {"name": {"type": "string"}}})
+    )
     assert answer("mail.json", {"to": "ada"}) == ACK
     assert "/to: " in str(answer("mail.json", {"to": 1}))
 
 
-@pytest.mark.parametrize("place", ["http://127.0.0.1:9/x.json", "https://example.com/x.json", "file://host/x.json"])
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:9/x.json", "https://example.com/x.json", "file://host/x.json"]
+)
 def test_a_schema_that_would_ask_the_network_is_refused(place: str) -> None:
     with pytest.raises(InvalidConfig, match="a \\$ref may lead to local files only"):
         json_schema(schema={"$ref": place})
@@ -113,11 +123,18 @@ def test_what_is_no_schema_is_refused_before_any_job(schema: Any, sentence: str)
 
 
 def test_one_rule_checks_both_at_put_and_at_run_and_a_bad_job_is_never_retried(
-    supervise: Supervise, database_url: str, publisher: Publisher, admin: Admin, conn: Connection, journal: Journal
+    supervise: Supervise,
+    database_url: str,
+    publisher: Publisher,
+    admin: Admin,
+    conn: Connection,
+    journal: Journal,
 ) -> None:
     consumer = Consumer("mail", callback=ACT, middleware=[{"use": "json_schema", "schema": MAIL}])
     with Publisher(database_url, consumers=[consumer]) as checking:
-        with pytest.raises(InvalidPayload, match="queue 'mail': the payload does not match its schema: /to: "):
+        with pytest.raises(
+            InvalidPayload, match="queue 'mail': the payload does not match its schema: /to: "
+        ):
             checking.put("mail", {"to": 1})
         with pytest.raises(InvalidPayload, match="payload 1: queue 'mail': "):
             checking.put_many("mail", [{"to": "ada"}, {"to": 1}])
@@ -138,7 +155,9 @@ def test_a_schema_file_that_disappears_stops_nobody_before_the_next_reload(
 ) -> None:
     file = tmp_path / "mail.json"
     file.write_text(json.dumps(MAIL))
-    with supervise(Consumer("mail", callback=ACT, middleware=[{"use": "json_schema", "schema": str(file)}])) as one:
+    with supervise(
+        Consumer("mail", callback=ACT, middleware=[{"use": "json_schema", "schema": str(file)}])
+    ) as one:
         file.unlink()
         killed = one.worker()
         one.signal(killed, signal.SIGKILL)
@@ -150,7 +169,9 @@ def test_a_schema_file_that_disappears_stops_nobody_before_the_next_reload(
 
 @pytest.mark.parametrize("payload", [{"a": "hunter2" * 1000}, {"b": "hunter2"}, {"c": "hunter2"}])
 def test_no_value_of_a_payload_gets_into_an_error_and_so_into_logs(payload: Any) -> None:
-    schema = {"properties": {"a": {"type": "null"}, "b": {"enum": [1]}, "c": {"format": "date-time"}}}
+    schema = {
+        "properties": {"a": {"type": "null"}, "b": {"enum": [1]}, "c": {"format": "date-time"}}
+    }
     outcome = answer(schema, payload)
     assert isinstance(outcome, Reject)
     assert "the value is not" in outcome.reason
@@ -168,7 +189,9 @@ class Room:
     number: int = pydantic.Field(ge=1)
 
 
-@pytest.mark.parametrize("at", [datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "at", [datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)]
+)
 def test_times_pass_as_they_are_put_and_text_that_is_none_does_not(at: datetime) -> None:
     put = orjson.loads(orjson.dumps(Meeting(at=at, id=UUID(int=7), opens=time(9, 30)).__dict__))
     assert answer(Meeting, put) == ACK
@@ -210,6 +233,8 @@ class Odd(pydantic.BaseModel):
 
 @pytest.mark.parametrize("schema", [Unfinished, Odd])
 def test_a_type_that_has_no_schema_is_refused_in_one_sentence(schema: type) -> None:
-    with pytest.raises(InvalidConfig, match=r"neither a JSON Schema nor a type that has one: .") as refused:
+    with pytest.raises(
+        InvalidConfig, match=r"neither a JSON Schema nor a type that has one: ."
+    ) as refused:
         json_schema(schema=schema)
     assert "\n" not in str(refused.value)

@@ -26,7 +26,9 @@ def at_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(stdlib.INFO, "taskmaster.jobs")
 
 
-def line(caplog: pytest.LogCaptureFixture, middleware: Middleware, outcome: Outcome = ACK, **job: Any) -> str:
+def line(
+    caplog: pytest.LogCaptureFixture, middleware: Middleware, outcome: Outcome = ACK, **job: Any
+) -> str:
     """The one line that one run leaves."""
     caplog.clear()
     assert build([middleware], lambda _: outcome)(make_job(**job)) is outcome
@@ -35,7 +37,9 @@ def line(caplog: pytest.LogCaptureFixture, middleware: Middleware, outcome: Outc
     return record.getMessage()
 
 
-def fields(caplog: pytest.LogCaptureFixture, outcome: Outcome = ACK, *, job: Any = None, **options: Any) -> Any:
+def fields(
+    caplog: pytest.LogCaptureFixture, outcome: Outcome = ACK, *, job: Any = None, **options: Any
+) -> Any:
     return json.loads(line(caplog, logging(format="json", **options), outcome, **(job or {})))
 
 
@@ -67,7 +71,9 @@ def test_what_was_not_an_ack_says_why_and_when(
 ) -> None:
     seen = fields(caplog, outcome)
 
-    assert {key: seen[key] for key in seen if key not in ("at", "event", "job", "queue", "run", "ms")} == expected
+    assert {
+        key: seen[key] for key in seen if key not in ("at", "event", "job", "queue", "run", "ms")
+    } == expected
 
 
 @pytest.mark.parametrize("error", [ValueError("no such file"), SystemExit(3), KeyboardInterrupt()])
@@ -108,13 +114,17 @@ def test_below_info_nothing_is_written(caplog: pytest.LogCaptureFixture) -> None
         ("\ud800", r'reason="\ud800"'),
     ],
 )
-def test_a_value_cannot_break_out_of_its_line(caplog: pytest.LogCaptureFixture, reason: str, written: str) -> None:
+def test_a_value_cannot_break_out_of_its_line(
+    caplog: pytest.LogCaptureFixture, reason: str, written: str
+) -> None:
     assert line(caplog, logging(), Reject(reason)).endswith(written)
 
 
 @given(st.text(max_size=30), st.text(min_size=1, max_size=30))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-def test_no_text_makes_a_second_line(caplog: pytest.LogCaptureFixture, reason: str, key: str) -> None:
+def test_no_text_makes_a_second_line(
+    caplog: pytest.LogCaptureFixture, reason: str, key: str
+) -> None:
     caplog.clear()
     job = Job(1, f"mail {key}", {key: reason}, None, 0, 1, make_job().created_at)
     for format in ("text", "json"):
@@ -132,7 +142,11 @@ def test_a_payload_is_not_shown_unless_asked_for(caplog: pytest.LogCaptureFixtur
 
 
 def test_named_keys_are_redacted_at_any_depth(caplog: pytest.LogCaptureFixture) -> None:
-    payload = {"user": "me", "Password": "secret", "inner": [{"token": {"value": "secret"}, "size": 3}]}
+    payload = {
+        "user": "me",
+        "Password": "secret",
+        "inner": [{"token": {"value": "secret"}, "size": 3}],
+    }
 
     seen = fields(caplog, job={"payload": payload}, payload=True, redact=["password", "token"])
 
@@ -157,7 +171,10 @@ def test_a_payload_in_text_is_one_quoted_value(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_huge_payload_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    assert fields(caplog, job={"payload": "x" * 500_000}, payload=True)["payload"] == "[500002 characters]"
+    assert (
+        fields(caplog, job={"payload": "x" * 500_000}, payload=True)["payload"]
+        == "[500002 characters]"
+    )
 
 
 def test_a_deep_payload_does_not_fail_the_job(caplog: pytest.LogCaptureFixture) -> None:

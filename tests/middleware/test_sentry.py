@@ -23,9 +23,13 @@ def test_what_a_callback_raises_is_sent_with_its_job_and_without_its_payload(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with ingest() as place:
-        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place, environment="test")], max_runs=1)
+        consumer = Consumer(
+            "mail", callback=FAIL, middleware=[sentry(place, environment="test")], max_runs=1
+        )
         with supervise(consumer):
-            job_id = publisher.put("mail", {"do": "raise", "to": "ada@example.com", "parts": [{"password": "x"}]})
+            job_id = publisher.put(
+                "mail", {"do": "raise", "to": "ada@example.com", "parts": [{"password": "x"}]}
+            )
             (event,) = eventually(place.events)
     assert event["exception"]["values"][-1]["type"] == "Wrong"
     assert event["tags"] | {"queue": "mail", "job": str(job_id), "run": "1"} == event["tags"]
@@ -46,18 +50,27 @@ def test_values_are_sent_when_asked_for_but_never_those_of_denied_keys(
     with ingest() as place:
         middleware = sentry(place, send_payload=True, deny=["iban"])
         with supervise(Consumer("mail", callback=FAIL, middleware=[middleware], max_runs=1)):
-            publisher.put("mail", {"do": "raise", "to": "ada", "inner": {"Their_IBAN": "DE00 1234"}})
+            publisher.put(
+                "mail", {"do": "raise", "to": "ada", "inner": {"Their_IBAN": "DE00 1234"}}
+            )
             (event,) = eventually(place.events)
     assert event["contexts"]["job"]["payload"]["to"] == "ada"
     assert "DE00 1234" not in json.dumps(event)
 
 
-def test_breadcrumbs_and_tags_do_not_leak_from_job_to_job(supervise: Supervise, publisher: Publisher) -> None:
-    with ingest() as place, supervise(Consumer("mail", callback=FAIL, middleware=[sentry(place)], max_runs=1)):
+def test_breadcrumbs_and_tags_do_not_leak_from_job_to_job(
+    supervise: Supervise, publisher: Publisher
+) -> None:
+    with (
+        ingest() as place,
+        supervise(Consumer("mail", callback=FAIL, middleware=[sentry(place)], max_runs=1)),
+    ):
         ids = publisher.put_many("mail", [{"do": "nothing"}, {"do": "raise"}, {"do": "raise"}])
         eventually(lambda: len(place.events()) == 2)
         events = place.events()
-    for job_id, event in zip(ids[1:], sorted(events, key=lambda event: int(event["tags"]["job"])), strict=True):
+    for job_id, event in zip(
+        ids[1:], sorted(events, key=lambda event: int(event["tags"]["job"])), strict=True
+    ):
         crumbs = [crumb["message"] for crumb in event["breadcrumbs"]["values"]]
         assert [crumb for crumb in crumbs if crumb.startswith("crumb of")] == [f"crumb of {job_id}"]
         assert event["tags"]["mine"] == job_id
@@ -74,12 +87,17 @@ def test_a_run_that_was_killed_with_its_worker_is_sent_by_somebody_else(
             eventually(lambda: admin.get(job_id).state == State.REJECTED)
     assert event["level"] == "fatal"
     assert event["exception"]["values"][0]["type"] == "signal SIGKILL"
-    assert event["tags"] | {"queue": "mail", "job": str(job_id), "run": "1", "cause": "signal SIGKILL"} == event["tags"]
+    assert (
+        event["tags"] | {"queue": "mail", "job": str(job_id), "run": "1", "cause": "signal SIGKILL"}
+        == event["tags"]
+    )
     assert event["contexts"]["run"]["rejected"] is True
     assert "ada@example.com" not in json.dumps(event)
 
 
-def test_a_run_that_was_killed_for_its_time_is_sent_with_its_stack(supervise: Supervise, publisher: Publisher) -> None:
+def test_a_run_that_was_killed_for_its_time_is_sent_with_its_stack(
+    supervise: Supervise, publisher: Publisher
+) -> None:
     with ingest() as place:
         consumer = Consumer(
             "mail",
@@ -96,9 +114,13 @@ def test_a_run_that_was_killed_for_its_time_is_sent_with_its_stack(supervise: Su
     assert "_hash" in event["extra"]["traceback"]
 
 
-def test_a_run_is_a_transaction_in_the_trace_of_its_put(supervise: Supervise, database_url: str) -> None:
+def test_a_run_is_a_transaction_in_the_trace_of_its_put(
+    supervise: Supervise, database_url: str
+) -> None:
     with ingest() as place:
-        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place, traces_sample_rate=1.0)])
+        consumer = Consumer(
+            "mail", callback=FAIL, middleware=[sentry(place, traces_sample_rate=1.0)]
+        )
         sentry_sdk.init(dsn=place.dsn, traces_sample_rate=1.0, default_integrations=False)
         try:
             with supervise(consumer), Publisher(database_url, consumers=[consumer]) as publisher:
@@ -120,10 +142,14 @@ def test_an_ingest_that_hangs_delays_no_job_and_the_exit_by_two_seconds_at_most(
     with ingest(hangs=True) as place:
         consumer = Consumer("mail", callback=ACT, middleware=[sentry(place)], max_runs=1)
         with supervise(consumer, grace_seconds=5.0) as supervisor:
-            ids = publisher.put_many("mail", [{"do": "raise"}] * 300)  # more than Sentry's SDK keeps
+            ids = publisher.put_many(
+                "mail", [{"do": "raise"}] * 300
+            )  # more than Sentry's SDK keeps
             last = publisher.put("mail", {})
             eventually(lambda: place.requests > 0)
-            eventually(lambda: last in journal.finished() and len(journal.finished()) == len(ids) + 1)
+            eventually(
+                lambda: last in journal.finished() and len(journal.finished()) == len(ids) + 1
+            )
             began = time.monotonic()
             assert supervisor.left() == 0
             assert time.monotonic() - began < 5.0  # two for the events, and room for a busy machine
@@ -134,7 +160,9 @@ def test_a_supervisor_told_to_leave_in_a_storm_of_crashes_leaves_in_order_though
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with ingest(hangs=True) as place:
-        consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place)], concurrency=2, max_crashes=1)
+        consumer = Consumer(
+            "mail", callback=FAIL, middleware=[sentry(place)], concurrency=2, max_crashes=1
+        )
         publisher.put_many("mail", [{"do": "die"}] * 40)
         with supervise(consumer) as supervisor:
             eventually(lambda: place.requests > 0, within=20)

@@ -15,7 +15,9 @@ from taskmaster_middleware.tracing import tracing
 from tests.support import Journal, Supervise, eventually
 from tests.support.telemetry import SET_UP, WORK
 
-CONSUMER = Consumer("mail", callback=WORK, middleware=[{"use": "tracing", "setup": SET_UP}], max_runs=1)
+CONSUMER = Consumer(
+    "mail", callback=WORK, middleware=[{"use": "tracing", "setup": SET_UP}], max_runs=1
+)
 
 
 def spans(journal: Journal, name: str) -> list[dict[str, Any]]:
@@ -23,27 +25,44 @@ def spans(journal: Journal, name: str) -> list[dict[str, Any]]:
 
 
 def test_the_run_is_in_the_trace_of_its_put_and_is_exported_before_the_worker_leaves(
-    supervise: Supervise, database_url: str, journal: Journal, admin: Admin, monkeypatch: pytest.MonkeyPatch
+    supervise: Supervise,
+    database_url: str,
+    journal: Journal,
+    admin: Admin,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(here))
-    monkeypatch.setattr("opentelemetry.trace.get_tracer", lambda *of, **options: provider.get_tracer(*of, **options))
+    monkeypatch.setattr(
+        "opentelemetry.trace.get_tracer", lambda *of, **options: provider.get_tracer(*of, **options)
+    )
     with supervise(CONSUMER), Publisher(database_url, consumers=[CONSUMER]) as publisher:
         with provider.get_tracer("request").start_as_current_span("request"):
             first = publisher.put("mail", {})
-            second, third = publisher.put_many("mail", [{}, {"do": "raise"}], headers={"mine": "kept"})
+            second, third = publisher.put_many(
+                "mail", [{}, {"do": "raise"}], headers={"mine": "kept"}
+            )
         eventually(lambda: [count.state for count in admin.counts()] == [State.REJECTED])
     sent = [span for span in here.get_finished_spans() if span.name == "send mail"]
     request = next(span for span in here.get_finished_spans() if span.name == "request")
     assert [span.kind for span in sent] == [SpanKind.PRODUCER] * 3
     assert sent[0].attributes is not None
     assert sent[0].attributes["messaging.message.id"] == str(first)
-    runs = sorted(spans(journal, "process mail"), key=lambda span: int(span["attributes"]["messaging.message.id"]))
-    assert [int(run["attributes"]["messaging.message.id"]) for run in runs] == [first, second, third]
+    runs = sorted(
+        spans(journal, "process mail"),
+        key=lambda span: int(span["attributes"]["messaging.message.id"]),
+    )
+    assert [int(run["attributes"]["messaging.message.id"]) for run in runs] == [
+        first,
+        second,
+        third,
+    ]
     assert {run["trace"] for run in runs} == {f"{request.context.trace_id:032x}"}
     assert [run["parent"] for run in runs] == [f"{span.context.span_id:016x}" for span in sent]
-    assert [(run["kind"], run["status"]) for run in runs] == [("CONSUMER", "UNSET")] * 2 + [("CONSUMER", "ERROR")]
+    assert [(run["kind"], run["status"]) for run in runs] == [("CONSUMER", "UNSET")] * 2 + [
+        ("CONSUMER", "ERROR")
+    ]
     inner = spans(journal, "inner")
     assert {span["parent"] for span in inner} == {run["span"] for run in runs}
 
@@ -51,6 +70,13 @@ def test_the_run_is_in_the_trace_of_its_put_and_is_exported_before_the_worker_le
 def test_headers_of_any_kind_are_no_reason_to_fail() -> None:
     with tracing() as middleware:
         handler = middleware(lambda job: ACK)
-        odd: list[Any] = [None, {}, [1], "x", {"traceparent": 7, "baggage": ["x"]}, {"traceparent": "nonsense"}]
+        odd: list[Any] = [
+            None,
+            {},
+            [1],
+            "x",
+            {"traceparent": 7, "baggage": ["x"]},
+            {"traceparent": "nonsense"},
+        ]
         for headers in odd:
             assert handler(make_job({}, headers=headers)) == ACK

@@ -47,7 +47,9 @@ def test_a_module_that_raises_at_import_is_named_with_key_and_error(
 ) -> None:
     name = module("import os\n\nraise RuntimeError('no display')\n")
     sentence = refused(Consumer("mail", callback=f"{name}:send"))
-    assert re.search(r"consumers: consumer 'mail': callback: importing 'users_module' raised", sentence)
+    assert re.search(
+        r"consumers: consumer 'mail': callback: importing 'users_module' raised", sentence
+    )
     assert "RuntimeError: no display" in sentence
     assert "users_module.py" in sentence
     assert "\n" not in sentence
@@ -70,7 +72,9 @@ def test_a_callback_that_cannot_be_used_is_refused_before_any_worker_starts(
     assert words in sentence
 
 
-def test_a_module_that_exits_at_import_is_a_sentence_too(refused: Refused, module: Callable[[str], str]) -> None:
+def test_a_module_that_exits_at_import_is_a_sentence_too(
+    refused: Refused, module: Callable[[str], str]
+) -> None:
     sentence = refused(Consumer("q", callback=f"{module('raise SystemExit(0)')}:send"))
     assert "importing 'users_module' raised" in sentence
 
@@ -82,7 +86,9 @@ def test_a_module_that_kills_the_template_stops_the_supervisor_with_the_reason(
     assert sentence.endswith("importing 'users_module:send': it ended with exit code 9")
 
 
-def test_a_module_that_starts_a_thread_is_named(refused: Refused, module: Callable[[str], str]) -> None:
+def test_a_module_that_starts_a_thread_is_named(
+    refused: Refused, module: Callable[[str], str]
+) -> None:
     source = """
         import threading
         threading.Thread(target=threading.Event().wait, daemon=True).start()
@@ -108,7 +114,9 @@ def test_a_component_that_raises_stops_the_supervisor_with_its_reason(refused: R
 def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the_cause(
     refused: Refused, journal: Journal
 ) -> None:
-    consumer = Consumer("q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens")
+    consumer = Consumer(
+        "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
+    )
     sentence = refused(consumer, workers=True, boot_attempts=4, restart_base_seconds=0.02)
     assert sentence.startswith("4 workers in a row died before their first claim")
     assert "consumer 'q': exit code 7" in sentence
@@ -122,7 +130,9 @@ def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the
 def test_a_worker_that_boots_at_the_third_attempt_works(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
-    consumer = Consumer("q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens")
+    consumer = Consumer(
+        "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
+    )
 
     def open_later() -> None:
         eventually(lambda: len(journal.lines("entered")) >= 2)
@@ -140,7 +150,9 @@ def test_a_consumer_that_cannot_boot_any_more_stops_the_supervisor_and_the_other
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     gates.open()
-    broken = Consumer("q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens")
+    broken = Consumer(
+        "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
+    )
     with supervise(broken, Consumer("r", callback=ACT), boot_attempts=2) as supervisor:
         (gates.directory / "gate").unlink()
         held = publisher.put("r", {"do": "hold_until_stopping"})

@@ -108,7 +108,13 @@ def said(process: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
 
 def rejected(conn: Any, payload: str = "null", queue_name: str = "mail", reason: str = "no") -> int:
     """A rejected job with one failure, as a worker leaves it."""
-    failure = {"cause": "reject", "message": reason, "run": 1, "worker": "w", "traceback": f"Traceback: {reason}"}
+    failure = {
+        "cause": "reject",
+        "message": reason,
+        "run": 1,
+        "worker": "w",
+        "traceback": f"Traceback: {reason}",
+    }
     (job_id,) = conn.execute(
         "insert into rejected (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, failures)"
         " values (nextval('job_ids'), %s, 0, 1, 0, 0, now(), %s::json, %s::jsonb) returning id",
@@ -160,7 +166,9 @@ def test_an_odd_queue_name_is_shown_literally_and_never_injected(cli: Cli) -> No
         (("mail", json.dumps("x" * 1_000_001)), "1,000,000"),
     ],
 )
-def test_what_cannot_be_put_is_refused_in_one_sentence(cli: Cli, arguments: tuple[str, ...], about: str) -> None:
+def test_what_cannot_be_put_is_refused_in_one_sentence(
+    cli: Cli, arguments: tuple[str, ...], about: str
+) -> None:
     arguments = tuple(argument for argument in arguments if len(argument) < 100_000) + (
         ("-",) if any(len(argument) >= 100_000 for argument in arguments) else ()
     )
@@ -194,7 +202,9 @@ def test_one_bad_line_is_named_and_nothing_is_put(cli: Cli, admin: Admin) -> Non
 # -- status, jobs, show
 
 
-def test_status_counts_jobs_by_state_and_shows_supervisors(cli: Cli, publisher: Publisher, conn: Any) -> None:
+def test_status_counts_jobs_by_state_and_shows_supervisors(
+    cli: Cli, publisher: Publisher, conn: Any
+) -> None:
     publisher.put_many("mail", [1, 2, 3])
     publisher.put("mail", 4, delay=600)
     rejected(conn)
@@ -207,7 +217,13 @@ def test_status_counts_jobs_by_state_and_shows_supervisors(cli: Cli, publisher: 
     assert counts == {("mail", "ready"): 3, ("mail", "scheduled"): 1, ("mail", "rejected"): 1}
     assert document["supervisors"][0]["name"] == "host:1"
     assert "host:1" in table
-    assert next(line.split()[:5] for line in table.splitlines() if "mail" in line) == ["mail", "3", "1", "0", "1"]
+    assert next(line.split()[:5] for line in table.splitlines() if "mail" in line) == [
+        "mail",
+        "3",
+        "1",
+        "0",
+        "1",
+    ]
 
 
 def test_status_and_show_tell_how_far_a_run_is(
@@ -215,7 +231,8 @@ def test_status_and_show_tell_how_far_a_run_is(
 ) -> None:
     with supervise(Consumer("mail", callback=DO)):
         job_id = publisher.put(
-            "mail", {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"}
+            "mail",
+            {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"},
         )
         for command in (["status"], ["show", str(job_id)]):
             eventually(lambda told=command: "25%" in cli(*told).stdout)  # type: ignore[misc]
@@ -223,12 +240,16 @@ def test_status_and_show_tell_how_far_a_run_is(
         gates.open()
 
 
-def test_jobs_are_listed_by_queue_and_state_up_to_a_limit(cli: Cli, publisher: Publisher, conn: Any) -> None:
+def test_jobs_are_listed_by_queue_and_state_up_to_a_limit(
+    cli: Cli, publisher: Publisher, conn: Any
+) -> None:
     ids = publisher.put_many("mail", [1, 2, 3])
     publisher.put("other", 4)
     rejected(conn, reason="the printer is on fire")
 
-    found = json.loads(cli("jobs", "--queue", "mail", "--state", "ready", "--limit", "2", "--json").stdout)
+    found = json.loads(
+        cli("jobs", "--queue", "mail", "--state", "ready", "--limit", "2", "--json").stdout
+    )
 
     assert [record["id"] for record in found] == ids[:2]
     assert "the printer is on fire" in cli("jobs", "--state", "rejected").stdout
@@ -240,7 +261,13 @@ def test_show_tells_all_about_a_job(cli: Cli, conn: Any) -> None:
     text = cli("show", str(job_id)).stdout
     document = json.loads(cli("show", str(job_id), "--json").stdout)
 
-    for fact in ("mail", "rejected", '"to": "ada"', "no such address", "Traceback: no such address"):
+    for fact in (
+        "mail",
+        "rejected",
+        '"to": "ada"',
+        "no such address",
+        "Traceback: no such address",
+    ):
         assert fact in text
     assert (document["id"], document["payload"]["parts"]) == (job_id, [1, 2])
     assert document["failures"][0]["message"] == "no such address"
@@ -249,7 +276,12 @@ def test_show_tells_all_about_a_job(cli: Cli, conn: Any) -> None:
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_data_never_steers_the_terminal(cli: Cli, conn: Any, options: tuple[str, ...]) -> None:
     evil = "\x1b[31m\x9b2J\x07\x7f"
-    job_id = rejected(conn, json.dumps({"x": evil}, ensure_ascii=False).replace("\x1b", "\\u001b"), f"q{evil}", evil)
+    job_id = rejected(
+        conn,
+        json.dumps({"x": evil}, ensure_ascii=False).replace("\x1b", "\\u001b"),
+        f"q{evil}",
+        evil,
+    )
 
     for command in (("jobs",), ("show", str(job_id)), ("status",)):
         out = cli(*command, *options).stdout
@@ -269,12 +301,18 @@ def test_a_rejected_job_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
     assert str(job_id) in said(cli("requeue", str(job_id)))
 
 
-def test_programs_read_json_from_every_command_that_changes_something(cli: Cli, conn: Any, project: Path) -> None:
+def test_programs_read_json_from_every_command_that_changes_something(
+    cli: Cli, conn: Any, project: Path
+) -> None:
     rejected(conn)
     assert json.loads(cli("requeue", "--queue", "mail", "--json").stdout) == {"requeued": 1}
     assert json.loads(cli("delete", "--queue", "mail", "--yes", "--json").stdout) == {"deleted": 1}
     assert json.loads(cli("migrate", "--json").stdout)["applied"] == []
-    assert [result["ok"] for result in json.loads(cli("check", "--json").stdout)] == [True, True, True]
+    assert [result["ok"] for result in json.loads(cli("check", "--json").stdout)] == [
+        True,
+        True,
+        True,
+    ]
 
 
 def test_a_whole_queue_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
@@ -284,7 +322,9 @@ def test_a_whole_queue_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
     assert [admin.get(job_id).state for job_id in ids] == [State.READY, State.READY, State.REJECTED]
 
 
-def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(cli: Cli, publisher: Publisher, admin: Admin) -> None:
+def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(
+    cli: Cli, publisher: Publisher, admin: Admin
+) -> None:
     publisher.put_many("mail", [1, 2])
 
     refused = cli("delete", "--queue", "mail")
@@ -294,7 +334,9 @@ def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(cli: Cli, publis
     assert admin.size("mail") == 2
 
 
-def test_delete_takes_only_the_state_that_was_named(cli: Cli, publisher: Publisher, admin: Admin, conn: Any) -> None:
+def test_delete_takes_only_the_state_that_was_named(
+    cli: Cli, publisher: Publisher, admin: Admin, conn: Any
+) -> None:
     kept = publisher.put("mail", 1)
     gone = rejected(conn)
 
@@ -332,7 +374,9 @@ def test_wrong_usage_is_exit_code_2_and_says_what_would_be_right(
     assert "Traceback" not in process.stderr
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("put", "mail", "1"), ("show", "1"), ("migrate",)])
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("put", "mail", "1"), ("show", "1"), ("migrate",)]
+)
 def test_a_database_that_is_down_is_one_sentence(cli: Cli, arguments: tuple[str, ...]) -> None:
     sentence = said(cli(*arguments, TASKMASTER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"))
 
@@ -393,7 +437,11 @@ def test_what_init_writes_runs(cli: Cli, start: Start, tmp_path: Path) -> None:
     ("middleware", "http", "hint"),
     [
         ('["metrics"]', "", "nothing serves it: set http in [supervisor]"),
-        ('[{ use = "metrics", wait_buckets = [1] }]', "", "nothing serves it: set http in [supervisor]"),
+        (
+            '[{ use = "metrics", wait_buckets = [1] }]',
+            "",
+            "nothing serves it: set http in [supervisor]",
+        ),
         ("[]", 'http = "127.0.0.1:9464"', "add the middleware 'metrics'"),
         ('["metrics"]', 'http = "127.0.0.1:9464"', ""),
         ('["logging"]', "", ""),
@@ -406,7 +454,9 @@ def test_metrics_that_are_set_up_by_half_are_told_apart_from_a_system_where_noth
     (project / "taskmaster.toml").write_text(f"middleware = {middleware}\n{written}")
     checked = cli("check")
     assert checked.returncode == 0
-    found = checked.stdout.splitlines()[0].removeprefix("ok      configuration: 1 consumer(s) in taskmaster.toml")
+    found = checked.stdout.splitlines()[0].removeprefix(
+        "ok      configuration: 1 consumer(s) in taskmaster.toml"
+    )
     assert found.endswith(hint)
     assert bool(found) == bool(hint)
 
@@ -419,7 +469,9 @@ def test_init_never_overwrites(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "taskmaster.toml").exists()
 
 
-def test_run_says_when_it_is_ready_and_leaves_in_order(cli: Cli, start: Start, project: Path, admin: Admin) -> None:
+def test_run_says_when_it_is_ready_and_leaves_in_order(
+    cli: Cli, start: Start, project: Path, admin: Admin
+) -> None:
     process = start("run")
     log = project / "run.log"
     eventually(lambda: "ready" in log.read_text(), within=20)
@@ -454,7 +506,9 @@ def test_a_directory_without_configuration_is_told_about_init(cli: Cli, command:
         ("import os; os._exit(7)", "7"),
     ],
 )
-def test_check_names_what_is_wrong_with_a_callback_and_lives(cli: Cli, project: Path, module: str, about: str) -> None:
+def test_check_names_what_is_wrong_with_a_callback_and_lives(
+    cli: Cli, project: Path, module: str, about: str
+) -> None:
     (project / "mails.py").write_text(module)
 
     process = cli("check")
@@ -474,8 +528,12 @@ def test_check_says_that_all_is_well(cli: Cli, project: Path) -> None:
 
 
 def test_check_runs_no_user_code_in_the_command_itself(cli: Cli, project: Path) -> None:
-    (project / "mails.py").write_text("import os\nopen('pid', 'w').write(str(os.getppid()))\ndef send(job): ...\n")
+    (project / "mails.py").write_text(
+        "import os\nopen('pid', 'w').write(str(os.getppid()))\ndef send(job): ...\n"
+    )
 
     assert cli("check").returncode == 0
 
-    assert int((project / "pid").read_text()) != os.getpid()  # a child of the command, not of this test
+    assert (
+        int((project / "pid").read_text()) != os.getpid()
+    )  # a child of the command, not of this test

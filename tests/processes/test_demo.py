@@ -59,7 +59,9 @@ def start(database_url: str, tmp_path: Path, scratch: Path) -> Iterator[Start]:
 
 
 def schemas(conn: Connection) -> list[str]:
-    rows = conn.execute("select nspname from pg_namespace where nspname like 'taskmaster\\_demo%'").fetchall()
+    rows = conn.execute(
+        "select nspname from pg_namespace where nspname like 'taskmaster\\_demo%'"
+    ).fetchall()
     return [name for (name,) in rows]
 
 

@@ -34,7 +34,12 @@ def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     consumer = Consumer(
-        "q", callback=ACT, concurrency=3, middleware=["metrics"], max_crashes=100, retry_base_seconds=0.01
+        "q",
+        callback=ACT,
+        concurrency=3,
+        middleware=["metrics"],
+        max_crashes=100,
+        retry_base_seconds=0.01,
     )
     with supervise(consumer, http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
@@ -52,8 +57,12 @@ def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_
         assert 5 <= exporter.sum("taskmaster_jobs_total", outcome="reject") <= 10
         # And one that was killed between its counts is in the first of them only.
         assert 0 <= counted - exporter.sum("taskmaster_job_duration_seconds_count") <= 5
-        eventually(lambda: exporter.sum("taskmaster_worker_exits_total", cause="signal SIGKILL") == 5)
-        eventually(lambda: exporter.sum("taskmaster_workers", state="idle") == 3)  # each has looked again
+        eventually(
+            lambda: exporter.sum("taskmaster_worker_exits_total", cause="signal SIGKILL") == 5
+        )
+        eventually(
+            lambda: exporter.sum("taskmaster_workers", state="idle") == 3
+        )  # each has looked again
 
 
 def is_replaced(supervisor: Supervised, killed: int) -> bool:
@@ -71,12 +80,18 @@ def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
         killed = exporter_pid(supervisor)
         supervisor.signal(killed, signal.SIGKILL)
         eventually(lambda: exporter_pid(supervisor) != killed)
-        assert exporter.sum("taskmaster_jobs_total") == 30  # asked at the same address: nobody is turned away
+        assert (
+            exporter.sum("taskmaster_jobs_total") == 30
+        )  # asked at the same address: nobody is turned away
         assert exporter.get("/healthz").status == 200
 
 
-def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> None:
-    export = export_at(":0", Database("postgresql://nobody.asks", "taskmaster"), "/nowhere", source="test")
+def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> (
+    None
+):
+    export = export_at(
+        ":0", Database("postgresql://nobody.asks", "taskmaster"), "/nowhere", source="test"
+    )
     export.answer(lambda number: pytest.fail("nobody asks"))
     export.close()
 
@@ -89,7 +104,9 @@ def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
         publisher.put("q", {"kind": "tame"})
         eventually(lambda: exporter.sum("test_held") == 1)
         publisher.put("q", {"kind": "wild", "dies": True})
-        eventually(lambda: exporter.sum("test_things_total", kind="wild") == 2)  # before its death and after it
+        eventually(
+            lambda: exporter.sum("test_things_total", kind="wild") == 2
+        )  # before its death and after it
         assert exporter.sum("test_things_total", kind="tame") == 1
         assert exporter.sum("test_held") == 1  # its successor's
 
@@ -100,13 +117,19 @@ def test_what_children_of_callbacks_count_takes_nothing_from_what_the_worker_cou
     with supervise(Consumer("q", callback=COUNT, middleware=["metrics"]), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         publisher.put_many("q", [{"kind": "own", "forks": 2, "comes_back": True}] * 5)
-        eventually(lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 5)  # what is counted last
+        eventually(
+            lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 5
+        )  # what is counted last
         assert exporter.sum("taskmaster_jobs_total") == 5  # no child has come through the chain
         assert exporter.sum("taskmaster_job_duration_seconds_count") == 5
         assert exporter.sum("test_things_total", kind="own") == 5 * (1 + 100)
         publisher.put("q", {"kind": "own", "starts": True})
         eventually(lambda: exporter.sum("taskmaster_jobs_total") == 6)
-        (directory,) = [one for one in COUNTING.glob("taskmaster-metrics-*") if str(supervisor.pid) in holders(one)]
+        (directory,) = [
+            one
+            for one in COUNTING.glob("taskmaster-metrics-*")
+            if str(supervisor.pid) in holders(one)
+        ]
         writers = {file.stem.rpartition("_")[2] for file in directory.glob("*.db")}
     assert writers == {"0", "template"}
 
@@ -142,14 +165,21 @@ def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -
         assert modern.text.endswith("# EOF\n")
         assert not plain.text.endswith("# EOF\n")
         assert exporter.get("/nothing").status == 404
-        assert exporter.get("/metrics", accept="application/openmetrics-text;version=abc").status == 200
+        assert (
+            exporter.get("/metrics", accept="application/openmetrics-text;version=abc").status
+            == 200
+        )
 
 
-def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_last(supervise: Supervise) -> None:
+def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_last(
+    supervise: Supervise,
+) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         started = time.monotonic()
-        eventually(lambda: time.monotonic() - started > 3.0)  # longer than an answer counts, without any scrape
+        eventually(
+            lambda: time.monotonic() - started > 3.0
+        )  # longer than an answer counts, without any scrape
         supervisor.signal(supervisor.pid, signal.SIGSTOP)
         text = exporter.get("/metrics").text
         supervisor.signal(supervisor.pid, signal.SIGCONT)
@@ -169,7 +199,8 @@ def test_readiness_says_what_is_missing_while_the_loop_is_healthy(
         supervisor.stop()
         eventually(
             lambda: (
-                exporter.get("/readyz") == (503, exporter.get("/healthz").content_type, "not ready: it is stopping\n")
+                exporter.get("/readyz")
+                == (503, exporter.get("/healthz").content_type, "not ready: it is stopping\n")
             )
         )
         assert exporter.get("/healthz").text == "ok\n"
@@ -199,7 +230,9 @@ def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_ane
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         publisher.put("q", {})
-        eventually(lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 1)  # what is counted last
+        eventually(
+            lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 1
+        )  # what is counted last
         (torn,) = [
             file
             for directory in set(COUNTING.glob("taskmaster-metrics-*")) - before
@@ -208,7 +241,9 @@ def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_ane
         ]
         torn.write_bytes(struct.pack("iii", 4096, 0, 1 << 20))  # a key that is longer than the file
         assert exporter.sum("taskmaster_unreadable_metric_files_total") == 1
-        assert exporter.sum("taskmaster_job_duration_seconds_count") == 1  # the other files are as they were
+        assert (
+            exporter.sum("taskmaster_job_duration_seconds_count") == 1
+        )  # the other files are as they were
         supervisor.signal(supervisor.worker(), signal.SIGKILL)
         publisher.put("q", {})
         eventually(lambda: exporter.sum("taskmaster_jobs_total") == 1)
@@ -227,7 +262,11 @@ def holders(directory: Path) -> set[str]:
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, end: str) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
-        (directory,) = [one for one in COUNTING.glob("taskmaster-metrics-*") if str(supervisor.pid) in holders(one)]
+        (directory,) = [
+            one
+            for one in COUNTING.glob("taskmaster-metrics-*")
+            if str(supervisor.pid) in holders(one)
+        ]
         if end == "kill":
             supervisor.kill()
         else:
@@ -239,13 +278,18 @@ def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         taken = f"127.0.0.1:{Exporter(supervisor.pid).port}"
         sentence = f"http = '{taken}' cannot be had: Address already in use"
-        with pytest.raises(WorkersFailed, match=sentence), supervise(Consumer("r", callback=ACT), http=taken):
+        with (
+            pytest.raises(WorkersFailed, match=sentence),
+            supervise(Consumer("r", callback=ACT), http=taken),
+        ):
             pass
 
 
 @pytest.mark.parametrize("http", ["9464", "localhost", "127.0.0.1:65536", "127.0.0.1:x", 9464, ""])
 def test_what_is_no_address_is_refused_with_an_example(http: object) -> None:
-    with pytest.raises(InvalidConfig, match=r'http must be "host:port" like "127\.0\.0\.1:9464", got'):
+    with pytest.raises(
+        InvalidConfig, match=r'http must be "host:port" like "127\.0\.0\.1:9464", got'
+    ):
         SupervisorOptions(http=http)  # type: ignore[arg-type]
 
 
@@ -253,7 +297,9 @@ def test_an_address_without_a_host_is_on_loopback() -> None:
     assert host_and_port(":9464") == ("127.0.0.1", 9464)
 
 
-def test_a_queues_odd_name_is_a_label_like_any_other(supervise: Supervise, publisher: Publisher) -> None:
+def test_a_queues_odd_name_is_a_label_like_any_other(
+    supervise: Supervise, publisher: Publisher
+) -> None:
     name = 'o\'dd "q"; {drop}\\ \n😀'
     with supervise(Consumer(name, callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)

@@ -15,7 +15,19 @@ from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.store import SCHEMA, beat, put, register
 
-FOREIGN = ["", " ", "rubbish", "٣ queue", "² queue", "-1 q", "1e3 q", "1.5 q", "99999999999999999999 q", "7", "\n"]
+FOREIGN = [
+    "",
+    " ",
+    "rubbish",
+    "٣ queue",
+    "² queue",
+    "-1 q",
+    "1e3 q",
+    "1.5 q",
+    "99999999999999999999 q",
+    "7",
+    "\n",
+]
 TOO_LONG = pytest.param("9" * 5_000 + " q", id="5000 digits")
 LONG_HEARTBEATS = SupervisorOptions(heartbeat_seconds=5.0, gone_after_seconds=15.0)
 
@@ -52,7 +64,9 @@ def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_hear
 def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
-    with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0) as supervisor:
+    with supervise(
+        Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0
+    ) as supervisor:
         worker = supervisor.worker()
         for payload in FOREIGN:
             notify(conn, payload)
@@ -66,14 +80,18 @@ def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 1.0, 5.0, 60.0])
-def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeats(seconds: float) -> None:
+def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeats(
+    seconds: float,
+) -> None:
     options = SupervisorOptions(heartbeat_seconds=seconds, gone_after_seconds=3 * seconds)
     assert options.notify_ms >= max(3_000, 2 * seconds * 1_000)
 
 
 def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
     ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
-    assert ledger.tend(0.0, lambda: supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list)
+    assert ledger.tend(
+        0.0, lambda: supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list
+    )
     assert open_for_seconds(conn) > 2 * 5.0
     ledger.close(0.0)
 
@@ -93,7 +111,9 @@ def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connec
     assert open_for_seconds(conn) > 10.0
 
 
-def test_a_put_notifies_while_somebody_sleeps_and_no_longer(conn: Connection, database_url: str) -> None:
+def test_a_put_notifies_while_somebody_sleeps_and_no_longer(
+    conn: Connection, database_url: str
+) -> None:
     us = register(conn)
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute("listen taskmaster")
@@ -101,7 +121,9 @@ def test_a_put_notifies_while_somebody_sleeps_and_no_longer(conn: Connection, da
         put(conn, queue="nobody asleep")
         beat(conn, us, idle=True, idle_ms=15_000)
         put(conn, queue="asleep")
-        conn.execute("select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)")
+        conn.execute(
+            "select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)"
+        )
         put(conn, queue="too long ago")
         notify(conn, "end")
         heard = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=2)]

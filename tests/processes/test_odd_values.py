@@ -58,7 +58,9 @@ def test_a_delay_of_a_subclass_of_float_can_be_kept_in_the_slot(outcome: Outcome
 def test_a_callback_that_answers_in_floats_of_its_own_costs_no_worker_and_no_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    with supervise(Consumer("q", callback="tests.support.callbacks:answer_in_own_seconds", batch=5)) as supervisor:
+    with supervise(
+        Consumer("q", callback="tests.support.callbacks:answer_in_own_seconds", batch=5)
+    ) as supervisor:
         worker = supervisor.worker()
         snoozed, retried = publisher.put_many("q", ["snooze", "retry"])
         eventually(lambda: admin.find() == [])
@@ -88,11 +90,15 @@ def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
     where: str,
 ) -> None:
     before = publisher.put("q")
-    unreadable = put_by_sql(conn, payload) if where == "payload" else put_by_sql(conn, "{}", payload)
+    unreadable = (
+        put_by_sql(conn, payload) if where == "payload" else put_by_sql(conn, "{}", payload)
+    )
     after = publisher.put("q")
     with supervise(Consumer("q", callback=ACT, batch=10)) as supervisor:
         worker = supervisor.worker()
-        eventually(lambda: [(job.id, job.state) for job in admin.find()] == [(unreadable, State.REJECTED)])
+        eventually(
+            lambda: [(job.id, job.state) for job in admin.find()] == [(unreadable, State.REJECTED)]
+        )
         assert supervisor.worker() == worker
     assert journal.finished() == [before, after]
     (failure,) = admin.get(unreadable).failures
@@ -102,11 +108,17 @@ def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
 
 
 @pytest.mark.parametrize("payload", [*UNREADABLE, BARELY_READABLE])
-def test_json_that_cannot_be_read_is_shown_all_the_same(cli: Cli, conn: Connection, payload: str) -> None:
+def test_json_that_cannot_be_read_is_shown_all_the_same(
+    cli: Cli, conn: Connection, payload: str
+) -> None:
     kept = rejected(conn)
     conn.execute("update rejected set payload = %s::json, headers = %s::json", (payload, payload))
     waiting = put_by_sql(conn, payload)
-    commands = {("jobs",): [kept, waiting], ("show", str(kept)): [kept], ("show", str(waiting)): [waiting]}
+    commands = {
+        ("jobs",): [kept, waiting],
+        ("show", str(kept)): [kept],
+        ("show", str(waiting)): [waiting],
+    }
     for command, ids in commands.items():
         plain, document = cli(*command), cli(*command, "--json")
         assert (plain.returncode, plain.stderr) == (0, ""), command
@@ -159,7 +171,9 @@ def test_an_argument_that_is_no_text_is_refused_in_one_sentence(
     assert done.returncode in (1, 2), done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    sentences = [line for line in done.stderr.splitlines() if line.startswith(("taskmaster: ", "Error: "))]
+    sentences = [
+        line for line in done.stderr.splitlines() if line.startswith(("taskmaster: ", "Error: "))
+    ]
     assert len(sentences) == 1, done.stderr
     assert done.returncode == 2 or done.stderr.count("\n") == 1
     assert admin.find() == []

@@ -77,7 +77,9 @@ def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
         (failure,) = once(admin, job_id, State.REJECTED).failures
         assert supervisor.worker() == worker  # an exception ends the run, not the worker
     assert failure["cause"] == "exception"
-    assert failure["message"] == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
+    assert (
+        failure["message"] == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
+    )
     assert "in _raise_unstorable\n" in failure["traceback"]
     assert f"{os.sep}taskmaster{os.sep}processes" not in failure["traceback"]
     assert (failure["run"], failure["host"]) == (1, socket.gethostname())
@@ -95,14 +97,21 @@ def test_a_failed_run_that_succeeds_the_second_time_is_acked(
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
 
 
-def test_a_callback_decides_when_it_is_run_again(supervise: Supervise, publisher: Publisher, admin: Admin) -> None:
+def test_a_callback_decides_when_it_is_run_again(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
     with supervise(Consumer("q", callback=ACT)):
-        job_id = publisher.put("q", {"do": "retry", "seconds": 3600, "reason": "the printer is busy"})
+        job_id = publisher.put(
+            "q", {"do": "retry", "seconds": 3600, "reason": "the printer is busy"}
+        )
         record = once(admin, job_id, State.SCHEDULED)
     assert record.run_count == 1
     assert record.run_at is not None
     assert 3500 < (record.run_at - record.created_at).total_seconds() < 3700
-    assert (record.failures[0]["cause"], record.failures[0]["message"]) == ("retry", "the printer is busy")
+    assert (record.failures[0]["cause"], record.failures[0]["message"]) == (
+        "retry",
+        "the printer is busy",
+    )
 
 
 def test_a_snooze_does_not_use_up_a_run(
@@ -140,7 +149,9 @@ def test_a_middleware_that_answers_nonsense_fails_the_run(
     assert "answered 42" in failure["message"]
 
 
-@pytest.mark.parametrize(("act", "word"), [("sys_exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")])
+@pytest.mark.parametrize(
+    ("act", "word"), [("sys_exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")]
+)
 def test_an_exit_in_a_callback_fails_the_run_and_leaves_the_worker_alive(
     supervise: Supervise, publisher: Publisher, admin: Admin, act: str, word: str
 ) -> None:
@@ -159,7 +170,9 @@ def test_one_bad_job_in_a_batch_does_not_touch_its_mates(
     ids = publisher.put_many("q", [{"do": do, "seconds": 3600} for do in asked])
     with supervise(Consumer("q", callback=ACT, batch=10, max_runs=1)):
         eventually(lambda: len(journal.finished()) == len(asked))
-        eventually(lambda: not admin.find(state=State.RUNNING) and not admin.find(state=State.READY))
+        eventually(
+            lambda: not admin.find(state=State.RUNNING) and not admin.find(state=State.READY)
+        )
     assert journal.began() == ids
     assert {record.id for record in admin.find()} == {
         job_id for job_id, do in zip(ids, asked, strict=True) if do != "ack"

@@ -21,7 +21,9 @@ GRAFANA = Path(__file__).parents[2] / "grafana"
 RULES = GRAFANA / "prometheus" / "rules" / "taskmaster.yml"
 # What Grafana puts in for its variables. Five minutes are longer than the test, so an increase is all that happened.
 VARIABLES = {"$instance": ".*", "$queue": ".*", "$__rate_interval": "5m"}
-WAITING = 700  # so many that the backlog has grown, whatever scrapes have seen of the 43 jobs before
+WAITING = (
+    700  # so many that the backlog has grown, whatever scrapes have seen of the 43 jobs before
+)
 THRESHOLD = re.compile(r" (?:==|>=|>|<) [0-9.e]+$")
 
 
@@ -40,8 +42,13 @@ def alerts() -> Iterator[tuple[str, str]]:
     for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:
         parts = re.split(r" and | or ", rule["expr"])
         for number, part in enumerate(parts):
-            if not part.startswith("absent("):  # that one has something to say when there is nothing
-                yield f"{rule['alert']} {number}", THRESHOLD.sub("", part).replace("[15m]", "[5m]").replace("10m", "5m")
+            if not part.startswith(
+                "absent("
+            ):  # that one has something to say when there is nothing
+                yield (
+                    f"{rule['alert']} {number}",
+                    THRESHOLD.sub("", part).replace("[15m]", "[5m]").replace("10m", "5m"),
+                )
 
 
 def of(found: list[dict[str, Any]], **labels: str) -> float:
@@ -49,10 +56,20 @@ def of(found: list[dict[str, Any]], **labels: str) -> float:
 
 
 def test_every_expression_of_every_panel_and_alert_agrees_with_what_the_callbacks_did(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, tmp_path: Path
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    tmp_path: Path,
 ) -> None:
     consumer = Consumer(
-        "mail", callback=ACT, concurrency=2, middleware=["metrics"], memory_limit_mb=2_000, max_crashes=9
+        "mail",
+        callback=ACT,
+        concurrency=2,
+        middleware=["metrics"],
+        memory_limit_mb=2_000,
+        max_crashes=9,
     )
     with supervise(consumer, http="127.0.0.1:0") as supervisor:
         exporter = Exporter(supervisor.pid)
@@ -118,17 +135,29 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
     assert of(found["Queue depth A"], state="rejected") == 3
     assert of(found["Workers by state A"], state="busy") == 2
     outcomes = found["Runs by outcome A"]
-    assert of(outcomes, outcome="ack") == pytest.approx(15 * of(outcomes, outcome="reject"), rel=0.05)  # 45 and 3
-    assert of(found["Runs by queue A"], queue="mail") == pytest.approx(of(outcomes), rel=0.05)  # asked a moment later
+    assert of(outcomes, outcome="ack") == pytest.approx(
+        15 * of(outcomes, outcome="reject"), rel=0.05
+    )  # 45 and 3
+    assert of(found["Runs by queue A"], queue="mail") == pytest.approx(
+        of(outcomes), rel=0.05
+    )  # asked a moment later
     assert 0 < of(found["Oldest ready job A"]) < 60
     assert 0 < of(found["TaskmasterOldestJobTooOld 0"]) < 60
     assert of(found["TaskmasterBacklogGrowing 1"]) > 0
     assert of(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
     assert of(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
-    assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)  # extrapolated
+    assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(
+        1, rel=0.5
+    )  # extrapolated
     assert 0.05 < of(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
     assert 0 < of(found["Duration, quantiles A"]) < 0.05
-    assert 0 < of(found["Pick-up latency A"]) <= of(found["Pick-up latency B"]) <= of(found["Pick-up latency C"]) < 60
+    assert (
+        0
+        < of(found["Pick-up latency A"])
+        <= of(found["Pick-up latency B"])
+        <= of(found["Pick-up latency C"])
+        < 60
+    )
     assert of(found["CPU by queue A"]) > 0
     assert 10e6 < of(found["Memory by queue B"]) < of(found["Memory by queue A"]) < 2e9
     assert 0 < of(found["TaskmasterMemoryNearLimit 0"]) < 0.5
@@ -138,9 +167,15 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("command", [["check", "rules"], ["check", "config"], ["test", "rules"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["check", "rules"], ["check", "config"], ["test", "rules"]], ids=" ".join
+)
 def test_the_rules_are_what_prometheus_takes_and_fire_when_they_should(command: list[str]) -> None:
-    file = {"check rules": "rules/taskmaster.yml", "check config": "prometheus.yml", "test rules": "rules.test.yml"}
+    file = {
+        "check rules": "rules/taskmaster.yml",
+        "check config": "prometheus.yml",
+        "test rules": "rules.test.yml",
+    }
     done = subprocess.run(
         [tool("promtool"), *command, file[" ".join(command)]],
         cwd=GRAFANA / "prometheus",

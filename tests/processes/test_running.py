@@ -38,7 +38,9 @@ def test_one_worker_runs_one_job_at_a_time_in_the_order_of_put(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}] * 300)
-    with supervise(Consumer("q", callback=ACT), slow_after_seconds=60.0):  # what is given back goes to the end
+    with supervise(
+        Consumer("q", callback=ACT), slow_after_seconds=60.0
+    ):  # what is given back goes to the end
         eventually(done(admin))
     assert journal.finished() == ids
     assert journal.most_at_once() == 1
@@ -82,12 +84,22 @@ def test_jobs_put_before_the_start_are_found_at_the_start(
 def test_the_tables_are_made_before_the_first_consumer_starts(
     supervise: Supervise, empty_database_url: str, journal: Journal
 ) -> None:
-    with supervise(Consumer("q", callback=ACT), url=empty_database_url), Publisher(empty_database_url) as publisher:
+    with (
+        supervise(Consumer("q", callback=ACT), url=empty_database_url),
+        Publisher(empty_database_url) as publisher,
+    ):
         job_id = publisher.put("q")
         eventually(lambda: journal.finished() == [job_id])
 
 
-PAYLOADS: list[Any] = [None, {}, [], 0, "", {"ä🦀": [1.5, 2**63, {"deep": [None]}], "big": -(2**63)}]
+PAYLOADS: list[Any] = [
+    None,
+    {},
+    [],
+    0,
+    "",
+    {"ä🦀": [1.5, 2**63, {"deep": [None]}], "big": -(2**63)},
+]
 
 
 def test_a_callback_gets_the_payload_that_was_put(
@@ -98,7 +110,9 @@ def test_a_callback_gets_the_payload_that_was_put(
         eventually(done(admin))
     lines = journal.lines("began")
     assert [line["payload"] for line in lines] == PAYLOADS
-    assert all((line["headers"], line["priority"], line["run"]) == ({"trace": "ä"}, 3, 1) for line in lines)
+    assert all(
+        (line["headers"], line["priority"], line["run"]) == ({"trace": "ä"}, 3, 1) for line in lines
+    )
 
 
 def test_closures_and_lambdas_serve_as_callbacks(
@@ -110,7 +124,10 @@ def test_closures_and_lambdas_serve_as_callbacks(
         with path.open("a") as file:
             file.write(f"{greeting} {job.payload}\n")
 
-    consumers = (Consumer("closure", callback=greet), Consumer("lambda", callback=lambda job: greet(job)))
+    consumers = (
+        Consumer("closure", callback=greet),
+        Consumer("lambda", callback=lambda job: greet(job)),
+    )
     with supervise(*consumers):
         publisher.put("closure", "closure")
         publisher.put("lambda", "lambda")
@@ -123,7 +140,9 @@ def test_a_component_is_entered_once_per_worker_and_closed_when_it_leaves(
 ) -> None:
     component = "tests.support.callbacks:component"
     callback = "tests.support.callbacks:with_component"
-    with supervise(Consumer("q", callback=callback, component=component, concurrency=2)) as supervisor:
+    with supervise(
+        Consumer("q", callback=callback, component=component, concurrency=2)
+    ) as supervisor:
         publisher.put_many("q", [{}] * 10)
         eventually(done(admin))
         workers = supervisor.workers()
@@ -150,7 +169,13 @@ def test_the_first_middleware_is_the_outermost(
     ]
 
 
-NAMES = ["ünïcödé 🦀", "'; drop schema taskmaster cascade; --", 'quo"ted.dots;semi', "%s {json} \\N", "漢" * 200]
+NAMES = [
+    "ünïcödé 🦀",
+    "'; drop schema taskmaster cascade; --",
+    'quo"ted.dots;semi',
+    "%s {json} \\N",
+    "漢" * 200,
+]
 
 
 def test_any_queue_name_works_from_put_to_ack_and_wakes_its_worker(

@@ -22,7 +22,9 @@ def put_later(publisher: Publisher, conn: Connection, seconds: float) -> tuple[i
 def lateness(conn: Connection, run_at: object, journal: Journal, job_id: int) -> float:
     """Seconds between the due time and the start of the callback, and up to what a query takes more."""
     now = time.monotonic()
-    row = conn.execute("select extract(epoch from clock_timestamp() - %s)::float8", (run_at,)).fetchone()
+    row = conn.execute(
+        "select extract(epoch from clock_timestamp() - %s)::float8", (run_at,)
+    ).fetchone()
     assert row is not None
     return float(row[0]) - (now - journal.runs_of(job_id)[0].began)
 
@@ -74,5 +76,7 @@ def test_a_delayed_job_keeps_its_priority_and_its_id(
 
 def somebody_sleeps(conn: Connection) -> bool:
     """Do puts notify? They do once a worker has found nothing."""
-    row = conn.execute("select last_value > extract(epoch from clock_timestamp()) * 1000 from idle_until").fetchone()
+    row = conn.execute(
+        "select last_value > extract(epoch from clock_timestamp()) * 1000 from idle_until"
+    ).fetchone()
     return row == (True,)

@@ -51,7 +51,10 @@ def test_starting_and_stopping_leaves_no_descriptor_behind(supervise: Supervise)
     before = open_descriptors()
     with supervise(Consumer("q", callback=ACT)):
         pass
-    with pytest.raises(Exception, match="nowhere"), supervise(Consumer("q", callback="nowhere:send")):
+    with (
+        pytest.raises(Exception, match="nowhere"),
+        supervise(Consumer("q", callback="nowhere:send")),
+    ):
         pass
     assert open_descriptors() == before
 
@@ -64,15 +67,21 @@ def test_a_database_url_that_is_none_is_refused_and_not_tried_for_ever(url: str)
 
 
 @pytest.mark.parametrize("schema", ["", "pg_x", "a\0b", "x" * 64])
-def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(schema: str) -> None:
+def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(
+    schema: str,
+) -> None:
     with pytest.raises(InvalidConfig, match=r"^schema must"):
         Supervisor("postgresql://", consumers=[Consumer("q", callback=ACT)], schema=schema)
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_command_whose_standard_descriptors_are_closed_works_all_the_same(closed: str, database_url: str) -> None:
+def test_a_command_whose_standard_descriptors_are_closed_works_all_the_same(
+    closed: str, database_url: str
+) -> None:
     environment = {**os.environ, "TASKMASTER_DATABASE_URL": database_url}
     for command in ("put mail 1", "status", "put mail - </dev/null", "requeue --queue mail"):
         line = f"exec {sys.executable} -m taskmaster {command} {closed}"
-        done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            ["sh", "-c", line], env=environment, capture_output=True, text=True, timeout=30
+        )
         assert (done.returncode, done.stderr) == (0, "")

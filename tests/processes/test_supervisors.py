@@ -61,7 +61,12 @@ def test_a_scheduled_job_is_run_once_though_two_supervisors_promote(
 
 
 def test_a_supervisor_taken_for_dead_stops_what_it_runs_and_starts_anew(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates, conn: Connection
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    conn: Connection,
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
         job_id = publisher.put("q", {"do": "hold_once"})

@@ -34,7 +34,9 @@ def test_a_job_put_while_all_are_idle_is_picked_up_by_its_notification(
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
         settled(admin, publisher, journal)
         for _ in range(3):
-            asleep_at = time.monotonic() + sum(LOOKS_SECONDS) + 0.2  # by then it looks only when it is told
+            asleep_at = (
+                time.monotonic() + sum(LOOKS_SECONDS) + 0.2
+            )  # by then it looks only when it is told
             eventually(lambda at=asleep_at: time.monotonic() > at)  # type: ignore[misc]
             job_id = publisher.put("q")
             eventually(lambda job_id=job_id: job_id in journal.finished())  # type: ignore[misc]
@@ -43,10 +45,14 @@ def test_a_job_put_while_all_are_idle_is_picked_up_by_its_notification(
 def test_a_burst_wakes_as_many_workers_as_there_are_jobs(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
-    with supervise(Consumer("q", callback=ACT, concurrency=3), heartbeat_seconds=30.0, gone_after_seconds=100.0):
+    with supervise(
+        Consumer("q", callback=ACT, concurrency=3), heartbeat_seconds=30.0, gone_after_seconds=100.0
+    ):
         settled(admin, publisher, journal)
         publisher.put_many("q", [{"do": "hold"}] * 3)
-        eventually(lambda: len(journal.began()) == 4)  # with the one before; none goes on before the gate opens
+        eventually(
+            lambda: len(journal.began()) == 4
+        )  # with the one before; none goes on before the gate opens
         gates.open()
         eventually(lambda: admin.find(most=1) == [])
     assert journal.most_at_once() == 3
@@ -85,7 +91,9 @@ def test_nobody_pays_for_notifications_while_nobody_sleeps(
         listening.execute("listen taskmaster")
         publisher.put_many("q", [{}] * 3)
         conn.execute("select pg_notify('taskmaster', 'end')")
-        assert [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=1)] == ["end"]
+        assert [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=1)] == [
+            "end"
+        ]
 
 
 def test_a_put_tells_sleepers_the_queue_and_the_number_once_per_statement(
@@ -103,10 +111,19 @@ def test_a_put_tells_sleepers_the_queue_and_the_number_once_per_statement(
     assert heard == [f"3 {name}", "due", "end"]
 
 
-def test_notifications_stop_when_the_sleepers_are_long_gone(conn: Connection, database_url: str) -> None:
-    conn.execute("select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)")
-    with psycopg.connect(database_url, autocommit=True) as listening, Publisher(database_url) as publisher:
+def test_notifications_stop_when_the_sleepers_are_long_gone(
+    conn: Connection, database_url: str
+) -> None:
+    conn.execute(
+        "select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)"
+    )
+    with (
+        psycopg.connect(database_url, autocommit=True) as listening,
+        Publisher(database_url) as publisher,
+    ):
         listening.execute("listen taskmaster")
         publisher.put("q")
         conn.execute("select pg_notify('taskmaster', 'end')")
-        assert [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=1)] == ["end"]
+        assert [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=1)] == [
+            "end"
+        ]

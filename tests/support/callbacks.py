@@ -191,7 +191,14 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
 
 def keep_payload(job: Job) -> None:
     """Note everything that the job carries."""
-    note_job("began", job, payload=job.payload, headers=job.headers, queue_name=job.queue_name, priority=job.priority)
+    note_job(
+        "began",
+        job,
+        payload=job.payload,
+        headers=job.headers,
+        queue_name=job.queue_name,
+        priority=job.priority,
+    )
     note_job("ended", job)
 
 

@@ -52,7 +52,11 @@ STEPS = [
 # Where each step is, by the names that the product calls: the first of each pair is of leased deliveries.
 CLAIMS = [(leases, "claim"), (transactions, "hold_one")]
 STARTS = [(batch, "run_one"), (transactional, "run_one")]
-ENDS = [(leases, "exchange"), (leases, "settle"), (transactions, "end")]  # a worker that leaves does not exchange
+ENDS = [
+    (leases, "exchange"),
+    (leases, "settle"),
+    (transactions, "end"),
+]  # a worker that leaves does not exchange
 
 
 # -- dying
@@ -83,13 +87,19 @@ def mined() -> Iterator[None]:
     """The component: the borders of the steps, wrapped for the life of this worker."""
     with ExitStack() as stack:
 
-        def wrap(places: list[tuple[Any, str]], wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        def wrap(
+            places: list[tuple[Any, str]],
+            wrapper: Callable[[Callable[..., Any]], Callable[..., Any]],
+        ) -> None:
             for owner, name in places:
                 stack.enter_context(patch.object(owner, name, wrapper(getattr(owner, name))))
 
         wrap(CLAIMS, lambda claim: around(claim, BEFORE_CLAIM, AFTER_CLAIM, unread=IN_CLAIM))
         wrap(STARTS, lambda run: around(run, AT_START, None))
-        wrap([ENDS[0]], lambda both: settling(both, around(both, AFTER_CALLBACK, None, unread=IN_COMMIT)))
+        wrap(
+            [ENDS[0]],
+            lambda both: settling(both, around(both, AFTER_CALLBACK, None, unread=IN_COMMIT)),
+        )
         wrap([ENDS[1]], lambda settle: around(settle, AFTER_CALLBACK, None, unread=IN_COMMIT))
         wrap([ENDS[2]], lambda end: around(committing(end), AFTER_CALLBACK, None))
         wrap([(Slot, "finish")], lambda finish: around(finish, AFTER_COMMIT, None))
@@ -99,7 +109,9 @@ def mined() -> Iterator[None]:
 def settling(plain: Callable[..., Any], mined: Callable[..., Any]) -> Callable[..., Any]:
     """A claim that settles nothing is no end of anything."""
 
-    def chosen(conn: psycopg.Connection[Any], done: UUID | None, *arguments: Any, **keywords: Any) -> Any:
+    def chosen(
+        conn: psycopg.Connection[Any], done: UUID | None, *arguments: Any, **keywords: Any
+    ) -> Any:
         return (plain if done is None else mined)(conn, done, *arguments, **keywords)
 
     return chosen
@@ -113,7 +125,9 @@ def around(
     def wrapped(*arguments: Any, **keywords: Any) -> Any:
         die(before)
         if unread is not None and dies_next(unread):
-            with patch.object(psycopg.Cursor, "execute", lambda *statement, **_: send(*statement, step=unread)):
+            with patch.object(
+                psycopg.Cursor, "execute", lambda *statement, **_: send(*statement, step=unread)
+            ):
                 function(*arguments, **keywords)
         answer = function(*arguments, **keywords)
         if after is not None:
@@ -292,7 +306,12 @@ def _upset_the_session(job: Job) -> Outcome | None:
 
 
 def _look_at_the_session(job: Job) -> Outcome | None:
-    settings = ("statement_timeout", "idle_in_transaction_session_timeout", "search_path", "timezone")
+    settings = (
+        "statement_timeout",
+        "idle_in_transaction_session_timeout",
+        "search_path",
+        "timezone",
+    )
     rows = [job.connection.execute(f"show {name}").fetchone() for name in settings]
     for table in (
         "pg_listening_channels()",
@@ -300,7 +319,11 @@ def _look_at_the_session(job: Job) -> Outcome | None:
         "pg_locks where locktype = 'advisory' and pid = pg_backend_pid()",
     ):
         rows.append(job.connection.execute(f"select count(*)::text from {table}").fetchone())
-    rows.append(job.connection.execute("select coalesce(to_regclass('pg_temp.mine')::text, 'none')").fetchone())
+    rows.append(
+        job.connection.execute(
+            "select coalesce(to_regclass('pg_temp.mine')::text, 'none')"
+        ).fetchone()
+    )
     note_job("session", job, values=rows)
     return None
 

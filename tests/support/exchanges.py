@@ -21,7 +21,11 @@ def dies_after_an_exchange() -> Iterator[None]:
 
     def dying(conn: Any, done: Any, *arguments: Any, **keywords: Any) -> leases.Claimed:
         claimed = exchange(conn, done, *arguments, **keywords)
-        if done is not None and claimed.lease is not None and len(own_journal().lines("dying")) < MOST_DEATHS:
+        if (
+            done is not None
+            and claimed.lease is not None
+            and len(own_journal().lines("dying")) < MOST_DEATHS
+        ):
             note("dying", pid_of_worker=os.getpid(), held=[row.id for row in claimed.lease.rows])
             kill_oneself()
         return claimed

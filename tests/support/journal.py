@@ -42,7 +42,13 @@ class Journal:
         """Every start of a callback, in order."""
         ended = {(line["id"], line["pid"], line["run"]): line["at"] for line in self.lines("ended")}
         return [
-            Run(line["id"], line["pid"], line["run"], line["at"], ended.get((line["id"], line["pid"], line["run"])))
+            Run(
+                line["id"],
+                line["pid"],
+                line["run"],
+                line["at"],
+                ended.get((line["id"], line["pid"], line["run"])),
+            )
             for line in self.lines("began")
         ]
 

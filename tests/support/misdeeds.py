@@ -47,7 +47,9 @@ def _hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
 def _threads(job: Job, asked: dict[str, Any]) -> Outcome | None:
     """Leave threads running that nobody joins."""
     for _ in range(3):
-        threading.Thread(target=threading.Event().wait, args=(float(FAR_SECONDS),), daemon=False).start()
+        threading.Thread(
+            target=threading.Event().wait, args=(float(FAR_SECONDS),), daemon=False
+        ).start()
     return None
 
 

@@ -15,7 +15,12 @@ from tests.support.supervised import MARK, expect_nobody, marked, title_of
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"grace_seconds": 10, "heartbeat_seconds": 0.1, "gone_after_seconds": 5, "restart_base_seconds": 0.01}
+QUICK = {
+    "grace_seconds": 10,
+    "heartbeat_seconds": 0.1,
+    "gone_after_seconds": 5,
+    "restart_base_seconds": 0.01,
+}
 READY_WITHIN_SECONDS = 20.0
 LEAVES_WITHIN_SECONDS = 20.0
 
@@ -60,10 +65,13 @@ class Project:
         supervisor = "".join(f"{key} = {value}\n" for key, value in {**QUICK, **options}.items())
         tables = [{"queue_name": "q", "callback": "jobs:act", **consumer} for consumer in consumers]
         written = "".join(
-            "\n[[consumer]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
+            "\n[[consumer]]\n"
+            + "".join(f"{key} = {_toml(value)}\n" for key, value in table.items())
             for table in tables
         )
-        (self.directory / "taskmaster.toml").write_text(f"{top}\n[supervisor]\n{supervisor}{written}")
+        (self.directory / "taskmaster.toml").write_text(
+            f"{top}\n[supervisor]\n{supervisor}{written}"
+        )
 
     # -- the supervisor
 
@@ -74,7 +82,9 @@ class Project:
         with self.log.open("w") as log:
             streams = {"stdout": log, "stderr": log, **options}
             command = [*through, sys.executable, "-m", "taskmaster", *(arguments or ("run",))]
-            self.process = subprocess.Popen(command, cwd=self.directory, env=self.environment, **streams)
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, env=self.environment, **streams
+            )
         if ready:
             eventually(lambda: "ready: " in self.said(), within=READY_WITHIN_SECONDS)
         return self.process
@@ -144,10 +154,16 @@ def _toml(value: Any) -> str:
 
 
 @contextmanager
-def project(directory: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+def project(
+    directory: Path, database_url: str, journal: Journal, gates: Gates
+) -> Iterator[Project]:
     """A directory on the test's database; nothing that was started in it may be left."""
     directory.mkdir()
-    environment = {"TASKMASTER_DATABASE_URL": database_url, JOURNAL: str(journal.path), GATES: str(gates.directory)}
+    environment = {
+        "TASKMASTER_DATABASE_URL": database_url,
+        JOURNAL: str(journal.path),
+        GATES: str(gates.directory),
+    }
     one = Project(directory, environment)
     try:
         yield one

@@ -53,7 +53,9 @@ def _fetch() -> None:
 
 
 def _run(*command: str, check: bool = True) -> int:
-    return subprocess.run(command, cwd=HERE, check=check, capture_output=True, timeout=FETCH_SECONDS).returncode
+    return subprocess.run(
+        command, cwd=HERE, check=check, capture_output=True, timeout=FETCH_SECONDS
+    ).returncode
 
 
 class Prometheus:
@@ -64,11 +66,15 @@ class Prometheus:
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The samples of an instant vector, each with `metric` and `value` (a number)."""
-        with urlopen(f"{self._url}/api/v1/query?{urlencode({'query': expr})}", timeout=10) as answer:
+        with urlopen(
+            f"{self._url}/api/v1/query?{urlencode({'query': expr})}", timeout=10
+        ) as answer:
             data = json.load(answer)["data"]
         if data["resultType"] == "scalar":
             return [{"metric": {}, "value": float(data["result"][1])}]
-        return [{"metric": one["metric"], "value": float(one["value"][1])} for one in data["result"]]
+        return [
+            {"metric": one["metric"], "value": float(one["value"][1])} for one in data["result"]
+        ]
 
     def value(self, expr: str) -> float | None:
         """The only sample's; None: there is none."""
@@ -89,7 +95,12 @@ def prometheus(directory: Path, target_port: int) -> Iterator[Prometheus]:
     """Scrape a supervisor on this machine several times a second, until the end of the block."""
     config = {
         "global": {"scrape_interval": f"{int(SCRAPE_SECONDS * 1000)}ms", "scrape_timeout": "150ms"},
-        "scrape_configs": [{"job_name": "taskmaster", "static_configs": [{"targets": [f"127.0.0.1:{target_port}"]}]}],
+        "scrape_configs": [
+            {
+                "job_name": "taskmaster",
+                "static_configs": [{"targets": [f"127.0.0.1:{target_port}"]}],
+            }
+        ],
     }
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
     command = [tool("prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]

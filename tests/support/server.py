@@ -24,7 +24,9 @@ OTHERS = (
     "select pg_terminate_backend(pid) from pg_stat_activity"
     " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
 )
-SCHEMAS = "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
+SCHEMAS = (
+    "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
+)
 
 
 class Server:
@@ -59,7 +61,9 @@ class Server:
     def clear(self, name: str) -> None:
         """End all sessions, and drop all schemas and settings."""
         self.execute("alter database {} reset all", name)
-        with psycopg.connect(self.url_of(name), autocommit=True, options="-c lock_timeout=10s") as conn:
+        with psycopg.connect(
+            self.url_of(name), autocommit=True, options="-c lock_timeout=10s"
+        ) as conn:
             eventually(lambda: not conn.execute(OTHERS).fetchall())
             for (schema,) in conn.execute(SCHEMAS).fetchall():
                 conn.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
@@ -78,7 +82,9 @@ class Server:
     def url_of(self, database: str, **changes: str) -> str:
         """The server's URL with another database and other parameters."""
         parameters = {**conninfo_to_dict(self.url), "dbname": database, **changes}
-        return "postgresql:///?" + "&".join(f"{key}={quote(str(value), safe='/')}" for key, value in parameters.items())
+        return "postgresql:///?" + "&".join(
+            f"{key}={quote(str(value), safe='/')}" for key, value in parameters.items()
+        )
 
 
 @contextmanager

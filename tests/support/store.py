@@ -11,7 +11,14 @@ QUEUE = "q"
 SCHEMA = "taskmaster"
 
 
-def put(conn: Connection, payload: bytes = b"{}", *, queue: str = QUEUE, priority: int = 0, delay: float = 0.0) -> int:
+def put(
+    conn: Connection,
+    payload: bytes = b"{}",
+    *,
+    queue: str = QUEUE,
+    priority: int = 0,
+    delay: float = 0.0,
+) -> int:
     """Put one job; its id."""
     return jobs.put(conn, SCHEMA, jobs.Entry(queue, priority, delay), (payload, None))
 
@@ -21,13 +28,25 @@ def put_many(conn: Connection, count: int, *, queue: str = QUEUE, priority: int 
 
 
 def claim(
-    conn: Connection, *, batch: int = 100, queue: str = QUEUE, supervisor: int = 0, cursor: Cursor | None = None
+    conn: Connection,
+    *,
+    batch: int = 100,
+    queue: str = QUEUE,
+    supervisor: int = 0,
+    cursor: Cursor | None = None,
 ) -> Lease | None:
     """Claim as a worker of `supervisor` does; 0: one that is registered by nobody."""
-    return leases.claim(conn, Claimant(supervisor, f"worker of {supervisor}", queue), cursor or Cursor(), batch=batch)
+    return leases.claim(
+        conn,
+        Claimant(supervisor, f"worker of {supervisor}", queue),
+        cursor or Cursor(),
+        batch=batch,
+    )
 
 
-def claimed(conn: Connection, *, batch: int = 100, queue: str = QUEUE, supervisor: int = 0) -> Lease:
+def claimed(
+    conn: Connection, *, batch: int = 100, queue: str = QUEUE, supervisor: int = 0
+) -> Lease:
     """The same when there is something to claim."""
     lease = claim(conn, batch=batch, queue=queue, supervisor=supervisor)
     assert lease is not None
@@ -40,7 +59,10 @@ def ids(lease: Lease | None) -> list[int]:
 
 def states(conn: Connection) -> dict[int, State]:
     """Where each job is. Fails when the view shows one twice."""
-    found = [(record.id, record.state) for record in jobs.find(conn, queue_name=None, state=None, most=10_000)]
+    found = [
+        (record.id, record.state)
+        for record in jobs.find(conn, queue_name=None, state=None, most=10_000)
+    ]
     assert len(dict(found)) == len(found), f"a job is shown twice: {found}"
     return dict(found)
 
@@ -50,7 +72,9 @@ def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
     job_id = put(conn, queue=queue)
     lease = claimed(conn, queue=queue)
     failure = {"cause": "rejected", "message": "no good", "run": 1}
-    assert leases.settle(conn, lease.token, [Ending(job_id, State.REJECTED, charged=True, failure=failure)])
+    assert leases.settle(
+        conn, lease.token, [Ending(job_id, State.REJECTED, charged=True, failure=failure)]
+    )
     return job_id
 
 
@@ -70,13 +94,17 @@ def leases_left(conn: Connection) -> int:
     return int(row[0])
 
 
-def beat(conn: Connection, supervisor: int, *, idle: bool = False, idle_ms: int = 0) -> supervisors.Heartbeat | None:
+def beat(
+    conn: Connection, supervisor: int, *, idle: bool = False, idle_ms: int = 0
+) -> supervisors.Heartbeat | None:
     """A heartbeat; None: it was taken for dead."""
     return supervisors.heartbeat(conn, supervisor, supervisors.Report(idle=idle, idle_ms=idle_ms))
 
 
 def rescue(conn: Connection, *silent: int, given_up: bool = False, max_crashes: int = 3) -> int:
     """Rescue as a supervisor that has heard nothing from these since what the table says now."""
-    rows = conn.execute("select id, heartbeat_at from supervisors where id = any(%s)", (list(silent),)).fetchall()
+    rows = conn.execute(
+        "select id, heartbeat_at from supervisors where id = any(%s)", (list(silent),)
+    ).fetchall()
     heard = [supervisors.Silent(id, heartbeat_at, given_up) for id, heartbeat_at in rows]
     return supervisors.rescue(conn, heard, max_crashes=max_crashes)

@@ -106,10 +106,14 @@ class Supervise(Protocol):
 
 
 @contextmanager
-def supervised(supervisor: Supervisor, environment: Mapping[str, str], *, within: float = 20.0) -> Iterator[Supervised]:
+def supervised(
+    supervisor: Supervisor, environment: Mapping[str, str], *, within: float = 20.0
+) -> Iterator[Supervised]:
     """Start `supervisor` and end it; nothing that it has started may be left."""
     mark = secrets.token_hex(8)
-    with _environment({**environment, MARK: mark, "SPT_NOENV": "1"}):  # setproctitle would write over the mark
+    with _environment(
+        {**environment, MARK: mark, "SPT_NOENV": "1"}
+    ):  # setproctitle would write over the mark
         try:
             one = Supervised(supervisor.start(within_seconds=within), mark)
         except BaseException:

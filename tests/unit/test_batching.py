@@ -49,7 +49,9 @@ def test_a_batch_that_was_taken_back_whole_says_nothing_about_speed() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, MAX_BATCH), st.floats(0, 1e6)), max_size=30))
-def test_a_claim_is_never_empty_nor_larger_than_the_slots_can_hold(batches: list[tuple[int, float]]) -> None:
+def test_a_claim_is_never_empty_nor_larger_than_the_slots_can_hold(
+    batches: list[tuple[int, float]],
+) -> None:
     size = BatchSize()
     for jobs, seconds in batches:
         size.record(jobs, seconds)

@@ -64,7 +64,10 @@ def test_small_figures_keep_their_digits_and_large_ones_are_grouped() -> None:
 
 
 def test_the_processor_is_named_as_linux_names_it() -> None:
-    assert report.cpu_name("processor\t: 0\nmodel name\t: Fast: 2 GHz\nmodel name\t: Fast: 2 GHz\n") == "Fast: 2 GHz"
+    assert (
+        report.cpu_name("processor\t: 0\nmodel name\t: Fast: 2 GHz\nmodel name\t: Fast: 2 GHz\n")
+        == "Fast: 2 GHz"
+    )
     assert report.cpu_name("processor : 0\n")
 
 
@@ -88,7 +91,9 @@ def test_the_time_before_the_first_job_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("ran", [0, 5])
-def test_a_stalled_drain_fails_instead_of_hanging(monkeypatch: pytest.MonkeyPatch, ran: int) -> None:
+def test_a_stalled_drain_fails_instead_of_hanging(
+    monkeypatch: pytest.MonkeyPatch, ran: int
+) -> None:
     monkeypatch.setattr("benchmarks.tally.STALLED_SECONDS", 0.03)
     endless = itertools.repeat(ran)
     with pytest.raises(BenchmarkFailed, match=f"{ran} of 10 jobs ran"):

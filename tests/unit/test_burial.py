@@ -48,7 +48,9 @@ def test_the_history_says_who_died_of_what_and_when() -> None:
 
 
 def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
-    cut = next(ending for ending in endings(death(cut_off=True), remains(), COUNTS) if ending.id == 3)
+    cut = next(
+        ending for ending in endings(death(cut_off=True), remains(), COUNTS) if ending.id == 3
+    )
     assert (cut.state, cut.charged, cut.crashed) == (State.READY, False, False)
 
 
@@ -75,7 +77,9 @@ def replace_running(running: int | None) -> Remains:
 
 
 def test_an_ending_survives_the_way_through_the_slot() -> None:
-    full = replace(REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"})
+    full = replace(
+        REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"}
+    )
     entry = orjson.loads(orjson.dumps(asdict(full)))
     (found, *_) = endings(death(), remains()._replace(entries=[entry]), {})
     assert found == full
@@ -83,7 +87,13 @@ def test_an_ending_survives_the_way_through_the_slot() -> None:
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(0, "exit code 0"), (3 << 8, "exit code 3"), (9, "signal SIGKILL"), (11, "signal SIGSEGV"), (40, "signal 40")],
+    [
+        (0, "exit code 0"),
+        (3 << 8, "exit code 3"),
+        (9, "signal SIGKILL"),
+        (11, "signal SIGSEGV"),
+        (40, "signal 40"),
+    ],
 )
 def test_a_cause_is_said_in_words(status: int, words: str) -> None:
     assert cause(status) == words

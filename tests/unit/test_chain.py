@@ -47,7 +47,8 @@ def test_a_callback_that_returns_nothing_has_acked() -> None:
 
 
 @pytest.mark.parametrize(
-    "outcome", [Ack(), Reject("broken"), Retry(), Retry(0), Retry(1.5, "busy"), Snooze(0), Snooze(86_400)]
+    "outcome",
+    [Ack(), Reject("broken"), Retry(), Retry(0), Retry(1.5, "busy"), Snooze(0), Snooze(86_400)],
 )
 def test_outcomes_pass_as_they_are(outcome: Outcome) -> None:
     assert innermost(lambda job: outcome)(make_job()) == outcome
@@ -55,7 +56,9 @@ def test_outcomes_pass_as_they_are(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("answer", [True, False, 0, "ack", {"ack": True}, Ack, Reject, ...])
 def test_an_unknown_answer_is_a_failure_that_says_so_not_a_reject(answer: object) -> None:
-    with pytest.raises(InvalidOutcome, match=r"^the callback answered .*; allowed are None, Ack\(\), Reject"):
+    with pytest.raises(
+        InvalidOutcome, match=r"^the callback answered .*; allowed are None, Ack\(\), Reject"
+    ):
         innermost(answering(answer))(make_job())
 
 

@@ -104,7 +104,11 @@ def test_a_whole_file_says_what_it_says(directory: Path) -> None:
 def test_what_is_not_set_has_its_default() -> None:
     settings = configured(MAIL)
 
-    assert (settings.database_url, settings.schema, settings.max_payload_bytes) == (None, "taskmaster", 1_000_000)
+    assert (settings.database_url, settings.schema, settings.max_payload_bytes) == (
+        None,
+        "taskmaster",
+        1_000_000,
+    )
     assert settings.supervisor == SupervisorOptions()
     assert settings.consumers == (Consumer("mail", callback="mails:send"),)
 
@@ -177,21 +181,26 @@ def test_commands_without_consumers_take_a_file_without_consumers() -> None:
 
 
 def test_the_shared_middlewares_are_outside_of_a_consumers_own() -> None:
-    settings = configured('middleware = ["logging", "sentry"]\n' + MAIL + 'middleware = ["errors"]\n')
+    settings = configured(
+        'middleware = ["logging", "sentry"]\n' + MAIL + 'middleware = ["errors"]\n'
+    )
 
     assert specs(settings) == [{"use": "logging"}, {"use": "sentry"}, {"use": "errors"}]
 
 
 def test_options_in_the_list_win_over_the_middlewares_table() -> None:
     settings = configured(
-        'middleware = [{ use = "logging", format = "text" }]\n[logging]\nformat = "json"\npayload = true\n' + MAIL
+        'middleware = [{ use = "logging", format = "text" }]\n[logging]\nformat = "json"\npayload = true\n'
+        + MAIL
     )
 
     assert specs(settings) == [{"use": "logging", "format": "text", "payload": True}]
 
 
 def test_a_table_may_belong_to_a_middleware_of_ones_own() -> None:
-    settings = configured('["images:audit"]\nlevel = 3\n' + MAIL + 'middleware = ["images:audit"]\n')
+    settings = configured(
+        '["images:audit"]\nlevel = 3\n' + MAIL + 'middleware = ["images:audit"]\n'
+    )
 
     assert specs(settings) == [{"use": "images:audit", "level": 3}]
 
@@ -206,10 +215,19 @@ def test_a_table_that_no_middleware_uses_is_refused() -> None:
 @pytest.mark.parametrize(
     ("listed", "sentence"),
     [
-        ('"logging"', "taskmaster.toml: consumer 'mail': middleware must be a list, outermost first, got 'logging'"),
+        (
+            '"logging"',
+            "taskmaster.toml: consumer 'mail': middleware must be a list, outermost first, got 'logging'",
+        ),
         ("[3]", "taskmaster.toml: consumer 'mail': middleware #1 must be a name or a table"),
-        ('["logging", ""]', "taskmaster.toml: consumer 'mail': middleware #2 must be a name or a table"),
-        ('[{ format = "json" }]', "taskmaster.toml: consumer 'mail': middleware #1 must be a name or a table"),
+        (
+            '["logging", ""]',
+            "taskmaster.toml: consumer 'mail': middleware #2 must be a name or a table",
+        ),
+        (
+            '[{ format = "json" }]',
+            "taskmaster.toml: consumer 'mail': middleware #1 must be a name or a table",
+        ),
     ],
 )
 def test_a_middleware_without_a_name_is_refused(listed: str, sentence: str) -> None:
@@ -231,7 +249,9 @@ def test_without_a_file_the_way_to_one_is_named(directory: Path) -> None:
 
 @pytest.mark.parametrize("loading", [load, load_or_default])
 def test_a_path_to_nothing_is_refused_not_ignored(loading: Callable[[Path], Settings]) -> None:
-    with pytest.raises(InvalidConfig, match=r"^jobs\.toml: there is no such file; run 'taskmaster init'"):
+    with pytest.raises(
+        InvalidConfig, match=r"^jobs\.toml: there is no such file; run 'taskmaster init'"
+    ):
         loading(Path("jobs.toml"))
 
 
@@ -258,14 +278,18 @@ def test_a_file_in_another_encoding_is_refused() -> None:
 
 def test_a_pyproject_without_the_table_is_no_configuration() -> None:
     assert "run 'taskmaster init'" in refusal("[tool.ruff]\n", "pyproject.toml")
-    with pytest.raises(InvalidConfig, match=r"^pyproject\.toml \[tool\.taskmaster\]: there is no such table$"):
+    with pytest.raises(
+        InvalidConfig, match=r"^pyproject\.toml \[tool\.taskmaster\]: there is no such table$"
+    ):
         load(Path("pyproject.toml"))
 
 
 def test_a_mistake_in_pyproject_names_the_table() -> None:
     sentence = refusal("[tool.taskmaster]\nshema = 'jobs'\n", "pyproject.toml")
 
-    assert sentence.startswith("pyproject.toml [tool.taskmaster]: unknown key 'shema' (did you mean 'schema'?);")
+    assert sentence.startswith(
+        "pyproject.toml [tool.taskmaster]: unknown key 'shema' (did you mean 'schema'?);"
+    )
 
 
 def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
@@ -284,27 +308,48 @@ def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
         ("[superviser]\n", "unknown table [superviser] (did you mean 'supervisor'?)"),
         ("colour = 1\n", "unknown key 'colour'; allowed are database_url, schema"),
         ("[supervisor]\ngrace = 3\n", "supervisor: unknown key 'grace'"),
-        ("[supervisor]\ngrace_seconds = 'long'\n", "supervisor: grace_seconds must be a number from 0 to 86400, got"),
+        (
+            "[supervisor]\ngrace_seconds = 'long'\n",
+            "supervisor: grace_seconds must be a number from 0 to 86400, got",
+        ),
         ("[supervisor]\nheartbeat_seconds = -1\n", "supervisor: heartbeat_seconds must be"),
         ("supervisor = 3\n", "supervisor: must be a table, got 3"),
         ("consumer = 3\n", "consumer must be a list of tables, each headed [[consumer]]"),
-        ("[consumer]\nqueue_name = 'mail'\n", "consumer must be a list of tables, each headed [[consumer]]"),
+        (
+            "[consumer]\nqueue_name = 'mail'\n",
+            "consumer must be a list of tables, each headed [[consumer]]",
+        ),
         ("consumer = [3]\n", "consumer #1: must be a table, got 3"),
         ("consumer = []\n", "no [[consumer]] table; add one with queue_name and callback"),
         ("schema = 'jobs'\n", "no [[consumer]] table; add one with queue_name and callback"),
-        ("max_payload_bytes = 0\n", "max_payload_bytes must be a whole number from 1 to 100000000, got 0"),
-        ("max_payload_bytes = true\n", "max_payload_bytes must be a whole number from 1 to 100000000, got True"),
+        (
+            "max_payload_bytes = 0\n",
+            "max_payload_bytes must be a whole number from 1 to 100000000, got 0",
+        ),
+        (
+            "max_payload_bytes = true\n",
+            "max_payload_bytes must be a whole number from 1 to 100000000, got True",
+        ),
         ("middleware = 'logging'\n", "middleware must be a list"),
         ("schema = 7\n", "schema must be a string, got 7"),
         ("schema = 'pg_jobs'\n", "schema must not start with 'pg_'"),
         ("schema = ''\n", "schema must have 1 to 63 bytes, got ''"),
-        ("database_url = ''\n", 'database_url must be a string like "postgresql://user@host/database", got an empty'),
-        ("database_url = ' '\n", 'database_url must be a string like "postgresql://user@host/database", got an empty'),
+        (
+            "database_url = ''\n",
+            'database_url must be a string like "postgresql://user@host/database", got an empty',
+        ),
+        (
+            "database_url = ' '\n",
+            'database_url must be a string like "postgresql://user@host/database", got an empty',
+        ),
         (
             "database_url = ['secret']\n",
             'database_url must be a string like "postgresql://user@host/database", got list',
         ),
-        ("database_url = 7\n", 'database_url must be a string like "postgresql://user@host/database"'),
+        (
+            "database_url = 7\n",
+            'database_url must be a string like "postgresql://user@host/database"',
+        ),
     ],
 )
 def test_a_mistake_outside_of_the_consumers_is_named(text: str, sentence: str) -> None:
@@ -340,7 +385,10 @@ def test_a_mistake_in_a_consumer_is_named_by_its_queue(line: str, sentence: str)
     [
         ("callback = 'mails:send'", "queue_name is missing"),
         ("queue_name = ''\ncallback = 'mails:send'", "queue_name: a queue name must not be empty"),
-        ("queue_name = 7\ncallback = 'mails:send'", "queue_name: a queue name must be a string, got int"),
+        (
+            "queue_name = 7\ncallback = 'mails:send'",
+            "queue_name: a queue name must be a string, got int",
+        ),
     ],
 )
 def test_a_consumer_without_a_usable_name_is_named_by_its_place(table: str, sentence: str) -> None:
@@ -348,7 +396,10 @@ def test_a_consumer_without_a_usable_name_is_named_by_its_place(table: str, sent
 
 
 def test_a_consumer_without_a_callback_is_refused() -> None:
-    assert refusal("[[consumer]]\nqueue_name = 'mail'\n") == "taskmaster.toml: consumer 'mail': callback is missing"
+    assert (
+        refusal("[[consumer]]\nqueue_name = 'mail'\n")
+        == "taskmaster.toml: consumer 'mail': callback is missing"
+    )
 
 
 def test_two_consumers_for_one_queue_are_refused() -> None:
@@ -359,10 +410,14 @@ def test_two_consumers_for_one_queue_are_refused() -> None:
 
 
 def test_a_password_is_not_shown_when_another_key_is_wrong() -> None:
-    assert "secret" not in refusal('database_url = "postgresql://me:secret@host"\nschema = 7\n' + MAIL)
+    assert "secret" not in refusal(
+        'database_url = "postgresql://me:secret@host"\nschema = 7\n' + MAIL
+    )
 
 
-def test_a_bad_schema_in_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_schema_in_the_environment_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TASKMASTER_SCHEMA", "pg_jobs")
 
     assert refusal(MAIL).startswith("TASKMASTER_SCHEMA: schema must not start with 'pg_'")

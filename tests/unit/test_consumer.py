@@ -17,7 +17,12 @@ def consumer(**keys: Any) -> Consumer:
 def test_a_consumer_needs_only_a_queue_and_a_callback() -> None:
     made = Consumer("mail", callback=lambda job: None)
 
-    assert (made.concurrency, made.delivery, made.max_runs, made.max_crashes) == (1, "at_least_once", 5, 3)
+    assert (made.concurrency, made.delivery, made.max_runs, made.max_crashes) == (
+        1,
+        "at_least_once",
+        5,
+        3,
+    )
     assert (made.middleware, made.component, made.batch) == ((), None, "auto")
 
 
@@ -74,7 +79,9 @@ def test_the_bounds_themselves_are_allowed(key: str, value: object) -> None:
         ("callback", None, 'a function or "module:name"'),
     ],
 )
-def test_a_value_out_of_range_names_the_key_and_what_is_allowed(key: str, value: object, allowed: str) -> None:
+def test_a_value_out_of_range_names_the_key_and_what_is_allowed(
+    key: str, value: object, allowed: str
+) -> None:
     with pytest.raises(InvalidConfig) as refused:
         consumer(**{key: value})
 

@@ -13,7 +13,15 @@ from taskmaster.processes.crew.crew import Crew
 from taskmaster.processes.crew.life import Life
 from taskmaster.processes.ledger.death import Usage
 from taskmaster.processes.shared.limits import Excess
-from taskmaster.processes.shared.slots import BOOTING, IDLE, PHASE, STARTED, STARTED_AT, WORKING, Slots
+from taskmaster.processes.shared.slots import (
+    BOOTING,
+    IDLE,
+    PHASE,
+    STARTED,
+    STARTED_AT,
+    WORKING,
+    Slots,
+)
 from taskmaster.processes.shared.wakeups import WakeupReader
 
 SIGKILLED = 9  # as a wait status
@@ -48,7 +56,9 @@ def test_an_idle_worker_is_woken_rather_than_a_busy_one(crew: Crew) -> None:
     assert woken(crew) == [False, True]
 
 
-def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_look(crew: Crew) -> None:
+def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_look(
+    crew: Crew,
+) -> None:
     phases(crew, WORKING, WORKING)
     crew.wake("q", 2)
     assert woken(crew) == [True, True]
@@ -80,10 +90,15 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(c
     assert member.life.condemned is None
     member.life.condemned = Excess(7, 1, "timeout", "still running")
     death = death_of(member, member.life, "signal SIGKILL", Usage())
-    assert (death.excess, death.cut_off) == (None, True)  # killed by us, too late: nobody is charged
+    assert (death.excess, death.cut_off) == (
+        None,
+        True,
+    )  # killed by us, too late: nobody is charged
 
 
-def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_place_has_had_one(crew: Crew) -> None:
+def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_place_has_had_one(
+    crew: Crew,
+) -> None:
     first, second = crew.members
     for member in crew.members:
         assert member.life is not None

@@ -1,6 +1,12 @@
 """Where claims begin."""
 
-from taskmaster.store.cursor import BOTTOM, BOTTOM_EVERY_SECONDS, SWEEP_EVERY_SECONDS, Cursor, Horizon
+from taskmaster.store.cursor import (
+    BOTTOM,
+    BOTTOM_EVERY_SECONDS,
+    SWEEP_EVERY_SECONDS,
+    Cursor,
+    Horizon,
+)
 
 
 class Clock:
@@ -11,7 +17,9 @@ class Clock:
         return self.now
 
 
-def full(cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False, seconds: float = 0.001) -> None:
+def full(
+    cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False, seconds: float = 0.001
+) -> None:
     """Record a claim that got all it wanted."""
     cursor.start(sweep)
     cursor.record(claimed, wanted=len(claimed), sweep=sweep, seconds=seconds)
@@ -71,7 +79,9 @@ def test_sweeps_take_at_most_a_tenth_of_the_time() -> None:
     assert cursor.sweeping()
 
 
-def swept(cursor: Cursor, *claimed: tuple[int, int], wanted: int = 100, xmin: int, xmax: int, drawn: int) -> None:
+def swept(
+    cursor: Cursor, *claimed: tuple[int, int], wanted: int = 100, xmin: int, xmax: int, drawn: int
+) -> None:
     """A sweep that found this, and the horizon after it."""
     cursor.start(True)
     cursor.raise_floors(claimed, wanted=wanted, horizon=Horizon(xmin, xmax, drawn))
@@ -82,9 +92,13 @@ def test_the_floor_never_passes_a_position_that_an_open_transaction_may_still_co
     swept(cursor, xmin=5, xmax=10, drawn=1000)
     swept(cursor, xmin=9, xmax=20, drawn=2000)
     swept(cursor, xmin=9, xmax=20, drawn=2000)
-    assert cursor.start(True)[0] == BOTTOM  # whoever drew a position before the first look may be open still
+    assert (
+        cursor.start(True)[0] == BOTTOM
+    )  # whoever drew a position before the first look may be open still
     swept(cursor, xmin=10, xmax=30, drawn=3000)
-    assert cursor.start(True)[0] == BOTTOM  # settled now, but perhaps not yet for the snapshot of this sweep
+    assert (
+        cursor.start(True)[0] == BOTTOM
+    )  # settled now, but perhaps not yet for the snapshot of this sweep
     swept(cursor, xmin=30, xmax=30, drawn=3000)
     assert cursor.start(True)[0] == 1000
 

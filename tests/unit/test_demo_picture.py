@@ -21,7 +21,9 @@ def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     while start < len(data):
         length, kind = struct.unpack(">I4s", data[start : start + 8])
         content = data[start + 8 : start + 8 + length]
-        assert struct.unpack(">I", data[start + 8 + length : start + 12 + length])[0] == zlib.crc32(kind + content)
+        assert struct.unpack(">I", data[start + 8 + length : start + 12 + length])[0] == zlib.crc32(
+            kind + content
+        )
         found.append((kind, content))
         start += 12 + length
     return found
@@ -85,7 +87,9 @@ def test_points_inside_stay_and_points_outside_escape() -> None:
 
 
 def test_colours_have_no_edge_where_the_step_count_jumps() -> None:
-    points = [complex(0.5 + number * 0.001, 0.6) for number in range(1000)]  # six jumps, no filigree
+    points = [
+        complex(0.5 + number * 0.001, 0.6) for number in range(1000)
+    ]  # six jumps, no filigree
 
     speeds = [smooth(*steps(point, 1000)) for point in points]
 
@@ -98,4 +102,6 @@ def test_every_speed_has_a_colour(speed: float) -> None:
 
 
 def test_the_palette_ends_where_it_begins() -> None:
-    assert all(abs(a - b) <= 2 for a, b in zip(palette.PALETTE[0], palette.PALETTE[-1], strict=True))
+    assert all(
+        abs(a - b) <= 2 for a, b in zip(palette.PALETTE[0], palette.PALETTE[-1], strict=True)
+    )

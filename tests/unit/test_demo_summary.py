@@ -41,7 +41,10 @@ def test_the_table_says_that_nothing_is_missing_and_what_was_killed() -> None:
     shown = dict(rows(GOOD))
 
     assert shown["missing"] == "nothing: 10 of 10 tiles"
-    assert shown["killed worker"] == "pid 77 in tile 5: given back after 20 ms, run again in its turn after 1.5 s"
+    assert (
+        shown["killed worker"]
+        == "pid 77 in tile 5: given back after 20 ms, run again in its turn after 1.5 s"
+    )
 
 
 def test_the_table_does_not_hide_what_is_missing() -> None:

@@ -23,7 +23,9 @@ def pixels(tile: Tile) -> list[tuple[int, int]]:
 
 @settings(max_examples=40)
 @given(width=st.integers(1, 90), height=st.integers(1, 60), target=st.floats(1e-6, 1.0))
-def test_no_pixel_is_left_out_or_rendered_by_two_tiles(width: int, height: int, target: float) -> None:
+def test_no_pixel_is_left_out_or_rendered_by_two_tiles(
+    width: int, height: int, target: float
+) -> None:
     tiles = cut(Poster(width, height), ONE_SIDED, target_seconds=target)
 
     seen = Counter(pixel for tile in tiles for pixel in pixels(tile))
@@ -55,5 +57,7 @@ def test_no_tile_takes_much_longer_than_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "width"), [(0.0, 16), (1.28, 144), (1e9, 7680)])
-def test_a_slow_machine_gets_a_smaller_poster_and_a_fast_one_not_an_endless_one(seconds: float, width: int) -> None:
+def test_a_slow_machine_gets_a_smaller_poster_and_a_fast_one_not_an_endless_one(
+    seconds: float, width: int
+) -> None:
     assert fitting_width(FLAT, cpu_seconds=seconds, ratio=16 / 9) == width

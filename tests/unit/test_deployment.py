@@ -45,11 +45,15 @@ def test_every_service_is_pinned_and_says_whether_it_is_healthy() -> None:
     for name, service in SERVICES.items():
         assert set(service) <= SERVICE_KEYS
         assert "build" in service or PINNED.fullmatch(service["image"]), name
-        assert "healthcheck" in service or (service["build"] == "." and "HEALTHCHECK" in DOCKERFILE), name
+        assert "healthcheck" in service or (
+            service["build"] == "." and "HEALTHCHECK" in DOCKERFILE
+        ), name
         for needed, how in service.get("depends_on", {}).items():
             assert needed in SERVICES
             assert how == {"condition": "service_healthy"}
-    assert all(PINNED.fullmatch(image) for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
+    assert all(
+        PINNED.fullmatch(image) for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    )
 
 
 def test_what_is_mounted_is_there() -> None:
@@ -61,7 +65,11 @@ def test_what_is_mounted_is_there() -> None:
 
 
 def test_no_port_is_open_to_other_machines() -> None:
-    assert all(port.startswith("127.0.0.1:") for service in SERVICES.values() for port in service.get("ports", []))
+    assert all(
+        port.startswith("127.0.0.1:")
+        for service in SERVICES.values()
+        for port in service.get("ports", [])
+    )
 
 
 def test_environment_variables_of_ours_are_read_by_the_code() -> None:
@@ -81,8 +89,12 @@ def test_prometheus_scrapes_where_the_example_listens() -> None:
 
 
 def test_grafana_finds_its_source_and_its_dashboard() -> None:
-    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
-    (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/taskmaster.yml").read_text())["providers"]
+    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/taskmaster.yml").read_text())[
+        "providers"
+    ]
     assert source["url"] == "http://prometheus:9090"
     assert SERVICES["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
     targets = {target for name, _, target in mounts() if name == "grafana"}
@@ -117,18 +129,27 @@ def test_the_dashboard_is_what_its_code_writes_and_no_panel_hides_another() -> N
     shown = [panel for panel in panels if panel["type"] != "row"]
     assert len({panel["id"] for panel in shown}) == len(shown)
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in shown}) == len(shown)
-    assert {variable["name"] for variable in json.loads(written)["templating"]["list"]} == {"queue", "instance"}
+    assert {variable["name"] for variable in json.loads(written)["templating"]["list"]} == {
+        "queue",
+        "instance",
+    }
 
 
 def test_the_image_is_made_of_what_is_here(tmp_path: Path) -> None:
-    copied = [line.split()[1:-1] for line in DOCKERFILE.splitlines() if re.match(r"COPY (?!--from)", line)]
+    copied = [
+        line.split()[1:-1] for line in DOCKERFILE.splitlines() if re.match(r"COPY (?!--from)", line)
+    ]
     assert all((ROOT / name).exists() for names in copied for name in names)
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     (wanted,) = re.findall(r"install --no-cache-dir '\.\[([a-z,-]+)\]'", DOCKERFILE)
     assert set(wanted.split(",")) <= set(extras)
 
 
-def test_the_examples_callback_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_examples_callback_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.syspath_prepend(EXAMPLE)
     monkeypatch.chdir(EXAMPLE)
     (consumer,) = load(EXAMPLE / "taskmaster.toml").consumers

@@ -8,7 +8,9 @@ from taskmaster import Ack, Consumer, Outcome, Reject, Retry, Snooze, State
 from taskmaster.endings import Run, crashed, ended, released, retry_delay
 
 
-def consumer(max_runs: int = 5, max_crashes: int = 3, base: float = 10.0, longest: float = 3600.0) -> Consumer:
+def consumer(
+    max_runs: int = 5, max_crashes: int = 3, base: float = 10.0, longest: float = 3600.0
+) -> Consumer:
     return Consumer(
         "q",
         callback=lambda job: None,
@@ -57,7 +59,12 @@ def test_a_snooze_is_not_counted_as_a_run_even_on_the_last_one() -> None:
 
 def test_a_job_that_was_not_started_goes_back_uncharged() -> None:
     ending = released(7)
-    assert (ending.id, ending.state, ending.charged, ending.crashed) == (7, State.READY, False, False)
+    assert (ending.id, ending.state, ending.charged, ending.crashed) == (
+        7,
+        State.READY,
+        False,
+        False,
+    )
 
 
 def test_the_first_crash_goes_to_another_worker_at_once_and_the_second_waits() -> None:
@@ -72,11 +79,17 @@ def test_the_first_crash_goes_to_another_worker_at_once_and_the_second_waits() -
 
 @pytest.mark.parametrize(("run", "crashes"), [(3, 2), (5, 0)])
 def test_a_job_that_keeps_killing_its_worker_is_rejected(run: int, crashes: int) -> None:
-    assert crashed(Run(1, run, crashes), consumer(max_runs=5, max_crashes=3), FAILURE).state == State.REJECTED
+    assert (
+        crashed(Run(1, run, crashes), consumer(max_runs=5, max_crashes=3), FAILURE).state
+        == State.REJECTED
+    )
 
 
 def test_max_crashes_holds_whatever_max_runs_says() -> None:
-    assert crashed(Run(1, 3, 2), consumer(max_runs=1000, max_crashes=3), FAILURE).state == State.REJECTED
+    assert (
+        crashed(Run(1, 3, 2), consumer(max_runs=1000, max_crashes=3), FAILURE).state
+        == State.REJECTED
+    )
 
 
 def test_the_wait_before_a_retry_doubles_and_is_spread() -> None:
@@ -90,11 +103,18 @@ def test_the_wait_before_a_retry_is_bounded_and_never_overflows(run: int) -> Non
     assert 0 < retry_delay(run, consumer(longest=100.0)) <= 100.0
 
 
-@given(st.sampled_from([Ack(), Reject(), Retry(), Retry(5.0), Snooze(5.0)]), st.integers(1, 9), st.integers(0, 9))
+@given(
+    st.sampled_from([Ack(), Reject(), Retry(), Retry(5.0), Snooze(5.0)]),
+    st.integers(1, 9),
+    st.integers(0, 9),
+)
 def test_no_outcome_leaves_a_job_in_a_state_it_cannot_reach_from_running(
     outcome: Outcome, run: int, crashes: int
 ) -> None:
-    endings = [ended(Run(1, run, crashes), outcome, consumer(), FAILURE), crashed(Run(1, run, crashes), consumer(), {})]
+    endings = [
+        ended(Run(1, run, crashes), outcome, consumer(), FAILURE),
+        crashed(Run(1, run, crashes), consumer(), {}),
+    ]
     for ending in endings:
         assert ending is None or ending.state in {State.SCHEDULED, State.REJECTED, State.READY}
         assert ending is None or not ending.crashed or ending.charged

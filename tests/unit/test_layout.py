@@ -13,7 +13,12 @@ PACKAGE = Path(taskmaster.__file__).parent
 ABOVE = {
     "store": ["processes", "cli", "demo"],
     "processes": ["cli", "demo"],
-    "processes/shared": ["processes.worker", "processes.ledger", "processes.crew", "processes.supervisor"],
+    "processes/shared": [
+        "processes.worker",
+        "processes.ledger",
+        "processes.crew",
+        "processes.supervisor",
+    ],
     "processes/worker": ["processes.ledger", "processes.crew", "processes.supervisor"],
     "processes/ledger": ["processes.worker", "processes.crew", "processes.supervisor"],
     "processes/crew": ["processes.worker", "processes.supervisor"],
@@ -34,4 +39,9 @@ def test_imports_point_one_way(part: str) -> None:
     files = sorted(PACKAGE.joinpath(part).rglob("*.py"))
     above = tuple(f"taskmaster.{name}" for name in ABOVE[part])
     assert files
-    assert [f"{file.name}: {name}" for file in files for name in imported(file) if name.startswith(above)] == []
+    assert [
+        f"{file.name}: {name}"
+        for file in files
+        for name in imported(file)
+        if name.startswith(above)
+    ] == []

@@ -57,7 +57,10 @@ def test_what_counts_runs_is_in_a_chain_once() -> None:
     specs: list[Any] = ["logging", "metrics", {"use": "metrics", "wait_buckets": [1.0]}]
     with pytest.raises(InvalidConfig) as refused:
         middleware_factories(specs, where="middleware")
-    assert str(refused.value) == "middleware: 'metrics' is named twice and may be in a chain once: name it once"
+    assert (
+        str(refused.value)
+        == "middleware: 'metrics' is named twice and may be in a chain once: name it once"
+    )
     assert len(middleware_factories(["logging", "logging", "metrics"], where="middleware")) == 3
 
 
@@ -72,13 +75,27 @@ def test_a_reference_stands_for_its_object(write: Write) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    ["", "mails", "mails:", ":send", "mails:send:now", ".mails:send", "mails:send()", "a b:c", "mails:.send"],
+    [
+        "",
+        "mails",
+        "mails:",
+        ":send",
+        "mails:send:now",
+        ".mails:send",
+        "mails:send()",
+        "a b:c",
+        "mails:.send",
+    ],
 )
 def test_a_malformed_reference_shows_the_form(reference: str) -> None:
-    assert refusal(reference) == f'must be "module:name", like "images:thumbnail", got {reference!r}'
+    assert (
+        refusal(reference) == f'must be "module:name", like "images:thumbnail", got {reference!r}'
+    )
 
 
-def test_a_missing_module_is_not_mistaken_for_one_that_it_imports(write: Write, tmp_path: Path) -> None:
+def test_a_missing_module_is_not_mistaken_for_one_that_it_imports(
+    write: Write, tmp_path: Path
+) -> None:
     write("ref_importing.py", "\nimport ref_absent_library\n")
 
     searched = f"searched were {tmp_path.name}/ and the installed packages"
@@ -92,13 +109,17 @@ def test_a_missing_module_is_not_mistaken_for_one_that_it_imports(write: Write, 
 def test_a_missing_submodule_is_named_in_full(write: Write) -> None:
     write("ref_package/__init__.py", "")
 
-    assert refusal("ref_package.mails:send").startswith("there is no module 'ref_package.mails'; searched")
+    assert refusal("ref_package.mails:send").startswith(
+        "there is no module 'ref_package.mails'; searched"
+    )
 
 
 def test_a_module_with_a_longer_name_is_not_mistaken_for_the_missing_one(write: Write) -> None:
     write("ref_mail.py", "import ref_mail_client\n")
 
-    assert refusal("ref_mail:send").startswith("module 'ref_mail' imports 'ref_mail_client', which cannot be found")
+    assert refusal("ref_mail:send").startswith(
+        "module 'ref_mail' imports 'ref_mail_client', which cannot be found"
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,10 +131,15 @@ def test_a_module_with_a_longer_name_is_not_mistaken_for_the_missing_one(write: 
         ("import sys\nsys.exit(3)\n", "SystemExit: 3 (ref_raising.py:2)"),
         ("def send(job)\n", "SyntaxError: expected ':' (ref_raising.py:1)"),
         ("from os import nothing\n", "ImportError: cannot import name 'nothing' from 'os'"),
-        ("raise ModuleNotFoundError('bring your own')\n", "ModuleNotFoundError: bring your own (ref_raising.py:1)"),
+        (
+            "raise ModuleNotFoundError('bring your own')\n",
+            "ModuleNotFoundError: bring your own (ref_raising.py:1)",
+        ),
     ],
 )
-def test_a_module_that_raises_at_import_says_what_and_where(write: Write, text: str, sentence: str) -> None:
+def test_a_module_that_raises_at_import_says_what_and_where(
+    write: Write, text: str, sentence: str
+) -> None:
     write("ref_raising.py", text)
 
     assert refusal("ref_raising:send").startswith(f"importing 'ref_raising' raised {sentence}")
@@ -123,7 +149,10 @@ def test_an_error_far_below_the_import_is_shown_where_it_was_raised(write: Write
     write("ref_helper.py", "def connect():\n    raise OSError('no route')\n")
     write("ref_outer.py", "import ref_helper\nref_helper.connect()\n")
 
-    assert refusal("ref_outer:send") == "importing 'ref_outer' raised OSError: no route (ref_helper.py:2)"
+    assert (
+        refusal("ref_outer:send")
+        == "importing 'ref_outer' raised OSError: no route (ref_helper.py:2)"
+    )
 
 
 def test_a_message_without_end_is_cut(write: Write) -> None:
@@ -139,9 +168,15 @@ def test_a_typo_in_a_name_suggests_the_one_that_is_there(write: Write) -> None:
 
 
 def test_a_name_like_no_other_lists_what_the_module_defines(write: Write) -> None:
-    write("ref_mails.py", "import json\nfrom pathlib import Path\ndef send(job): ...\ndef sort(job): ...\n")
+    write(
+        "ref_mails.py",
+        "import json\nfrom pathlib import Path\ndef send(job): ...\ndef sort(job): ...\n",
+    )
 
-    assert refusal("ref_mails:thumbnail") == "module 'ref_mails' has no 'thumbnail'; there is 'send', 'sort'"
+    assert (
+        refusal("ref_mails:thumbnail")
+        == "module 'ref_mails' has no 'thumbnail'; there is 'send', 'sort'"
+    )
 
 
 def test_a_modules_own_getattr_may_raise_anything(write: Write) -> None:
@@ -155,7 +190,9 @@ def test_a_modules_own_getattr_may_raise_anything(write: Write) -> None:
 def test_a_callback_that_cannot_be_called_is_refused(write: Write) -> None:
     write("ref_constant.py", "SIZE = 3\n")
 
-    with pytest.raises(InvalidConfig, match=r'must be a function or "module:name", \'ref_constant:SIZE\' is 3$'):
+    with pytest.raises(
+        InvalidConfig, match=r'must be a function or "module:name", \'ref_constant:SIZE\' is 3$'
+    ):
         resolve_callable("ref_constant:SIZE", where=WHERE)
     with pytest.raises(InvalidConfig, match=r'must be a function or "module:name", got 3$'):
         resolve_callable(3, where=WHERE)
@@ -255,12 +292,16 @@ def test_a_factory_that_takes_any_option_is_left_alone() -> None:
     def anything(**options: Any) -> Middleware:
         return labelled(label=",".join(options))
 
-    assert ran(middleware_factory({"use": anything, "x": 1, "y": 2}, where="middleware")) == Reject("x,y 0")
+    assert ran(middleware_factory({"use": anything, "x": 1, "y": 2}, where="middleware")) == Reject(
+        "x,y 0"
+    )
 
 
 @pytest.mark.parametrize("spec", [3, None, {"use": 3}])
 def test_what_is_no_middleware_is_refused(spec: object) -> None:
-    assert refused_middleware(spec).startswith('middleware: must be a function or "module:name", got')
+    assert refused_middleware(spec).startswith(
+        'middleware: must be a function or "module:name", got'
+    )
 
 
 def test_a_table_without_use_is_refused() -> None:
@@ -297,7 +338,9 @@ def test_an_unknown_middleware_names_those_installed() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_broken_entry_point_is_named() -> None:
-    assert refused_middleware("ref_broken").startswith("middleware 'ref_broken': there is no module 'ref_nowhere'")
+    assert refused_middleware("ref_broken").startswith(
+        "middleware 'ref_broken': there is no module 'ref_nowhere'"
+    )
 
 
 # -- lifecycle

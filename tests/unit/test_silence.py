@@ -58,7 +58,9 @@ def test_one_that_beats_is_never_silent_however_long_it_goes_on(cluster: Cluster
     assert cluster.silent() == []
 
 
-def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_last(cluster: Cluster) -> None:
+def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_last(
+    cluster: Cluster,
+) -> None:
     last = cluster.others[A]
     cluster.passes(GONE_AFTER_SECONDS, B)
     (found,) = cluster.silence.silent(cluster.now)
@@ -73,7 +75,9 @@ def test_a_pause_shorter_than_the_patience_is_forgiven(cluster: Cluster) -> None
     assert cluster.silent() == []
 
 
-def test_one_that_left_in_order_is_forgotten_and_one_that_comes_is_not_yet_silent(cluster: Cluster) -> None:
+def test_one_that_left_in_order_is_forgotten_and_one_that_comes_is_not_yet_silent(
+    cluster: Cluster,
+) -> None:
     cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     del cluster.others[A]
     cluster.beats(9)
@@ -96,8 +100,12 @@ def test_a_clock_that_was_set_back_still_beats(cluster: Cluster) -> None:
     assert cluster.silent() == []
 
 
-@pytest.mark.parametrize("away_seconds", [AWAY_HEARTBEATS * HEARTBEAT_SECONDS + 0.01, GONE_AFTER_SECONDS * 100])
-def test_whoever_was_away_himself_accuses_nobody_and_counts_anew(cluster: Cluster, away_seconds: float) -> None:
+@pytest.mark.parametrize(
+    "away_seconds", [AWAY_HEARTBEATS * HEARTBEAT_SECONDS + 0.01, GONE_AFTER_SECONDS * 100]
+)
+def test_whoever_was_away_himself_accuses_nobody_and_counts_anew(
+    cluster: Cluster, away_seconds: float
+) -> None:
     cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP, B)
     assert cluster.given_up() == [A]
     cluster.now += away_seconds
@@ -137,7 +145,9 @@ def test_after_a_failover_two_that_were_both_away_accuse_each_other_of_nothing()
         assert one.silent() == []
 
 
-def test_one_whose_session_stays_is_given_up_after_four_times_the_patience_and_no_sooner(cluster: Cluster) -> None:
+def test_one_whose_session_stays_is_given_up_after_four_times_the_patience_and_no_sooner(
+    cluster: Cluster,
+) -> None:
     cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP - HEARTBEAT_SECONDS, B)
     assert (cluster.silent(), cluster.given_up()) == ([A], [])
     cluster.passes(HEARTBEAT_SECONDS, B)
@@ -156,7 +166,9 @@ def found_after(phase: float) -> float:
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.01, 0.5, 0.99, 1.0])
-def test_a_dead_one_is_found_in_time_and_a_live_one_has_many_heartbeats_to_miss(phase: float) -> None:
+def test_a_dead_one_is_found_in_time_and_a_live_one_has_many_heartbeats_to_miss(
+    phase: float,
+) -> None:
     seconds = found_after(phase)
     assert GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS <= seconds <= GONE_AFTER_SECONDS
 

@@ -7,7 +7,16 @@ from uuid import uuid4
 import pytest
 
 from taskmaster.consumer import MAX_BATCH
-from taskmaster.processes.shared.slots import ENDED, IDLE, JOURNAL_BYTES, PHASE, STARTED, STARTED_AT, Slot, Slots
+from taskmaster.processes.shared.slots import (
+    ENDED,
+    IDLE,
+    JOURNAL_BYTES,
+    PHASE,
+    STARTED,
+    STARTED_AT,
+    Slot,
+    Slots,
+)
 
 TOKEN = uuid4()
 
@@ -37,7 +46,12 @@ def test_the_running_job_is_told_from_those_that_ended_and_those_not_started(slo
     slot.cells[STARTED], slot.cells[ENDED], slot.cells[STARTED_AT] = 3, 2, 123
     remains = slot.remains()
     assert remains is not None
-    assert (remains.token, remains.ended, remains.running, remains.unstarted) == (TOKEN, [10, 20], 30, [40])
+    assert (remains.token, remains.ended, remains.running, remains.unstarted) == (
+        TOKEN,
+        [10, 20],
+        30,
+        [40],
+    )
     assert remains.running_since_ns == 123
 
 

@@ -14,7 +14,10 @@ from taskmaster.testing import make_job, run
 
 
 def test_a_payload_arrives_as_it_would_out_of_the_database() -> None:
-    assert make_job({"size": (3, 4), "day": date(2020, 2, 29)}).payload == {"size": [3, 4], "day": "2020-02-29"}
+    assert make_job({"size": (3, 4), "day": date(2020, 2, 29)}).payload == {
+        "size": [3, 4],
+        "day": "2020-02-29",
+    }
 
 
 def test_what_put_refuses_is_refused_here_too() -> None:
@@ -29,7 +32,13 @@ def test_what_put_refuses_is_refused_here_too() -> None:
 def test_a_job_has_all_that_a_callback_looks_at() -> None:
     job = make_job(headers={"trace": "1"}, run_count=3, priority=2, component="pool", stopping=True)
 
-    assert (job.id, job.queue_name, job.headers, job.run_count, job.priority) == (1, "test", {"trace": "1"}, 3, 2)
+    assert (job.id, job.queue_name, job.headers, job.run_count, job.priority) == (
+        1,
+        "test",
+        {"trace": "1"},
+        3,
+        2,
+    )
     assert (job.component, job.stopping) == ("pool", True)
     assert datetime.now(UTC) - job.created_at < timedelta(minutes=1)
 
@@ -82,22 +91,32 @@ def test_middlewares_run_around_the_callback_in_their_order() -> None:
     def naming(handler: Handler) -> Handler:
         def named(job: Job) -> Outcome:
             outcome = handler(job)
-            return Reject(f"{job.queue_name}: {outcome.reason}") if isinstance(outcome, Reject) else outcome
+            return (
+                Reject(f"{job.queue_name}: {outcome.reason}")
+                if isinstance(outcome, Reject)
+                else outcome
+            )
 
         return named
 
     def retrying(handler: Handler) -> Handler:
         return lambda job: Reject("again") if isinstance(handler(job), Retry) else ACK
 
-    assert run(Consumer("mail", callback=lambda job: Retry(), middleware=[naming, retrying])) == Reject("mail: again")
+    assert run(
+        Consumer("mail", callback=lambda job: Retry(), middleware=[naming, retrying])
+    ) == Reject("mail: again")
 
 
 def test_arguments_of_the_job_reach_the_callback() -> None:
-    consumer = Consumer("mail", callback=lambda job: Reject(f"{job.queue_name} {job.run_count} {job.stopping}"))
+    consumer = Consumer(
+        "mail", callback=lambda job: Reject(f"{job.queue_name} {job.run_count} {job.stopping}")
+    )
 
     assert run(consumer, run_count=4, stopping=True) == Reject("mail 4 True")
 
 
 def test_a_name_that_stands_for_nothing_is_one_sentence() -> None:
-    with pytest.raises(InvalidConfig, match=r"^consumer 'mail': callback: there is no module 'absent_module'"):
+    with pytest.raises(
+        InvalidConfig, match=r"^consumer 'mail': callback: there is no module 'absent_module'"
+    ):
         run(Consumer("mail", callback="absent_module:send"))

@@ -42,7 +42,9 @@ scalars = (
     | texts
 )
 payloads = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=15
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=15,
 )
 
 
@@ -61,7 +63,18 @@ def test_a_nul_is_refused_and_what_only_looks_like_one_is_not(text: str) -> None
 
 
 @pytest.mark.parametrize(
-    "payload", [None, {}, [], "", 0, False, "Größe 📬 \u2028", {"a": [{"b": [None, 1.5, "ü"]}]}, {"": {"": ""}}]
+    "payload",
+    [
+        None,
+        {},
+        [],
+        "",
+        0,
+        False,
+        "Größe 📬 \u2028",
+        {"a": [{"b": [None, 1.5, "ü"]}]},
+        {"": {"": ""}},
+    ],
 )
 def test_small_and_empty_payloads_come_back(payload: Any) -> None:
     assert returned(payload) == payload
@@ -74,7 +87,9 @@ def test_big_integers_keep_every_digit(number: int) -> None:
 
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**100])
 def test_an_integer_beyond_64_bits_is_refused_not_rounded(number: int) -> None:
-    with pytest.raises(InvalidPayload, match=r"^the payload is not JSON: Integer exceeds 64-bit range"):
+    with pytest.raises(
+        InvalidPayload, match=r"^the payload is not JSON: Integer exceeds 64-bit range"
+    ):
         encode({"number": number})
 
 
@@ -142,7 +157,9 @@ def test_a_payload_that_contains_itself_is_refused() -> None:
 
 @pytest.mark.parametrize("payload", ["a\0b", {"key\0": 1}, [["\0"]], "\\\0", '"\0'])
 def test_a_nul_anywhere_is_refused(payload: Any) -> None:
-    with pytest.raises(InvalidPayload, match=r"^the payload holds a NUL character \(\\u0000\), which Postgres"):
+    with pytest.raises(
+        InvalidPayload, match=r"^the payload holds a NUL character \(\\u0000\), which Postgres"
+    ):
         encode(payload)
 
 
@@ -156,7 +173,9 @@ def test_a_payload_is_measured_in_bytes_of_json() -> None:
     with pytest.raises(InvalidPayload) as refused:
         encode("ü" * 500_000)
 
-    assert str(refused.value) == ("the payload has 1,000,002 bytes, 1,000,000 are allowed: put a reference instead")
+    assert str(refused.value) == (
+        "the payload has 1,000,002 bytes, 1,000,000 are allowed: put a reference instead"
+    )
 
 
 def test_the_size_allowed_can_be_configured() -> None:
@@ -172,7 +191,9 @@ def test_many_backslashes_do_not_take_long_to_search() -> None:
 # -- names, priorities, delays
 
 
-@pytest.mark.parametrize("queue_name", ["mail", "x" * 200, "📬" * 200, "a'b\"c.d;e", " mail ", "\n-"])
+@pytest.mark.parametrize(
+    "queue_name", ["mail", "x" * 200, "📬" * 200, "a'b\"c.d;e", " mail ", "\n-"]
+)
 def test_any_text_can_name_a_queue(queue_name: str) -> None:
     assert check_queue_name(queue_name) == queue_name
 

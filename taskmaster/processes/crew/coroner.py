@@ -136,4 +136,6 @@ def boot_failure(member: Member, death: Death) -> str:
     reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
     if refused(member):
         return str(reason)
-    return f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"
+    return (
+        f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"
+    )

@@ -27,7 +27,9 @@ SERIALS = itertools.count(1)  # of all workers of this process
 ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places
 BOOT_LOOK_SECONDS = 0.02  # a worker that has booted says so in its slot only
 LEAVE_SECONDS = 3.0  # what Sentry and tracing have for their last events, and more
-OUTPUT_LOOK_SECONDS = 0.1  # for limits too: so much later at most is shown what a busy worker prints
+OUTPUT_LOOK_SECONDS = (
+    0.1  # for limits too: so much later at most is shown what a busy worker prints
+)
 
 
 @dataclass(slots=True)
@@ -39,7 +41,9 @@ class Crew:
     slots: Slots
     numbers: Numbers = field(default_factory=Numbers)
     members: list[Member] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)  # per consumer: whose turn it is to be replaced, see recycling.py
+    turns: list[int] = field(
+        default_factory=list
+    )  # per consumer: whose turn it is to be replaced, see recycling.py
     turns_out: set[int] = field(default_factory=set)
     coroner: Coroner = field(default_factory=Coroner)
     stopping: bool = False
@@ -51,14 +55,20 @@ class Crew:
             self.turns.append(permits.create())
             self.turns_out.add(number)
             for _ in range(consumer.concurrency):
-                backoff = Backoff(self.options.restart_base_seconds, self.options.restart_max_seconds)
+                backoff = Backoff(
+                    self.options.restart_base_seconds, self.options.restart_max_seconds
+                )
                 index = len(self.members)
-                self.members.append(Member(index, number, consumer, self.slots.slot(index), backoff))
+                self.members.append(
+                    Member(index, number, consumer, self.slots.slot(index), backoff)
+                )
 
     def lives(self) -> Iterator[Life]:
         return (member.life for member in self.members if member.life is not None)
 
-    def spawn_missing(self, nursery: Nursery, supervisor: int, now: float, elsewhere: Mapping[str, int]) -> None:
+    def spawn_missing(
+        self, nursery: Nursery, supervisor: int, now: float, elsewhere: Mapping[str, int]
+    ) -> None:
         """Order a worker for each vacant slot whose time has come.
 
         `elsewhere`: workers of each queue that still finish their jobs on an older configuration. They count.
@@ -72,7 +82,9 @@ class Crew:
         for member in self.members:
             queue_name = member.consumer.queue_name
             waits = member.life is not None and member.life.waits
-            if not waits and (member.life is not None or now < member.start_at or not nursery.takes_orders):
+            if not waits and (
+                member.life is not None or now < member.start_at or not nursery.takes_orders
+            ):
                 continue
             if room[queue_name] <= 0:
                 member.start_at = now + ROOM_LOOK_SECONDS
@@ -93,17 +105,31 @@ class Crew:
 
     def working(self) -> Counter[str]:
         """Workers by queue, but for those that wait."""
-        return Counter(m.consumer.queue_name for m in self.members if m.life is not None and not m.life.waits)
+        return Counter(
+            m.consumer.queue_name for m in self.members if m.life is not None and not m.life.waits
+        )
 
-    def spawn(self, member: Member, nursery: Nursery, supervisor: int, now: float, *, waits: bool = False) -> None:
+    def spawn(
+        self, member: Member, nursery: Nursery, supervisor: int, now: float, *, waits: bool = False
+    ) -> None:
         member.slot.clear()
         serial = next(SERIALS)
-        life = member.life = Life(serial, self.numbers.take(), f"{HOST}:{os.getpid()}:{serial}", now, waits)
+        life = member.life = Life(
+            serial, self.numbers.take(), f"{HOST}:{os.getpid()}:{serial}", now, waits
+        )
         wanted = messages.Order(
-            serial, member.consumer_index, member.index, life.name, supervisor, life.number, waits=waits
+            serial,
+            member.consumer_index,
+            member.index,
+            life.name,
+            supervisor,
+            life.number,
+            waits=waits,
         )
         wakeups, permits_fd, stack, *output = life.fds()
-        nursery.order(wanted, (wakeups, permits_fd, stack, self.turns[member.consumer_index], *output))
+        nursery.order(
+            wanted, (wakeups, permits_fd, stack, self.turns[member.consumer_index], *output)
+        )
         life.wakeups.handed_over()
 
     def give_turns(self) -> None:
@@ -134,7 +160,11 @@ class Crew:
     def never_born(self, serials: set[int]) -> None:
         """The template was lost with these orders."""
         for member in self.members:
-            if member.life is not None and member.life.serial in serials and member.life.pid is None:
+            if (
+                member.life is not None
+                and member.life.serial in serials
+                and member.life.pid is None
+            ):
                 self.vacate(member, lived_seconds=0.0)
 
     def knows(self, pid: int) -> bool:
@@ -205,18 +235,27 @@ class Crew:
 
     def taken_back_behind_slow_jobs(self) -> list[tuple[UUID, Sequence[int]]]:
         """What waits behind a slow job, so that other workers can have it."""
-        return self.taken_back([m for m in self.members if m.slow_since(self.options.slow_after_seconds)])
+        return self.taken_back(
+            [m for m in self.members if m.slow_since(self.options.slow_after_seconds)]
+        )
 
     def taken_back(self, members: Sequence[Member]) -> list[tuple[UUID, Sequence[int]]]:
         return [taken for member in members if (taken := member.take_back()) is not None]
 
     def next_due(self, now: float, *, spawning: bool) -> float:
         """When somebody is to be looked at again, or (if it can be) a vacant slot to be filled."""
-        return min((self.due(member, now) for member in self.members if member.life or spawning), default=math.inf)
+        return min(
+            (self.due(member, now) for member in self.members if member.life or spawning),
+            default=math.inf,
+        )
 
     def due(self, member: Member, now: float) -> float:
         if member.life is None:
-            return max(member.start_at, now + BOOT_LOOK_SECONDS) if not self.at_work else member.start_at
+            return (
+                max(member.start_at, now + BOOT_LOOK_SECONDS)
+                if not self.at_work
+                else member.start_at
+            )
         if member.life.condemned is not None:
             return now + STACK_SECONDS / 2
         if not member.slot.booted:
@@ -237,7 +276,9 @@ class Crew:
 
     def proven(self) -> bool:
         """Has each place had a worker that was up? Where jobs kill theirs as they come, all are never up at once."""
-        return all(member.proven or (member.alive and member.slot.booted) for member in self.members)
+        return all(
+            member.proven or (member.alive and member.slot.booted) for member in self.members
+        )
 
     def idle(self) -> bool:
         return any(member.alive and member.slot.idle for member in self.members)

@@ -70,7 +70,11 @@ class Generation:
         return self.crew.taken_back_behind_slow_jobs()
 
     def next_due(self, now: float, *, registered: bool) -> float:
-        dues = [self.crew.next_due(now, spawning=registered and self.nursery.takes_orders and not self.crew.stopping)]
+        dues = [
+            self.crew.next_due(
+                now, spawning=registered and self.nursery.takes_orders and not self.crew.stopping
+            )
+        ]
         if not self.crew.stopping and (due := self.nursery.next_due()) is not None:
             dues.append(due)
         if self.reporter.end_at is not None:

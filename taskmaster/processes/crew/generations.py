@@ -74,7 +74,9 @@ class Generations:
             return []
         old, self.current, self.coming = self.current, self.coming, None
         self.leaving.append(old)
-        released = old.leave()  # first: what is put when this was said must not be claimed by the old ones
+        released = (
+            old.leave()
+        )  # first: what is put when this was said must not be claimed by the old ones
         self.current.reporter.take(old.reporter.given_up())
         log.info("reloaded: new workers run the new code, running jobs finish on the old")
         return released

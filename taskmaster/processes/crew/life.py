@@ -58,7 +58,10 @@ class Life:
     def is_due(self, now: float) -> bool:
         """Has it had its moment? On a busy machine it may not have come to write its stack, and gets a little more."""
         size = os.fstat(self.stack_fd).st_size
-        written, self.stack_bytes = size > 0 and size == self.stack_bytes, size  # nothing more since the last look
+        written, self.stack_bytes = (
+            size > 0 and size == self.stack_bytes,
+            size,
+        )  # nothing more since the last look
         return now >= self.kill_at + (0.0 if written else STACK_PATIENCE_SECONDS)
 
     def spare(self) -> None:
@@ -79,5 +82,8 @@ def kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # gone, or somebody else's by setuid: ours to wait for only
+        except (
+            ProcessLookupError,
+            PermissionError,
+        ):  # gone, or somebody else's by setuid: ours to wait for only
             continue

@@ -123,13 +123,21 @@ class Member:
         progress = self.slot.progress()
         if progress is None and seconds < SHOWN_AFTER_SECONDS:
             return None
-        shown = {"job": job, "queue_name": self.consumer.queue_name, "worker": life.name, "pid": life.pid}
+        shown = {
+            "job": job,
+            "queue_name": self.consumer.queue_name,
+            "worker": life.name,
+            "pid": life.pid,
+        }
         said = {} if progress is None else {"progress": progress.fraction, "note": progress.note}
         return {**shown, "seconds": round(seconds, 3), **said}
 
     def slow_since(self, seconds: float) -> bool:
         """Has the batch run for so long while jobs of it wait? It was meant to take 20 ms."""
-        return self.waiting_behind > 0 and time.monotonic_ns() - self.slot.cells[BEGAN_AT] > seconds * 1e9
+        return (
+            self.waiting_behind > 0
+            and time.monotonic_ns() - self.slot.cells[BEGAN_AT] > seconds * 1e9
+        )
 
     @property
     def waiting_behind(self) -> int:

@@ -24,7 +24,12 @@ DYING_SECONDS = 0.5  # between the end of its channel and its own
 MOST_ORDERED = 32
 # One thread per worker: a pool per process on top of a process per core only makes them wait for each other, and a
 # template with threads cannot be forked. Whoever has set these has decided otherwise.
-SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+SINGLE_THREADED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 @dataclass(slots=True)
@@ -71,7 +76,9 @@ class Nursery:
         plan_fd = hand_over(self.plan)
         fds = (theirs.fileno(), plan_fd, self.slots_fd, self.lifeline_fd)
         environment = dict.fromkeys(SINGLE_THREADED, "1") | os.environ
-        self.process = interpreter("taskmaster.processes.template", fds, environment=environment, process_group=0)
+        self.process = interpreter(
+            "taskmaster.processes.template", fds, environment=environment, process_group=0
+        )
         theirs.close()
         os.close(plan_fd)
         ours.settimeout(ANSWER_SECONDS)
@@ -137,7 +144,9 @@ class Nursery:
         wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
         if not was_ready and wait >= self.backoff.max_seconds:
             callbacks = listed([name_of(consumer.callback) for consumer in self.plan.consumers])
-            raise WorkersFailed(f"the template process dies before it is ready, importing {callbacks}: {reason}")
+            raise WorkersFailed(
+                f"the template process dies before it is ready, importing {callbacks}: {reason}"
+            )
         self.start_at = now + max(wait, self.backoff.base_seconds)
 
     def kill(self) -> None:

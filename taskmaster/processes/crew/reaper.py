@@ -47,17 +47,25 @@ class Reaper:
     def reap(self) -> None:
         """Wait for every child that is dead. Raises WorkersFailed when the template dies again and again."""
         while (pid := dead_child()) is not None:
-            if (attendant := next((one for one in self.attendants if one.pid == pid), None)) is not None:
+            if (
+                attendant := next((one for one in self.attendants if one.pid == pid), None)
+            ) is not None:
                 attendant.died()
                 self.leftovers = True
                 continue
-            owner = next((generation for generation in self.generations if generation.owns(pid)), None)
+            owner = next(
+                (generation for generation in self.generations if generation.owns(pid)), None
+            )
             if owner is not None and pid == owner.nursery.pid:
                 self.template_died(owner)
                 continue
             if owner is not None:
-                kill_group(pid)  # its children; while it is not waited for, its number cannot be another's
-            self.leftovers = self.leftovers or owner is None  # a stranger: its own children come to us now
+                kill_group(
+                    pid
+                )  # its children; while it is not waited for, its number cannot be another's
+            self.leftovers = (
+                self.leftovers or owner is None
+            )  # a stranger: its own children come to us now
             _, status, used = os.wait4(pid, 0)
             usage = Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9))
             for generation in [owner] if owner else list(self.generations):
@@ -80,12 +88,24 @@ class Reaper:
         """See to it that a dead worker's batch is settled."""
         if death is None:
             return
-        job = "" if death.remains is None or death.remains.running is None else f" under job {death.remains.running}"
-        log.info("worker %s (pid %d) of %r left%s: %s", *death[1:3], death.consumer.queue_name, job, death.cause)
+        job = (
+            ""
+            if death.remains is None or death.remains.running is None
+            else f" under job {death.remains.running}"
+        )
+        log.info(
+            "worker %s (pid %d) of %r left%s: %s",
+            *death[1:3],
+            death.consumer.queue_name,
+            job,
+            death.cause,
+        )
         self.debts.take(death)
         self.leftovers = True
         self.tally.bury(death)
-        if generation is not self.generations.coming:  # that one is refused when it is looked after next
+        if (
+            generation is not self.generations.coming
+        ):  # that one is refused when it is looked after next
             self.failure = self.failure or generation.crew.failure
 
     def end_leftovers(self) -> None:
@@ -95,7 +115,9 @@ class Reaper:
         """
         if not self.leftovers or any(generation.nursery.ordered for generation in self.generations):
             return
-        strangers = [pid for pid in children() if pid not in self.children_before and not self.known(pid)]
+        strangers = [
+            pid for pid in children() if pid not in self.children_before and not self.known(pid)
+        ]
         for pid in strangers:
             self.end_stranger(pid)
         self.leftovers = bool(strangers)
@@ -104,7 +126,10 @@ class Reaper:
         try:
             os.kill(pid, signal.SIGKILL)  # a zombie at worst: it is ours to wait for
         except PermissionError:
-            log.warning("process %d, which a callback has left, runs as another user and cannot be ended", pid)
+            log.warning(
+                "process %d, which a callback has left, runs as another user and cannot be ended",
+                pid,
+            )
             self.children_before |= {pid}
 
     def known(self, pid: int) -> bool:

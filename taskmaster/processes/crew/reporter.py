@@ -56,7 +56,11 @@ class Reporter:
     def tend(self, nursery: Nursery, now: float) -> None:
         """Have one started for what is pending, and end one that hangs."""
         if self.end_at is not None and now >= self.end_at:
-            log.warning("reporting %d crashes took longer than %g s: given up", len(self.sent), REPORT_SECONDS)
+            log.warning(
+                "reporting %d crashes took longer than %g s: given up",
+                len(self.sent),
+                REPORT_SECONDS,
+            )
             self.end()
         if self.pending and nursery.ready and not nursery.reports:
             self.pending.clear()
@@ -92,7 +96,9 @@ class Reporter:
         """It has been waited for."""
         if status and self.end_at is not None:  # else it was ended by us, and that was said
             log.warning(
-                "the reporter of %d crashes ended with %s: they may be unreported", len(self.sent), cause(status)
+                "the reporter of %d crashes ended with %s: they may be unreported",
+                len(self.sent),
+                cause(status),
             )
         self.done()
 
@@ -102,7 +108,9 @@ class Reporter:
 
     def end(self) -> None:
         if self.pid is None:
-            self.end_at = time.monotonic() + BIRTH_SECONDS  # it may yet be born, or its template be lost
+            self.end_at = (
+                time.monotonic() + BIRTH_SECONDS
+            )  # it may yet be born, or its template be lost
             return
         self.end_at = None
         kill_group(self.pid)

@@ -8,7 +8,9 @@ import msgspec
 
 from taskmaster.processes.shared.snapshot import LARGEST_ANSWER, QUESTION_BYTES, Snapshot
 
-ANSWER_SECONDS = 2.0  # the supervisor's loop turns within milliseconds, unless the database makes it wait
+ANSWER_SECONDS = (
+    2.0  # the supervisor's loop turns within milliseconds, unless the database makes it wait
+)
 ASK_SECONDS = 1.0
 
 
@@ -40,7 +42,10 @@ class Channel:
                 self.latest, self.answered_at = snapshot, time.monotonic()
                 if snapshot.number == self._number:
                     return snapshot
-        except (OSError, msgspec.DecodeError):  # no answer in time, or nobody there: the watch on the channel ends us
+        except (
+            OSError,
+            msgspec.DecodeError,
+        ):  # no answer in time, or nobody there: the watch on the channel ends us
             return None
         finally:
             self._lock.release()

@@ -17,7 +17,11 @@ class Counted:
 
     def families(self) -> Iterator[Metric]:
         # What the template says of gauges is said before the fork, of nobody.
-        files = sorted(str(file) for file in self._directory.glob("*.db") if not file.match("gauge_*_template.db"))
+        files = sorted(
+            str(file)
+            for file in self._directory.glob("*.db")
+            if not file.match("gauge_*_template.db")
+        )
         try:
             merged = _merged(files)
             unreadable = 0
@@ -27,7 +31,9 @@ class Counted:
         yield from merged
         put_aside = sum(1 for _ in self._directory.glob("*.unreadable"))
         yield CounterMetricFamily(
-            "taskmaster_unreadable_metric_files", "Files of counts that were damaged.", value=unreadable + put_aside
+            "taskmaster_unreadable_metric_files",
+            "Files of counts that were damaged.",
+            value=unreadable + put_aside,
         )
 
 

@@ -28,23 +28,35 @@ WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 def build_info() -> Iterator[Metric]:
     labels = {"version": version("taskmaster-pg"), "python": platform.python_version()}
-    family = GaugeMetricFamily("taskmaster_build_info", "1; the labels say what runs.", labels=list(labels))
+    family = GaugeMetricFamily(
+        "taskmaster_build_info", "1; the labels say what runs.", labels=list(labels)
+    )
     family.add_metric(list(labels.values()), 1)
     yield family
 
 
 def supervisor_up(is_up: bool) -> Metric:
-    return _gauge("taskmaster_supervisor_up", "Whether the supervisor's loop has answered in time.", is_up)
+    return _gauge(
+        "taskmaster_supervisor_up", "Whether the supervisor's loop has answered in time.", is_up
+    )
 
 
 def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
     """What the supervisor knows of itself."""
-    yield _gauge("taskmaster_listener_up", "Whether the LISTEN connection is up.", snapshot.listener_up)
-    yield _gauge("taskmaster_database_up", "Whether the supervisor's connection is up.", snapshot.database_up)
-    yield CounterMetricFamily(
-        "taskmaster_rescued_jobs", "Jobs given back of supervisors that were gone.", value=snapshot.rescued
+    yield _gauge(
+        "taskmaster_listener_up", "Whether the LISTEN connection is up.", snapshot.listener_up
     )
-    wakeups = CounterMetricFamily("taskmaster_wakeups", "Workers told to look, by what told.", labels=["source"])
+    yield _gauge(
+        "taskmaster_database_up", "Whether the supervisor's connection is up.", snapshot.database_up
+    )
+    yield CounterMetricFamily(
+        "taskmaster_rescued_jobs",
+        "Jobs given back of supervisors that were gone.",
+        value=snapshot.rescued,
+    )
+    wakeups = CounterMetricFamily(
+        "taskmaster_wakeups", "Workers told to look, by what told.", labels=["source"]
+    )
     for source, times in {**dict.fromkeys(WAKEUP_SOURCES, 0), **snapshot.wakeups}.items():
         wakeups.add_metric([source], times)
     yield wakeups
@@ -52,9 +64,15 @@ def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
 
 def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
     """What the supervisor knows of its workers."""
-    workers = GaugeMetricFamily("taskmaster_workers", "Worker processes by state.", labels=["queue", "state"])
-    exits = CounterMetricFamily("taskmaster_worker_exits", "Ended workers by cause.", labels=["queue", "cause"])
-    claims = CounterMetricFamily("taskmaster_claims", "Claims by what they found.", labels=["queue", "result"])
+    workers = GaugeMetricFamily(
+        "taskmaster_workers", "Worker processes by state.", labels=["queue", "state"]
+    )
+    exits = CounterMetricFamily(
+        "taskmaster_worker_exits", "Ended workers by cause.", labels=["queue", "cause"]
+    )
+    claims = CounterMetricFamily(
+        "taskmaster_claims", "Claims by what they found.", labels=["queue", "result"]
+    )
     for queue in queues:
         for state in WORKER_STATES:
             workers.add_metric([queue.name, state], getattr(queue, state))
@@ -63,19 +81,32 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
         claims.add_metric([queue.name, "found"], queue.found)
         claims.add_metric([queue.name, "empty"], queue.empty)
     yield from (workers, exits, claims)
-    yield _by_queue("jobs_running", "Jobs that run at this moment.", queues, lambda queue: queue.running)
+    yield _by_queue(
+        "jobs_running", "Jobs that run at this moment.", queues, lambda queue: queue.running
+    )
     resident = {queue.name: [resident_bytes(pid) for pid in queue.pids] for queue in queues}
     yield _by_queue(
-        "worker_resident_bytes", "Resident memory of the workers, together.", queues, lambda q: sum(resident[q.name])
+        "worker_resident_bytes",
+        "Resident memory of the workers, together.",
+        queues,
+        lambda q: sum(resident[q.name]),
     )
     yield _by_queue(
-        "worker_largest_resident_bytes", "That of the largest.", queues, lambda q: max(resident[q.name], default=0)
+        "worker_largest_resident_bytes",
+        "That of the largest.",
+        queues,
+        lambda q: max(resident[q.name], default=0),
     )
     limited = [queue for queue in queues if queue.memory_limit_mb is not None]
     yield _by_queue(
-        "worker_memory_limit_bytes", "What one worker may have.", limited, lambda q: (q.memory_limit_mb or 0) * MIB
+        "worker_memory_limit_bytes",
+        "What one worker may have.",
+        limited,
+        lambda q: (q.memory_limit_mb or 0) * MIB,
     )
-    lost = CounterMetricFamily("taskmaster_lost_leases", "Batches settled too late: others had them.", labels=["queue"])
+    lost = CounterMetricFamily(
+        "taskmaster_lost_leases", "Batches settled too late: others had them.", labels=["queue"]
+    )
     for queue in queues:
         lost.add_metric([queue.name], queue.lost_leases)
     yield lost
@@ -83,8 +114,12 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
 
 def of_queues(figures: Mapping[str, QueueFigures]) -> Iterator[Metric]:
     """What the store knows."""
-    jobs = GaugeMetricFamily("taskmaster_queue_jobs", "Jobs by state, counted to a million.", labels=["queue", "state"])
-    oldest = GaugeMetricFamily("taskmaster_queue_oldest_seconds", "Age of the oldest ready job.", labels=["queue"])
+    jobs = GaugeMetricFamily(
+        "taskmaster_queue_jobs", "Jobs by state, counted to a million.", labels=["queue", "state"]
+    )
+    oldest = GaugeMetricFamily(
+        "taskmaster_queue_oldest_seconds", "Age of the oldest ready job.", labels=["queue"]
+    )
     for name, queue in figures.items():
         for state, count in queue.jobs.items():
             jobs.add_metric([name, state], count)

@@ -23,14 +23,22 @@ LOOK_MS = 1_000
 def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
     """Answer on the socket that the supervisor listens on."""
     setproctitle("taskmaster exporter")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # to the whole service: the supervisor ends us
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # to the whole service: the supervisor ends us
         signal.signal(number, signal.SIG_IGN)
     write_lines()
     plan: ExporterPlan = take(plan_fd)
     channel = Channel(socket.socket(fileno=channel_fd))
     queues = Queues(plan.database)
     pages = Pages(channel, Counted(plan.metrics_dir), queues)
-    for work in (channel.keep_asking, queues.keep_counting, lambda: serve(socket.socket(fileno=listening_fd), pages)):
+    for work in (
+        channel.keep_asking,
+        queues.keep_counting,
+        lambda: serve(socket.socket(fileno=listening_fd), pages),
+    ):
         threading.Thread(target=work, daemon=True).start()
     wait_for_the_end(channel)
     shutil.rmtree(plan.metrics_dir, ignore_errors=True)  # a supervisor that was killed has not

@@ -48,7 +48,9 @@ class Queues:
             if self._asked.is_set() and self._names:
                 self._asked.clear()
                 took = self._count()
-                time.sleep(self._every_seconds if took is None else max(self._every_seconds, REST * took))
+                time.sleep(
+                    self._every_seconds if took is None else max(self._every_seconds, REST * took)
+                )
 
     def _count(self) -> float | None:
         """Count once; how long it took, in seconds. None: it could not be done."""
@@ -68,6 +70,9 @@ class Queues:
 
     def _connected(self) -> Connection:
         self._connection = connect(
-            self._database.url, self._database.schema, name="taskmaster exporter", statement_seconds=STATEMENT_SECONDS
+            self._database.url,
+            self._database.schema,
+            name="taskmaster exporter",
+            statement_seconds=STATEMENT_SECONDS,
         )
         return self._connection

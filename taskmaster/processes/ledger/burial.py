@@ -19,7 +19,9 @@ def endings(death: Death, remains: Remains, counts: Counts) -> list[Ending]:
     """
     found = [restored(entry) for entry in remains.entries]
     found += map(released, remains.unstarted)
-    noted = any(ending.id == remains.running for ending in found)  # it had ended, and died before it could say so
+    noted = any(
+        ending.id == remains.running for ending in found
+    )  # it had ended, and died before it could say so
     if remains.running is not None and remains.running in counts and not noted:
         found.append(broken_off(death, remains, *counts[remains.running]))
     return found
@@ -50,7 +52,12 @@ def broken_off(death: Death, remains: Remains, runs: int, crashes: int) -> Endin
         message = f"worker {death.worker} (pid {death.pid}) died under it: {death.cause}"
         return crashed(run, death.consumer, record(death, remains, death.cause, message, run.run))
     message = f"{death.excess.sentence}: worker {death.worker} (pid {death.pid}) was killed"
-    return crashed(run, death.consumer, record(death, remains, death.excess.cause, message, run.run), certain=True)
+    return crashed(
+        run,
+        death.consumer,
+        record(death, remains, death.excess.cause, message, run.run),
+        certain=True,
+    )
 
 
 def record(death: Death, remains: Remains, cause: str, message: str, run: int) -> Failure:

@@ -11,7 +11,9 @@ from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 
 MOST_TRIES = 10_000  # a quarter of an hour and more
-WAIT_MS = 20  # for the server process of a dead worker to let go: the supervisor has other things to do
+WAIT_MS = (
+    20  # for the server process of a dead worker to let go: the supervisor has other things to do
+)
 
 
 @dataclass(slots=True)
@@ -95,7 +97,9 @@ class Debts:
             return True
         charge.sent = ending
         run = ending.failure["run"]
-        moved, locked = transactions.charge_lost(conn, self.schema, ending, run=run, wait_ms=WAIT_MS)
+        moved, locked = transactions.charge_lost(
+            conn, self.schema, ending, run=run, wait_ms=WAIT_MS
+        )
         charge.sent = ending if locked and repeated else None
         if moved:
             self.crashes += crashes(charge.death, charge.remains, [ending])

@@ -21,12 +21,18 @@ from taskmaster.store.connection import Connection, connect
 
 log = logging.getLogger("taskmaster.supervisor")
 
-RESCUER_MAX_CRASHES = 3  # a rescuer may not have the consumer of a job that it rescues: the default stands
+RESCUER_MAX_CRASHES = (
+    3  # a rescuer may not have the consumer of a job that it rescues: the default stands
+)
 STATEMENT_SECONDS = 10.0
 LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is looked at again
 # A claim may commit after the death of the worker that sent it, for as long as Postgres lets a statement run.
 ORPHANS_SECONDS = 65.0
-BLOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled, psycopg.errors.DeadlockDetected)
+BLOCKED = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.DeadlockDetected,
+)
 
 Releases = list[tuple[UUID, Sequence[int]]]
 
@@ -64,7 +70,12 @@ class Ledger:
     def open(self) -> bool:
         return self.connection is not None
 
-    def tend(self, now: float, report: Callable[[], supervisors.Report], living: Callable[[], Sequence[str]]) -> bool:
+    def tend(
+        self,
+        now: float,
+        report: Callable[[], supervisors.Report],
+        living: Callable[[], Sequence[str]],
+    ) -> bool:
         """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting.
 
         `report` and `living` (workers) are asked with a heartbeat only.
@@ -155,7 +166,9 @@ class Ledger:
         moved, due_seconds = supervisors.promote(conn)
         if moved == supervisors.PROMOTE_AT_MOST:
             self.promote_at = now
-        elif due_seconds is not None:  # due already: somebody else has it locked, and may yet let go of it
+        elif (
+            due_seconds is not None
+        ):  # due already: somebody else has it locked, and may yet let go of it
             self.promote_at = now + max(due_seconds, LOCKED_SECONDS)
         else:
             self.promote_at = None
@@ -167,7 +180,9 @@ class Ledger:
     def connected(self) -> Connection:
         """Connect; the first time, or after an eviction, migrate and register too."""
         name = f"taskmaster supervisor {HOST}:{os.getpid()}"
-        conn = connect(self.database.url, self.database.schema, name=name, statement_seconds=STATEMENT_SECONDS)
+        conn = connect(
+            self.database.url, self.database.schema, name=name, statement_seconds=STATEMENT_SECONDS
+        )
         self.connection = conn
         if self.supervisor is None:
             for migration in migrate.migrate(conn, self.database.schema):
@@ -196,5 +211,7 @@ class Ledger:
             leases.release_orphans(self.connection, self.supervisor, living)
             supervisors.retire(self.connection, self.supervisor)
         except psycopg.Error as error:
-            log.warning("the database failed at the end, the next supervisor will clean up: %s", error)
+            log.warning(
+                "the database failed at the end, the next supervisor will clean up: %s", error
+            )
         self.connection.close()

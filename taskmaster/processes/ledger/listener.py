@@ -46,7 +46,9 @@ class Listener:
             return None
         try:
             connection = connect(self.database_url, self.schema, name="taskmaster listener")
-            connection.execute(sql.SQL("listen {}").format(sql.Identifier(self.schema)), prepare=False)
+            connection.execute(
+                sql.SQL("listen {}").format(sql.Identifier(self.schema)), prepare=False
+            )
         except (DatabaseUnreachable, psycopg.Error):
             self.connect_at = now + self.backoff.record()
             return None

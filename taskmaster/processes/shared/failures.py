@@ -77,7 +77,11 @@ def text_of(reason: object) -> str:
 def stack(error: BaseException) -> str:
     """The traceback without the frames of taskmaster's own."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename.startswith(OWN):
+    while (
+        frames is not None
+        and frames.tb_next is not None
+        and frames.tb_frame.f_code.co_filename.startswith(OWN)
+    ):
         frames = frames.tb_next
     try:
         return "".join(traceback.format_exception(type(error), error, frames))

@@ -23,7 +23,9 @@ def interpreter(
     path = [entry or str(Path.cwd()) for entry in sys.path]
     boot = BOOT.format(path=path, argv=sys.argv, module=module, fds=tuple(fds))
     command = [sys.executable, "-c", boot]
-    return subprocess.Popen(command, pass_fds=fds, stdin=subprocess.DEVNULL, env=environment, **options)
+    return subprocess.Popen(
+        command, pass_fds=fds, stdin=subprocess.DEVNULL, env=environment, **options
+    )
 
 
 def hand_over(value: object) -> int:

@@ -15,7 +15,9 @@ from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
 from taskmaster.processes.shared.slots import CPU_BEGAN, STARTED_AT, Slot
 
-DUMP = signal.SIGRTMIN + 10  # asks a worker for its stack; a callback is free to use SIGUSR1 and the like
+DUMP = (
+    signal.SIGRTMIN + 10
+)  # asks a worker for its stack; a callback is free to use SIGUSR1 and the like
 MAX_STACK = 16_000
 MIB = 1024 * 1024
 TIMEOUT, MEMORY, CPU = "timeout", "memory limit", "cpu limit"
@@ -52,7 +54,9 @@ def prepare_worker(consumer: Consumer, stack_fd: int) -> None:
     if consumer.memory_limit_mb is not None:
         most = _mapped_bytes() + 2 * consumer.memory_limit_mb * MIB
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
+        )
 
 
 def _mapped_bytes() -> int:
@@ -78,15 +82,26 @@ def excess(consumer: Consumer, pid: int, slot: Slot) -> Excess | None:
     run = slot.run()
     found = None if run is None else _exceeded(consumer, pid, slot)
     # Looked at again: it may have ended, and another begun, while its figures were read.
-    return Excess(*run, *found) if run is not None and found is not None and slot.run() == run else None
+    return (
+        Excess(*run, *found)
+        if run is not None and found is not None and slot.run() == run
+        else None
+    )
 
 
 def _exceeded(consumer: Consumer, pid: int, slot: Slot) -> tuple[str, str] | None:
-    timeout, memory, cpu = consumer.timeout_seconds, consumer.memory_limit_mb, consumer.cpu_limit_seconds
+    timeout, memory, cpu = (
+        consumer.timeout_seconds,
+        consumer.memory_limit_mb,
+        consumer.cpu_limit_seconds,
+    )
     if timeout is not None:
         ran = (time.monotonic_ns() - slot.cells[STARTED_AT]) / 1e9
         if ran > timeout + consumer.kill_after_seconds:
-            return TIMEOUT, f"still running {ran - timeout:.1f} s after timeout_seconds ({timeout:g} s)"
+            return (
+                TIMEOUT,
+                f"still running {ran - timeout:.1f} s after timeout_seconds ({timeout:g} s)",
+            )
     if memory is not None and (resident := resident_bytes(pid)) > memory * MIB:
         return MEMORY, f"its worker has {resident // MIB} MiB resident, memory_limit_mb is {memory}"
     if cpu is not None and (used := cpu_seconds(pid, slot)) > cpu:

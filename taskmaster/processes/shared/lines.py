@@ -55,7 +55,10 @@ class Lines(logging.Formatter):
         """As logging writes it; the part that stays the same for a second is written once."""
         second = int(record.created)
         if second != self.second:
-            self.second, self.written = second, time.strftime(self.default_time_format, self.converter(second))
+            self.second, self.written = (
+                second,
+                time.strftime(self.default_time_format, self.converter(second)),
+            )
         return f"{self.written},{int(record.msecs):03d}"
 
     def format(self, record: logging.LogRecord) -> str:
@@ -115,5 +118,7 @@ class Patient(logging.Handler):
 
     def _say_what_was_dropped(self) -> None:
         if self._dropped:
-            self._waiting.appendleft(f"({self._dropped} lines were dropped: nobody read them)\n".encode())
+            self._waiting.appendleft(
+                f"({self._dropped} lines were dropped: nobody read them)\n".encode()
+            )
             self._dropped = 0

@@ -24,7 +24,9 @@ def _identifier() -> str:
 def prepare(directory: str) -> None:
     """Before any metric is made: count in files in `directory`."""
     os.environ[DIRECTORY] = directory
-    os.unsetenv(DIRECTORY)  # prometheus-client here still sees it; the programs that callbacks start do not
+    os.unsetenv(
+        DIRECTORY
+    )  # prometheus-client here still sees it; the programs that callbacks start do not
     prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_identifier)  # type: ignore[no-untyped-call]
 
 

@@ -56,7 +56,9 @@ class Stream:
         until = self._passed_on - TAIL_BYTES
         if until - self._freed >= FREED_STEP:
             punch = ctypes.CDLL(None).fallocate
-            punch(self.fd, PUNCH_HOLE, ctypes.c_long(self._freed), ctypes.c_long(until - self._freed))
+            punch(
+                self.fd, PUNCH_HOLE, ctypes.c_long(self._freed), ctypes.c_long(until - self._freed)
+            )
             self._freed = until
 
     @property

@@ -45,7 +45,9 @@ class Target:
             return partial(_send, self._own)
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
             try:
-                self._own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+                self._own = os.open(
+                    f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                )
             except OSError:  # another user's terminal, perhaps
                 return lambda data: os.write(fd, data) if _ready(fd) else 0
         return partial(os.write, fd if self._own is None else self._own)

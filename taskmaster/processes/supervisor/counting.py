@@ -15,7 +15,11 @@ SHARED_MEMORY = Path("/dev/shm")
 @contextmanager
 def counting_directory() -> Iterator[str]:
     """A directory of our own. Who holds its lock lives: what killed supervisors have left is removed first."""
-    home = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+    home = (
+        SHARED_MEMORY
+        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
+        else Path(tempfile.gettempdir())
+    )
     for left in home.glob(f"{PREFIX}*"):
         _remove_unless_held(left)
     directory, held = _made_and_held(home)

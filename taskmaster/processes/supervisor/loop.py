@@ -71,7 +71,11 @@ class Loop:
     def reporting(self) -> bool:
         """Does somebody still tell of a crash? It was given a few seconds, and is waited for two at most."""
         now = time.monotonic()
-        ends = [one.reporter.end_at for one in self.generations if one.reporter.busy and one.reporter.end_at]
+        ends = [
+            one.reporter.end_at
+            for one in self.generations
+            if one.reporter.busy and one.reporter.end_at
+        ]
         return any(now < end - REPORT_SECONDS + LAST_REPORT_SECONDS for end in ends)
 
     def lives(self) -> list[Life]:
@@ -97,7 +101,8 @@ class Loop:
         return Report(
             idle=any(crew.idle() for crew in crews),
             idle_ms=self.options.notify_ms,
-            lost_leases=self.reaper.tally.lost_leases.total() + sum(crew.lost_leases() for crew in crews),
+            lost_leases=self.reaper.tally.lost_leases.total()
+            + sum(crew.lost_leases() for crew in crews),
             running=[run for crew in crews for run in crew.running()],
         )
 
@@ -108,12 +113,16 @@ class Loop:
         """Puts notify for a while from here; and one idle worker of each consumer looks by itself."""
         current = self.generations.current
         if current.crew.idle():
-            current.slots.notified_until_ns = time.monotonic_ns() + self.options.notify_ms * 1_000_000
+            current.slots.notified_until_ns = (
+                time.monotonic_ns() + self.options.notify_ms * 1_000_000
+            )
         self.reaper.tally.wakeups["heartbeat"] += current.crew.wake_one_each()
 
     def evicted(self) -> None:
         """Others have taken over our jobs: whoever runs them here must not go on."""
-        log.error("this supervisor was taken for dead and its jobs were given to others: its workers are replaced")
+        log.error(
+            "this supervisor was taken for dead and its jobs were given to others: its workers are replaced"
+        )
         self.kill_all()
 
     def tend_workers(self, now: float) -> None:
@@ -171,7 +180,9 @@ class Loop:
         if heard is None:
             return
         for queue_name, jobs in heard.jobs.items():
-            self.reaper.tally.wakeups["notify"] += self.generations.current.crew.wake(queue_name, jobs)
+            self.reaper.tally.wakeups["notify"] += self.generations.current.crew.wake(
+                queue_name, jobs
+            )
         if heard.due:
             self.ledger.schedule_changed(time.monotonic())
 
@@ -210,7 +221,11 @@ class Loop:
         """Stop claiming, give back what has not started, let running jobs finish; the second time, do not."""
         again = self.stop_by is not None
         grace = 0.0 if again else self.options.grace_seconds
-        log.info("%s: stopping %s", why, "now" if again else f"within {grace:g} s; a second signal does not wait")
+        log.info(
+            "%s: stopping %s",
+            why,
+            "now" if again else f"within {grace:g} s; a second signal does not wait",
+        )
         self.stop_by = time.monotonic() + grace
         self.ledger.releases.extend(self.generations.leave())
 

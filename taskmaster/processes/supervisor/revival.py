@@ -41,7 +41,9 @@ class Revival:
 
     def start(self) -> None:
         fd = hand_over(self.directory)
-        self.process = interpreter("taskmaster.processes.supervisor.revival", (fd,), process_group=0)
+        self.process = interpreter(
+            "taskmaster.processes.supervisor.revival", (fd,), process_group=0
+        )
         os.close(fd)
 
     def died(self) -> None:
@@ -61,6 +63,9 @@ def main(directory_fd: int) -> None:
     directory: Path = take(directory_fd)
     try:
         if start_again(directory):
-            print(f"taskmaster: the embedded Postgres in {directory.parent}/ is started again", file=sys.stderr)
+            print(
+                f"taskmaster: the embedded Postgres in {directory.parent}/ is started again",
+                file=sys.stderr,
+            )
     except TaskmasterError as error:
         print(f"taskmaster: {error}", file=sys.stderr)

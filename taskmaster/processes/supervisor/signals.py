@@ -30,11 +30,16 @@ class Signals:
             )
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        self._old: dict[int, Handler] = {number: signal.signal(number, self._noted) for number in WATCHED}
+        self._old: dict[int, Handler] = {
+            number: signal.signal(number, self._noted) for number in WATCHED
+        }
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)

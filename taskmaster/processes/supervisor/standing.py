@@ -24,9 +24,15 @@ def queue_states(crews: Iterable[Crew], tally: Tally) -> list[QueueState]:
 
 
 def _of_the_dead(name: str, tally: Tally) -> QueueState:
-    exits = {cause: times for (queue_name, cause), times in tally.exits.items() if queue_name == name}
+    exits = {
+        cause: times for (queue_name, cause), times in tally.exits.items() if queue_name == name
+    }
     return QueueState(
-        name, exits=exits, found=tally.found[name], empty=tally.empty[name], lost_leases=tally.lost_leases[name]
+        name,
+        exits=exits,
+        found=tally.found[name],
+        empty=tally.empty[name],
+        lost_leases=tally.lost_leases[name],
     )
 
 

@@ -70,7 +70,10 @@ class Supervisor:
                 )
 
     def run(
-        self, *, on_ready: Callable[[], object] = lambda: None, reload: "Callable[[], Supervisor] | None" = None
+        self,
+        *,
+        on_ready: Callable[[], object] = lambda: None,
+        reload: "Callable[[], Supervisor] | None" = None,
     ) -> None:
         """Run in this process, which must be its main thread, until SIGTERM or SIGINT. Children of this
         process are its own: it waits for all, and ends those that it does not know, which callbacks have left.
@@ -97,9 +100,21 @@ class Supervisor:
                 return newer._generation(grounds)
 
             generations = Generations(self._generation(grounds), renewed)
-            listener, ledger = Listener(database.url, database.schema), Ledger(database, self.options)
+            listener, ledger = (
+                Listener(database.url, database.schema),
+                Ledger(database, self.options),
+            )
             export = self._export(grounds)
-            loop = Loop(self.options, signals, generations, listener, ledger, on_ready, export, self._revival())
+            loop = Loop(
+                self.options,
+                signals,
+                generations,
+                listener,
+                ledger,
+                on_ready,
+                export,
+                self._revival(),
+            )
             stack.enter_context(closing(loop)).run()
 
     def start(self, *, within_seconds: float = 60.0) -> Running:
@@ -142,4 +157,6 @@ class Supervisor:
         for name in ("database_url", "schema", "options"):
             if getattr(self, name) != getattr(newer, name):
                 what = "[supervisor]" if name == "options" else name
-                raise InvalidConfig(f"{self.source}: {what} has changed, and only a restart can change it")
+                raise InvalidConfig(
+                    f"{self.source}: {what} has changed, and only a restart can change it"
+                )

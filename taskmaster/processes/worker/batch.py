@@ -10,7 +10,15 @@ import psycopg
 from taskmaster.endings import Ending, released
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.output import written
-from taskmaster.processes.shared.slots import CPU_BEGAN, ENDED, ERR_AT, OUT_AT, STARTED, STARTED_AT, Slot
+from taskmaster.processes.shared.slots import (
+    CPU_BEGAN,
+    ENDED,
+    ERR_AT,
+    OUT_AT,
+    STARTED,
+    STARTED_AT,
+    Slot,
+)
 from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
@@ -49,7 +57,9 @@ def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
     return Result(started, endings)
 
 
-def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: list[Ending]) -> int:
+def _run_in_order(
+    place: Place, conn: Connection, lease: leases.Lease, endings: list[Ending]
+) -> int:
     """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
     cells, permits_fd = place.slot.cells, place.permits_fd
     noted = place.consumer.cpu_limit_seconds is not None or len(lease.rows) <= LARGEST_NOTED_BATCH
@@ -75,7 +85,9 @@ def _run_in_order(place: Place, conn: Connection, lease: leases.Lease, endings: 
 
 def noted_ending(slot: Slot, ending: Ending, *, others: int) -> bool:
     """Keep the ending in the slot; in brief, when `others` that may follow would find no room beside it."""
-    return slot.write(asdict(ending), leaving=others * BRIEF_BYTES) or slot.write(asdict(briefly(ending)))
+    return slot.write(asdict(ending), leaving=others * BRIEF_BYTES) or slot.write(
+        asdict(briefly(ending))
+    )
 
 
 def briefly(ending: Ending) -> Ending:

@@ -32,7 +32,9 @@ class BatchSize:
     def _wanted(self) -> int:
         if self.fixed is not None:
             return self.fixed
-        return 1 if self.mean_seconds is None else int(TARGET_SECONDS / max(self.mean_seconds, 1e-9))
+        return (
+            1 if self.mean_seconds is None else int(TARGET_SECONDS / max(self.mean_seconds, 1e-9))
+        )
 
     def record(self, jobs: int, seconds: float) -> None:
         """Note a batch that ran so many jobs in so long."""

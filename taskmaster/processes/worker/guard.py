@@ -14,7 +14,11 @@ WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # A callback that ignores SIGCHLD would take exit codes from the children of the next; and so on. SIGALRM is set by each
 # run that has a timeout, and its alarm is cancelled below: with no handler in between, it would end the worker.
 RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
-NEEDED = (*WATCHED, signal.SIGALRM, DUMP)  # a callback that blocks them would have no timeout, and leave no stack
+NEEDED = (
+    *WATCHED,
+    signal.SIGALRM,
+    DUMP,
+)  # a callback that blocks them would have no timeout, and leave no stack
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -38,7 +42,9 @@ class Guard:
             if signal.getsignal(number) != self.on_signal:
                 signal.signal(number, self.on_signal)
         for number, handler in self._handlers.items():
-            if handler is not None and signal.getsignal(number) != handler:  # None: not Python's to set
+            if (
+                handler is not None and signal.getsignal(number) != handler
+            ):  # None: not Python's to set
                 signal.signal(number, handler)
         for timer in TIMERS:
             signal.setitimer(timer, 0)  # one that a callback left would end the next job

@@ -49,10 +49,17 @@ class Leased:
         return self.unsettled is not None
 
     def connect(self) -> Connection:
-        conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.claimant.worker}", hot=True)
+        conn = connect(
+            self.database.url,
+            self.database.schema,
+            name=f"taskmaster {self.claimant.worker}",
+            hot=True,
+        )
         self.cursor = Cursor()
         if self.unsure:  # what it was told to do before is not to be done any more
-            transactions.terminate(conn, self.database.schema, self.backend, f"taskmaster {self.claimant.worker}")
+            transactions.terminate(
+                conn, self.database.schema, self.backend, f"taskmaster {self.claimant.worker}"
+            )
         self.backend = conn.info.backend_pid
         return conn
 
@@ -119,10 +126,15 @@ class Leased:
     def missed(self, token: UUID, *, sent_before: bool) -> None:
         """There is no such lease. When it was sent before, and its answer lost, that may have settled it."""
         if sent_before:
-            log.info("lease %s is gone: it was settled before the connection was lost, or others have it", token)
+            log.info(
+                "lease %s is gone: it was settled before the connection was lost, or others have it",
+                token,
+            )
             return
         self.place.slot.cells[LOST] += 1
-        log.warning("lease %s was lost, others have taken over its jobs: outcomes were not written", token)
+        log.warning(
+            "lease %s was lost, others have taken over its jobs: outcomes were not written", token
+        )
 
     def give_back_forgotten(self, conn: Connection, *, until: float) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""

@@ -55,7 +55,10 @@ class Prepared(NamedTuple):
     def chain(self, stack: ExitStack, callback: Callback) -> Handler:
         """`callback` in the middlewares, which are built now. Raises InvalidConfig, saying where."""
         try:
-            return build([open_middleware(factory, stack) for factory in self.middlewares], innermost(callback))
+            return build(
+                [open_middleware(factory, stack) for factory in self.middlewares],
+                innermost(callback),
+            )
         except InvalidConfig as error:
             raise InvalidConfig(f"{self.where}: {error}") from None
 
@@ -69,7 +72,9 @@ def prepare(consumer: Consumer, *, source: str) -> Prepared:
     component = consumer.component
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
-    factories = middleware_factories(consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name)
+    factories = middleware_factories(
+        consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name
+    )
     reporters = crash_reporters(consumer.middleware, where=f"{where}: middleware")
     return Prepared(consumer, callback, component, factories, reporters, where)
 
@@ -104,11 +109,21 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
         except InvalidConfig as error:  # no use in trying again
             slot.write({"boot": str(error), "final": True})
             return 1
-        except BaseException as error:  # the user's code: whatever comes, it is the reason why this worker cannot work
+        except (
+            BaseException
+        ) as error:  # the user's code: whatever comes, it is the reason why this worker cannot work
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
             slot.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
             return 1
-        place = Place(prepared.consumer, order.worker, slot, permits_fd, handler, surroundings, identity(permits_fd))
+        place = Place(
+            prepared.consumer,
+            order.worker,
+            slot,
+            permits_fd,
+            handler,
+            surroundings,
+            identity(permits_fd),
+        )
         worker = Worker(
             plan.database.schema,
             _delivery(plan.database, place, order.supervisor),
@@ -141,4 +156,6 @@ def _delivery(database: Database, place: Place, supervisor: int) -> Delivery:
     consumer = place.consumer
     if consumer.transactional:
         return Transactional(database, place.worker, place)
-    return Leased(database, Claimant(supervisor, place.worker, consumer.queue_name, consumer.once), place)
+    return Leased(
+        database, Claimant(supervisor, place.worker, consumer.queue_name, consumer.once), place
+    )

@@ -32,7 +32,10 @@ class Wear:
         return self._worn() and (self.consumer.concurrency == 1 or permits.take(self.turn_fd))
 
     def _worn(self) -> bool:
-        most_jobs, most_mb = self.consumer.max_jobs_per_worker, self.consumer.max_memory_per_worker_mb
+        most_jobs, most_mb = (
+            self.consumer.max_jobs_per_worker,
+            self.consumer.max_memory_per_worker_mb,
+        )
         if most_jobs is not None and self.jobs >= most_jobs:
             return True
         return most_mb is not None and resident_bytes(os.getpid()) > most_mb * MIB

@@ -33,7 +33,9 @@ def _report(prepared: Prepared, crashes: Sequence[Crash]) -> None:
         try:
             with ExitStack() as stack:
                 made = make()
-                report: CrashReporter = stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
+                report: CrashReporter = (
+                    stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
+                )
                 for crash in crashes:
                     report(crash)
         except Exception:

@@ -52,7 +52,9 @@ class Place(NamedTuple):
             permits.drain(self.permits_fd)
 
 
-def unforked(callback: Callable[[Job], Outcome | None], surroundings: Surroundings) -> Callable[[Job], Outcome | None]:
+def unforked(
+    callback: Callable[[Job], Outcome | None], surroundings: Surroundings
+) -> Callable[[Job], Outcome | None]:
     """The callback, from which a child that it forks does not come back: the run and its chain are its parent's."""
 
     def run(job: Job) -> Outcome | None:
@@ -79,7 +81,9 @@ def run_one(place: Place, row: Row) -> Ending | None:
         outcome = Reject(str(unreadable))
     except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
         error, outcome = surprise, Retry(reason=describe(surprise))
-    if place.surroundings.forked:  # a child of a middleware's that came back from it: the run is its parent's
+    if (
+        place.surroundings.forked
+    ):  # a child of a middleware's that came back from it: the run is its parent's
         os._exit(0)
     record = _record(place, row, outcome, error, (time.monotonic_ns() - began) / 1e9)
     return ended(Run(row.id, row.run_count, row.crashes), outcome, place.consumer, record)
@@ -87,15 +91,39 @@ def run_one(place: Place, row: Row) -> Ending | None:
 
 def _job(row: Row, surroundings: Surroundings) -> Job:
     """The job, its JSON decoded. SQL may have put what orjson refuses, like 1e999: it must not stop the others."""
-    job_id, queue_name, payload, headers, priority, run_count, created_at, crashes, rescues, ready_at = row
+    (
+        job_id,
+        queue_name,
+        payload,
+        headers,
+        priority,
+        run_count,
+        created_at,
+        crashes,
+        rescues,
+        ready_at,
+    ) = row
     try:
         decoded = orjson.loads(payload), None if headers is None else orjson.loads(headers)
     except orjson.JSONDecodeError as error:
         raise UnreadablePayload(f"its payload or headers cannot be read: {error}") from None
-    return Job(job_id, queue_name, *decoded, priority, run_count, created_at, crashes, rescues, ready_at, surroundings)
+    return Job(
+        job_id,
+        queue_name,
+        *decoded,
+        priority,
+        run_count,
+        created_at,
+        crashes,
+        rescues,
+        ready_at,
+        surroundings,
+    )
 
 
-def _record(place: Place, row: Row, outcome: Outcome, error: BaseException | None, seconds: float) -> Failure | None:
+def _record(
+    place: Place, row: Row, outcome: Outcome, error: BaseException | None, seconds: float
+) -> Failure | None:
     """What goes on the job's history; nothing for an ack, nor for a snooze that can be had."""
     match outcome:
         case Reject(reason=reason):
@@ -103,7 +131,10 @@ def _record(place: Place, row: Row, outcome: Outcome, error: BaseException | Non
         case Retry(reason=reason):
             cause = _cause(place, error)
         case Snooze() if place.consumer.once:
-            cause, reason = "rejected", "it asked to run later, and delivery = 'at_most_once' never runs a job again"
+            cause, reason = (
+                "rejected",
+                "it asked to run later, and delivery = 'at_most_once' never runs a job again",
+            )
         case _:
             return None
     return failure(

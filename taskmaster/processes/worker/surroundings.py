@@ -27,7 +27,9 @@ class Surroundings:
     @property
     def connection(self) -> Connection:
         if self.lent_connection is None:
-            raise TaskmasterError("job.connection is there for consumers with delivery = 'transactional' only")
+            raise TaskmasterError(
+                "job.connection is there for consumers with delivery = 'transactional' only"
+            )
         self.lent = True
         return self.lent_connection
 

@@ -51,7 +51,9 @@ class Transactional:
         return False
 
     def connect(self) -> Connection:
-        conn = connect(self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True)
+        conn = connect(
+            self.database.url, self.database.schema, name=f"taskmaster {self.worker}", lent=True
+        )
         self.cursor, self.socket = Cursor(), identity(conn.fileno())
         self.place.surroundings.lent_connection, self.place.surroundings.lent = conn, False
         return conn
@@ -70,7 +72,9 @@ class Transactional:
             self.place.surroundings.lent = False
         try:
             with conn.transaction():
-                held = transactions.hold_one(conn, self.database.schema, self.place.consumer.queue_name, self.cursor)
+                held = transactions.hold_one(
+                    conn, self.database.schema, self.place.consumer.queue_name, self.cursor
+                )
                 if held is None or not self.begin(held):
                     return None
                 self.owed = self.run(conn, held)
@@ -80,12 +84,16 @@ class Transactional:
             if held is None:
                 raise
             self.owed = self.owed or self.not_committed(conn, held, error)
-            if conn.info.transaction_status is not TransactionStatus.IDLE:  # lost, in a query cut off, or left open
+            if (
+                conn.info.transaction_status is not TransactionStatus.IDLE
+            ):  # lost, in a query cut off, or left open
                 with suppress(psycopg.Error):
                     conn.cancel_safe(timeout=CANCEL_SECONDS)
                 raise psycopg.OperationalError("a transaction's connection was lost") from error
             written = False
-        if written:  # else the transaction was ended or lost under it, and `finish` writes what is owed
+        if (
+            written
+        ):  # else the transaction was ended or lost under it, and `finish` writes what is owed
             self.owed = None
             self.place.slot.finish()
         return 1
@@ -122,29 +130,49 @@ class Transactional:
     def broken(self, conn: Connection, held: transactions.Held) -> Ending | None:
         """An ack that cannot be had: the callback went past an error of the database's, or ended the transaction."""
         if conn.closed:
-            return self.failed(held, "the connection of its transaction was lost under it", cause="lost database")
+            return self.failed(
+                held, "the connection of its transaction was lost under it", cause="lost database"
+            )
         match conn.info.transaction_status:
             case TransactionStatus.INERROR:
-                return self.failed(held, "the callback acked after an error of the database's, which undoes its writes")
+                return self.failed(
+                    held,
+                    "the callback acked after an error of the database's, which undoes its writes",
+                )
             case TransactionStatus.IDLE:
-                return self.failed(held, "the callback ended the transaction; commit and rollback are not its to do")
+                return self.failed(
+                    held,
+                    "the callback ended the transaction; commit and rollback are not its to do",
+                )
             case _:
                 return None
 
-    def not_committed(self, conn: Connection, held: transactions.Held, error: Exception) -> Ending | None:
+    def not_committed(
+        self, conn: Connection, held: transactions.Held, error: Exception
+    ) -> Ending | None:
         """The run acked, and its commit was refused. When the connection broke, nobody knows: then nothing is said."""
-        return None if conn.closed else self.failed(held, f"its transaction was not committed: {describe(error)}")
+        return (
+            None
+            if conn.closed
+            else self.failed(held, f"its transaction was not committed: {describe(error)}")
+        )
 
-    def failed(self, held: transactions.Held, message: str, *, cause: str = "exception") -> Ending | None:
+    def failed(
+        self, held: transactions.Held, message: str, *, cause: str = "exception"
+    ) -> Ending | None:
         run = held.row.run_count
-        record = failure(cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0))
+        record = failure(
+            cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0)
+        )
         return ended(Run(held.row.id, run, held.row.crashes), Retry(), self.place.consumer, record)
 
     def finish(self, conn: Connection) -> None:
         """Charge the run whose transaction was lost, when whoever has taken the job meanwhile lets go of it."""
         if self.owed is not None and self.owed.failure is not None:
             run = self.owed.failure["run"]
-            if transactions.charge_lost(conn, self.database.schema, self.owed, run=run, wait_ms=CHARGE_WAIT_MS).locked:
+            if transactions.charge_lost(
+                conn, self.database.schema, self.owed, run=run, wait_ms=CHARGE_WAIT_MS
+            ).locked:
                 return
         self.owed = None
         self.place.slot.finish()

@@ -34,7 +34,9 @@ log = logging.getLogger("taskmaster.worker")
 # A worker that has just gone idle looks again: a producer may have read "nobody sleeps" and committed later.
 LOOKS_SECONDS = (0.003, 0.010, 0.030, 0.100, 0.300)
 UNSURE_SECONDS = 1.0
-IDLE_SECONDS = 5.0  # then it waits for wakeups, of which the supervisor sends one a second to one of the idle
+IDLE_SECONDS = (
+    5.0  # then it waits for wakeups, of which the supervisor sends one a second to one of the idle
+)
 
 
 class Delivery(Protocol):
