@@ -24,7 +24,7 @@ from taskmaster.processes.shared import lifeline, messages
 from taskmaster.processes.shared.fresh import take
 from taskmaster.processes.shared.lines import write_lines
 from taskmaster.processes.shared.plan import Plan
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
 
@@ -33,7 +33,7 @@ Wanted = messages.Order | messages.Report
 THREADS = Path("/proc/self/task")
 
 
-def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None:
+def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) -> None:
     """Prepare, say so, and fork a worker for each order until the supervisor is gone."""
     held = lifeline.hold(lifeline_fd)
     setproctitle("taskmaster template")
@@ -47,15 +47,15 @@ def main(channel_fd: int, plan_fd: int, slots_fd: int, lifeline_fd: int) -> None
     except TaskmasterError as error:
         answer(channel, messages.Failed(str(error)))
         return
-    slots = Slots(plan.slots, slots_fd)
+    scoreboard = Scoreboard(plan.workers, scoreboard_fd)
     answer(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
-    serve(Template(plan, prepared, slots, channel, lifeline_fd, held))
+    serve(Template(plan, prepared, scoreboard, channel, lifeline_fd, held))
 
 
 class Template(NamedTuple):
     plan: Plan
     prepared: Sequence[worker_main.Prepared]
-    slots: Slots
+    scoreboard: Scoreboard
     channel: socket.socket
     lifeline_fd: int
     held_fd: int
@@ -139,7 +139,7 @@ def live(template: Template, wanted: Wanted, fds: Sequence[int]) -> NoReturn:
         else:
             prepared = template.prepared[wanted.consumer]
             order = msgspec.structs.replace(wanted, held_fd=held_fd)
-            status = worker_main.main(template.plan, prepared, template.slots, order, fds)
+            status = worker_main.main(template.plan, prepared, template.scoreboard, order, fds)
     except SystemExit as leaving:
         logging.getLogger("taskmaster.worker").warning("%s", leaving)
     except BaseException:

@@ -23,7 +23,7 @@ class Claimant(NamedTuple):
     once: bool = False
 
 
-class Row(NamedTuple):
+class ClaimedJob(NamedTuple):
     """A claimed job: the leading fields of `Job`, payload and headers still JSON."""
 
     id: int
@@ -42,7 +42,7 @@ class Lease(NamedTuple):
     """A claimed batch, first to run first."""
 
     token: UUID
-    rows: Sequence[Row]
+    jobs: Sequence[ClaimedJob]
 
 
 class Claimed(NamedTuple):
@@ -76,7 +76,9 @@ def exchange(
     cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
     if cursor.horizon_wanted(sweep, took):
         cursor.raise_floors(places, wanted=batch, horizon=horizon(conn))
-    return Claimed(settled, Lease(token, [Row._make(row[3:]) for row in found]) if found else None)
+    return Claimed(
+        settled, Lease(token, [ClaimedJob._make(row[3:]) for row in found]) if found else None
+    )
 
 
 def _order(row: tuple[Any, ...]) -> tuple[int, int]:

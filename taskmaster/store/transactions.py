@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from taskmaster.endings import Ending
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor
-from taskmaster.store.leases import Row
+from taskmaster.store.leases import ClaimedJob
 from taskmaster.store.statements import qualified
 
 
@@ -22,7 +22,7 @@ class Held(NamedTuple):
     """A job locked by the transaction: where its row is, and the job."""
 
     place: str
-    row: Row
+    job: ClaimedJob
 
 
 class Charged(NamedTuple):
@@ -44,15 +44,15 @@ def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> 
     )
     places = [] if found is None else [(found[6], found[1])]
     cursor.record(places, wanted=1, sweep=sweep, seconds=time.monotonic() - began)
-    return None if found is None else Held(found[0], Row._make(found[2:]))
+    return None if found is None else Held(found[0], ClaimedJob._make(found[2:]))
 
 
 def end(conn: Connection, schema: str, held: Held, ending: Ending | None) -> None:
     """End the job that the transaction holds; None: it is acked."""
     if ending is None:
-        conn.execute(qualified("ack_one", schema), {"place": held.place, "id": held.row.id})
+        conn.execute(qualified("ack_one", schema), {"place": held.place, "id": held.job.id})
     else:
-        charge(conn, schema, ending, run=held.row.run_count)
+        charge(conn, schema, ending, run=held.job.run_count)
 
 
 def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charged:

@@ -48,7 +48,7 @@ def test_another_queues_jobs_are_left_alone(conn: Connection) -> None:
 
 def test_the_callback_sees_this_run_as_the_first(conn: Connection) -> None:
     put(conn)
-    assert claimed(conn).rows[0].run_count == 1
+    assert claimed(conn).jobs[0].run_count == 1
 
 
 def test_four_workers_at_once_never_get_the_same_job(
@@ -125,7 +125,7 @@ def test_a_worker_that_runs_dry_finds_the_late_job_before_it_sleeps(
 
 def test_a_claim_carries_the_job_whole(conn: Connection, hot: Connection) -> None:
     job_id = put(conn, b'{"a": [1, null, "\xc3\xa4"], "big": 123456789012345678}', priority=4)
-    (row,) = claimed(hot).rows
+    (row,) = claimed(hot).jobs
     assert (row.id, row.queue_name, row.priority) == (job_id, "q", 4)
     assert orjson.loads(row.payload) == {"a": [1, None, "ä"], "big": 123456789012345678}
     assert row.created_at.tzinfo is not None

@@ -371,9 +371,12 @@ def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(hom
             assert lost is not None
             os.kill(lost, signal.SIGKILL)
             eventually(
-                lambda lost=lost: pid_of(directory) not in (None, lost) and answered(directory),
+                lambda lost=lost: (
+                    pid_of(directory) not in (None, lost)  # type: ignore[misc]
+                    and answered(directory)
+                ),
                 within=20,
-            )  # type: ignore[misc]
+            )
         put_and_run(home, "third")
     finally:
         supervisor.send_signal(signal.SIGTERM)

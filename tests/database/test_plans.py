@@ -67,7 +67,7 @@ def claim_parameters() -> dict[str, Any]:
 
 def settle_parameters(conn: Connection) -> dict[str, Any]:
     lease = claimed(conn, batch=10)
-    ids = [row.id for row in lease.rows]
+    ids = [row.id for row in lease.jobs]
     many = len(ids)
     return {
         "token": lease.token, "ids": ids, "states": ["rejected"] * many, "charges": [1] * many, "crashes": [0] * many,

@@ -21,8 +21,8 @@ def test_the_jobs_of_a_supervisor_that_is_gone_are_ready_again_and_uncharged(
     assert rescue(conn, lost) == 3
     again = claimed(conn)
     assert ids(again) == wanted
-    assert [row.run_count for row in again.rows] == [1, 1, 1]
-    assert [row.rescues for row in again.rows] == [1, 1, 1]  # the rescue is counted
+    assert [row.run_count for row in again.jobs] == [1, 1, 1]
+    assert [row.rescues for row in again.jobs] == [1, 1, 1]  # the rescue is counted
 
 
 def test_a_supervisor_that_has_spoken_since_is_not_robbed(conn: Connection) -> None:
@@ -107,7 +107,7 @@ def test_a_job_that_loses_its_host_again_while_it_runs_is_charged_a_crash(conn: 
     again = claimed(conn, supervisor=NOBODY)
     assert leases.mark_started(conn, again.token, running)
     rescue(conn)
-    rows = {row.id: row for row in claimed(conn).rows}
+    rows = {row.id: row for row in claimed(conn).jobs}
     assert (rows[running].run_count, rows[running].crashes, rows[running].rescues) == (2, 1, 2)
     assert (rows[waiting].run_count, rows[waiting].crashes, rows[waiting].rescues) == (1, 0, 2)
     record = jobs.get(conn, running)

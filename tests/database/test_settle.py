@@ -119,7 +119,7 @@ def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None
         7,
         [],
     )
-    (row,) = claimed(conn).rows
+    (row,) = claimed(conn).jobs
     assert (row.crashes, row.rescues) == (0, 0)
 
 
@@ -156,7 +156,7 @@ def test_jobs_with_and_without_headers_in_one_batch_keep_their_own(
 ) -> None:
     with_headers = jobs.put(conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"1", b'{"a":1}'))
     without = put(conn, b"2")
-    rows = {row.id: (row.payload, row.headers) for row in claimed(hot).rows}
+    rows = {row.id: (row.payload, row.headers) for row in claimed(hot).jobs}
     assert rows == {with_headers: (b"1", b'{"a":1}'), without: (b"2", None)}
 
 

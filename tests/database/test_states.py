@@ -156,7 +156,7 @@ def test_a_requeued_job_starts_anew_and_keeps_its_history(conn: Connection) -> N
     record = jobs.get(conn, job_id)
     assert record is not None
     assert (record.state, record.run_count, len(record.failures)) == (State.READY, 0, 1)
-    assert claimed(conn).rows[0].run_count == 1
+    assert claimed(conn).jobs[0].run_count == 1
 
 
 def test_requeue_names_only_those_that_were_rejected(conn: Connection) -> None:

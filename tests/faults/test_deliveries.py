@@ -14,7 +14,7 @@ from taskmaster.consumer import DELIVERIES, Delivery
 from taskmaster.endings import Ending
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.ledger.debts import Debts
-from taskmaster.processes.shared.slots import Remains
+from taskmaster.processes.shared.scoreboard import UnsettledBatch
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
@@ -342,7 +342,7 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
     with neighbour.transaction():
         neighbour.execute("select from ready for update")
         for worker in ("one", "two"):
-            remains = Remains(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
+            unsettled_batch = UnsettledBatch(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
             debts.take(
                 Death(
                     consumer(max_crashes=2),
@@ -350,7 +350,7 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
                     0,
                     "signal SIGKILL",
                     False,
-                    remains,
+                    unsettled_batch,
                     time.monotonic_ns(),
                 )
             )
@@ -373,7 +373,7 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     first, second = put(conn), put(conn)
     us, debts = register(conn), Debts(SCHEMA)
     for job_id in (first, second):
-        remains = Remains(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
+        unsettled_batch = UnsettledBatch(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
         debts.take(
             Death(
                 consumer(max_crashes=9),
@@ -381,7 +381,7 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
                 0,
                 "signal SIGKILL",
                 False,
-                remains,
+                unsettled_batch,
                 time.monotonic_ns(),
             )
         )

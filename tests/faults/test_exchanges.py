@@ -15,7 +15,7 @@ from taskmaster.processes.ledger.burial import crashes, endings
 from taskmaster.processes.ledger.death import Death
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.identity import identity
-from taskmaster.processes.shared.slots import ENDED, Remains, Slots
+from taskmaster.processes.shared.scoreboard import ENDED, Scoreboard, UnsettledBatch
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place
 from taskmaster.processes.worker.surroundings import Surroundings
@@ -105,38 +105,42 @@ def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its
     job_id = put(conn)
     lease = claimed(conn)
     noted = Ending(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
-    remains = Remains(lease.token, [], [asdict(noted)], job_id, 0, [])
-    death = Death(Consumer(QUEUE, callback=ACT), "w", 1, "signal SIGKILL", False, remains, 1)
-    found = endings(death, remains, leases.counts(conn, lease.token))
+    unsettled_batch = UnsettledBatch(lease.token, [], [asdict(noted)], job_id, 0, [])
+    death = Death(
+        Consumer(QUEUE, callback=ACT), "w", 1, "signal SIGKILL", False, unsettled_batch, 1
+    )
+    found = endings(death, unsettled_batch, leases.counts(conn, lease.token))
     assert found == [noted]
-    assert crashes(death, remains, found) == []
+    assert crashes(death, unsettled_batch, found) == []
     assert leases.settle(conn, lease.token, found)
     assert states(conn) == {job_id: State.SCHEDULED}
 
 
 def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_at_length() -> None:
-    consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
-    slot = slots.slot(0)
+    consumer, scoreboard, permits_fd = (
+        Consumer(QUEUE, callback=ACT),
+        Scoreboard(1),
+        permits.create(),
+    )
+    row = scoreboard.row(0)
     long = "x" * 15_000
 
     def failing(job: Job) -> Outcome:
         print(long)
         raise ValueError(long)
 
-    place = Place(
-        consumer, "w", slot, permits_fd, failing, Surroundings(slot), identity(permits_fd)
-    )
+    place = Place(consumer, "w", row, permits_fd, failing, Surroundings(row), identity(permits_fd))
     rows = [
-        leases.Row(number, QUEUE, b"{}", None, 0, 1, None, 0, 0, None)  # type: ignore[arg-type]
+        leases.ClaimedJob(number, QUEUE, b"{}", None, 0, 1, None, 0, 0, None)  # type: ignore[arg-type]
         for number in range(1, 101)
     ]
     try:
         result = batch.run(place, None, leases.Lease(uuid4(), rows))  # type: ignore[arg-type]
-        assert result.started == slot.cells[ENDED] == 100
-        assert [entry["id"] for entry in slot.entries()] == list(range(1, 101))
-        assert all(entry["failure"]["message"] for entry in slot.entries())
+        assert result.started == row.cells[ENDED] == 100
+        assert [entry["id"] for entry in row.entries()] == list(range(1, 101))
+        assert all(entry["failure"]["message"] for entry in row.entries())
     finally:
-        for fd in (permits_fd, slots.fd):
+        for fd in (permits_fd, scoreboard.fd):
             os.close(fd)
 
 

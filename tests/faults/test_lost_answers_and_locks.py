@@ -19,7 +19,7 @@ from taskmaster.processes.ledger.ledger import Ledger
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.run import Place
 from taskmaster.processes.worker.surroundings import Surroundings
@@ -143,7 +143,7 @@ def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_n
     )
     assert states(conn) == ready | running
     assert leases.release_forgotten(conn, us, f"worker of {us}") == 0
-    assert [row.run_count for row in claimed(conn).rows] == [1, 1]
+    assert [row.run_count for row in claimed(conn).jobs] == [1, 1]
     assert leases_left(conn) == 3
 
 
@@ -151,14 +151,18 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
     conn: Connection, database_url: str
 ) -> None:
     us, job_id = register(conn), put(conn)
-    consumer, slots, permits_fd = Consumer(QUEUE, callback=ACT), Slots(1), permits.create()
+    consumer, scoreboard, permits_fd = (
+        Consumer(QUEUE, callback=ACT),
+        Scoreboard(1),
+        permits.create(),
+    )
     place = Place(
         consumer,
         "w",
-        slots.slot(0),
+        scoreboard.row(0),
         permits_fd,
         lambda job: ACK,
-        Surroundings(slots.slot(0)),
+        Surroundings(scoreboard.row(0)),
         identity(permits_fd),
     )
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
@@ -177,7 +181,7 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
 
         eventually(given_back)
         assert not delivery.unsure  # it has looked when nothing could come any more
-    for fd in (permits_fd, slots.fd):
+    for fd in (permits_fd, scoreboard.fd):
         os.close(fd)
 
 

@@ -10,7 +10,7 @@ from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.slots import STOP, Slots
+from taskmaster.processes.shared.scoreboard import STOP, Scoreboard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.run import Place
 from taskmaster.processes.worker.surroundings import Surroundings
@@ -186,23 +186,21 @@ def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
 def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_over(
     conn: Connection, database_url: str, delivery: str
 ) -> None:
-    job_id, slots, permits_fd = put(conn), Slots(1), permits.create()
-    slot, consumer = slots.slot(0), Consumer(QUEUE, callback=ACT, delivery=delivery)  # type: ignore[arg-type]
+    job_id, scoreboard, permits_fd = put(conn), Scoreboard(1), permits.create()
+    row, consumer = scoreboard.row(0), Consumer(QUEUE, callback=ACT, delivery=delivery)  # type: ignore[arg-type]
 
     def started(job: Job) -> Outcome:
         pytest.fail("it has run")
 
-    place = Place(
-        consumer, "w", slot, permits_fd, started, Surroundings(slot), identity(permits_fd)
-    )
+    place = Place(consumer, "w", row, permits_fd, started, Surroundings(row), identity(permits_fd))
     database = Database(database_url, SCHEMA)
     worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), place)
     if consumer.transactional:
         worker = Transactional(database, "w", place)
     with worker.connect() as own:
-        slot.cells[STOP] = 1
+        row.cells[STOP] = 1
         worker.turn(own, at_most=None)
         worker.finish(own)
     assert states(conn) == {job_id: State.READY}
-    for fd in (permits_fd, slots.fd):
+    for fd in (permits_fd, scoreboard.fd):
         os.close(fd)

@@ -17,7 +17,7 @@ from taskmaster.processes.crew.life import Life
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.messages import Born, Order
 from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.shared.wakeups import WakeupQueue, WakeupReader
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker.main import Prepared
@@ -98,57 +98,57 @@ def never_entered() -> Iterator[None]:
     yield
 
 
-def be_a_worker(wakeups_fd: int, slots: Slots) -> int:
+def be_a_worker(wakeups_fd: int, scoreboard: Scoreboard) -> int:
     """Be the worker of slot 0, in this process; the exit code."""
     consumer = Consumer("q", callback=ACT)
     plan = Plan(
         database=Database("", "nowhere"),
         consumers=[consumer],
         source="test",
-        slots=1,
+        workers=1,
         notify_ms=3_000,
     )
     prepared = Prepared(consumer, lambda job: None, never_entered, [], [], "test")
     permits_fd = permits.create()
     try:
-        fds = (wakeups_fd, permits_fd, *[slots.fd] * 4)  # it never comes to using the others
-        return worker_main.main(plan, prepared, slots, Order(SERIAL, 0, 0, "stray", 1, 0), fds)
+        fds = (wakeups_fd, permits_fd, *[scoreboard.fd] * 4)  # it never comes to using the others
+        return worker_main.main(plan, prepared, scoreboard, Order(SERIAL, 0, 0, "stray", 1, 0), fds)
     finally:
         os.close(permits_fd)
 
 
 @pytest.fixture
-def slots(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slots]:
+def scoreboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scoreboard]:
     """Slots of which the first is another worker's by now, in the middle of a batch."""
     monkeypatch.setattr(worker_main, "setproctitle", lambda title: None)  # it would be pytest's
-    slots = Slots(1)
-    slots.slot(0).begin(uuid4(), [1, 2])
-    yield slots
-    os.close(slots.fd)
+    scoreboard = Scoreboard(1)
+    scoreboard.row(0).begin(uuid4(), [1, 2])
+    yield scoreboard
+    os.close(scoreboard.fd)
 
 
 def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot_of_another(
-    slots: Slots,
+    scoreboard: Scoreboard,
 ) -> None:
-    before = bytes(slots.slot(0).cells)
+    before = bytes(scoreboard.row(0).cells)
     wakeups = WakeupQueue()
     reader_fd = os.dup(wakeups.reader_fd)
     wakeups.close()
     with pytest.raises(SystemExit, match="a worker that the supervisor does not know leaves"):
-        be_a_worker(reader_fd, slots)
-    assert bytes(slots.slot(0).cells) == before
-    assert slots.slot(0).entries() == []
+        be_a_worker(reader_fd, scoreboard)
+    assert bytes(scoreboard.row(0).cells) == before
+    assert scoreboard.row(0).entries() == []
 
 
 def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_of_another(
-    slots: Slots, monkeypatch: pytest.MonkeyPatch
+    scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_main, "CONFIRMED_SECONDS", 0.01)
-    before = bytes(slots.slot(0).cells)
+    before = bytes(scoreboard.row(0).cells)
     wakeups = WakeupQueue()
-    assert be_a_worker(os.dup(wakeups.reader_fd), slots) == 1
-    assert bytes(slots.slot(0).cells) == before
-    assert slots.slot(0).entries() == []
+    assert be_a_worker(os.dup(wakeups.reader_fd), scoreboard) == 1
+    assert bytes(scoreboard.row(0).cells) == before
+    assert scoreboard.row(0).entries() == []
     wakeups.close()
 
 
@@ -178,12 +178,12 @@ def child() -> Iterator["subprocess.Popen[bytes]"]:
 @pytest.fixture
 def crew() -> Iterator[Crew]:
     """A crew that has ordered its only worker."""
-    slots = Slots(1)
-    crew = Crew([Consumer("q", callback=ACT)], SupervisorOptions(), slots)
+    scoreboard = Scoreboard(1)
+    crew = Crew([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard)
     life = crew.members[0].life = Life(SERIAL, 0, "w", 0.0)
     yield crew
     life.close()
-    os.close(slots.fd)
+    os.close(scoreboard.fd)
 
 
 def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(

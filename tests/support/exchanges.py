@@ -26,7 +26,7 @@ def dies_after_an_exchange() -> Iterator[None]:
             and claimed.lease is not None
             and len(own_journal().lines("dying")) < MOST_DEATHS
         ):
-            note("dying", pid_of_worker=os.getpid(), held=[row.id for row in claimed.lease.rows])
+            note("dying", pid_of_worker=os.getpid(), held=[row.id for row in claimed.lease.jobs])
             kill_oneself()
         return claimed
 

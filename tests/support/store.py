@@ -54,7 +54,7 @@ def claimed(
 
 
 def ids(lease: Lease | None) -> list[int]:
-    return [] if lease is None else [row.id for row in lease.rows]
+    return [] if lease is None else [row.id for row in lease.jobs]
 
 
 def states(conn: Connection) -> dict[int, State]:

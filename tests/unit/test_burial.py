@@ -11,27 +11,29 @@ from taskmaster.endings import Ending
 from taskmaster.processes.crew.coroner import cause
 from taskmaster.processes.ledger.burial import endings
 from taskmaster.processes.ledger.death import Death
-from taskmaster.processes.shared.slots import Remains
+from taskmaster.processes.shared.scoreboard import UnsettledBatch
 
 CONSUMER = Consumer("q", callback=lambda job: None)
 REJECTED = Ending(2, State.REJECTED, charged=True, failure={"cause": "rejected"})
 
 
-def remains(running: int | None = 3) -> Remains:
+def unsettled_batch(running: int | None = 3) -> UnsettledBatch:
     """Job 1 was acked, job 2 rejected, job 3 ran, 4 and 5 were not started."""
     entry = orjson.loads(orjson.dumps(asdict(REJECTED)))
-    return Remains(uuid4(), [1, 2], [entry], running, 1_000_000_000, [4, 5])
+    return UnsettledBatch(uuid4(), [1, 2], [entry], running, 1_000_000_000, [4, 5])
 
 
 def death(*, cut_off: bool = False) -> Death:
-    return Death(CONSUMER, "host:1:1", 4711, "signal SIGKILL", cut_off, remains(), 3_500_000_000)
+    return Death(
+        CONSUMER, "host:1:1", 4711, "signal SIGKILL", cut_off, unsettled_batch(), 3_500_000_000
+    )
 
 
 COUNTS = dict.fromkeys([1, 2, 3, 4, 5], (0, 0))
 
 
 def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
-    found = {ending.id: ending for ending in endings(death(), remains(), COUNTS)}
+    found = {ending.id: ending for ending in endings(death(), unsettled_batch(), COUNTS)}
     assert sorted(found) == [2, 3, 4, 5]  # job 1 was acked
     assert found[2] == REJECTED
     assert (found[3].charged, found[3].crashed) == (True, True)
@@ -39,7 +41,9 @@ def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
 
 
 def test_the_history_says_who_died_of_what_and_when() -> None:
-    charged = next(ending for ending in endings(death(), remains(), COUNTS) if ending.id == 3)
+    charged = next(
+        ending for ending in endings(death(), unsettled_batch(), COUNTS) if ending.id == 3
+    )
     assert charged.failure is not None
     assert charged.failure["cause"] == "signal SIGKILL"
     assert (charged.failure["run"], charged.failure["worker"]) == (1, "host:1:1")
@@ -49,18 +53,20 @@ def test_the_history_says_who_died_of_what_and_when() -> None:
 
 def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
     cut = next(
-        ending for ending in endings(death(cut_off=True), remains(), COUNTS) if ending.id == 3
+        ending
+        for ending in endings(death(cut_off=True), unsettled_batch(), COUNTS)
+        if ending.id == 3
     )
     assert (cut.state, cut.charged, cut.crashed) == (State.READY, False, False)
 
 
 def test_a_job_that_the_lease_no_longer_holds_is_charged_to_nobody() -> None:
-    found = endings(death(), remains(), {1: (0, 0)})
+    found = endings(death(), unsettled_batch(), {1: (0, 0)})
     assert 3 not in [ending.id for ending in found]
 
 
 def test_earlier_runs_and_crashes_count() -> None:
-    found = endings(death(), remains(), {**COUNTS, 3: (2, 2)})
+    found = endings(death(), unsettled_batch(), {**COUNTS, 3: (2, 2)})
     charged = next(ending for ending in found if ending.id == 3)
     assert charged.state == State.REJECTED
     assert charged.failure is not None
@@ -72,8 +78,8 @@ def test_a_death_between_two_jobs_charges_nobody() -> None:
     assert not any(ending.crashed for ending in found)
 
 
-def replace_running(running: int | None) -> Remains:
-    return remains()._replace(running=running)
+def replace_running(running: int | None) -> UnsettledBatch:
+    return unsettled_batch()._replace(running=running)
 
 
 def test_an_ending_survives_the_way_through_the_slot() -> None:
@@ -81,7 +87,7 @@ def test_an_ending_survives_the_way_through_the_slot() -> None:
         REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"}
     )
     entry = orjson.loads(orjson.dumps(asdict(full)))
-    (found, *_) = endings(death(), remains()._replace(entries=[entry]), {})
+    (found, *_) = endings(death(), unsettled_batch()._replace(entries=[entry]), {})
     assert found == full
 
 

@@ -13,14 +13,14 @@ from taskmaster.processes.crew.crew import Crew
 from taskmaster.processes.crew.life import Life
 from taskmaster.processes.ledger.death import Usage
 from taskmaster.processes.shared.limits import Excess
-from taskmaster.processes.shared.slots import (
+from taskmaster.processes.shared.scoreboard import (
     BOOTING,
     IDLE,
     PHASE,
     STARTED,
     STARTED_AT,
     WORKING,
-    Slots,
+    Scoreboard,
 )
 from taskmaster.processes.shared.wakeups import WakeupReader
 
@@ -30,14 +30,16 @@ SIGKILLED = 9  # as a wait status
 @pytest.fixture
 def crew() -> Iterator[Crew]:
     """Two workers for one queue, which are no processes."""
-    slots = Slots(2)
-    crew = Crew([Consumer("q", callback="nobody:calls", concurrency=2)], SupervisorOptions(), slots)
+    scoreboard = Scoreboard(2)
+    crew = Crew(
+        [Consumer("q", callback="nobody:calls", concurrency=2)], SupervisorOptions(), scoreboard
+    )
     for member in crew.members:
         member.life = Life(member.index, member.index, f"worker {member.index}", 0.0)
     yield crew
     for life in crew.lives():
         life.close()
-    os.close(slots.fd)
+    os.close(scoreboard.fd)
 
 
 def woken(crew: Crew) -> list[bool]:
@@ -47,7 +49,7 @@ def woken(crew: Crew) -> list[bool]:
 
 def phases(crew: Crew, *phases: int) -> None:
     for member, phase in zip(crew.members, phases, strict=True):
-        member.slot.cells[PHASE] = phase
+        member.row.cells[PHASE] = phase
 
 
 def test_an_idle_worker_is_woken_rather_than_a_busy_one(crew: Crew) -> None:
@@ -82,10 +84,10 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(c
     member = crew.members[0]
     assert member.life is not None
     member.consumer, member.life.pid = replace(member.consumer, timeout_seconds=60.0), os.getpid()
-    member.slot.begin(uuid4(), [7])
-    member.slot.cells[STARTED_AT], member.slot.cells[STARTED] = 1, 1
+    member.row.begin(uuid4(), [7])
+    member.row.cells[STARTED_AT], member.row.cells[STARTED] = 1, 1
     member.life.condemned = Excess(7, 1, "timeout", "still running")
-    member.slot.cells[STARTED_AT] = 2
+    member.row.cells[STARTED_AT] = 2
     member.enforce_limits(now=1.0)
     assert member.life.condemned is None
     member.life.condemned = Excess(7, 1, "timeout", "still running")
@@ -106,7 +108,7 @@ def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_pla
     phases(crew, WORKING, BOOTING)
     assert not crew.proven()
     crew.died(1_000, SIGKILLED, Usage())
-    first.slot.clear()
+    first.row.clear()
     assert not crew.proven()
     phases(crew, BOOTING, IDLE)
     assert crew.proven()

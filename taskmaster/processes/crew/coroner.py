@@ -25,8 +25,12 @@ VMSTAT = Path("/proc/vmstat")
 
 def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
     """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
-    remains, excess = member.slot.remains(), life.condemned
-    run = None if remains is None else (remains.running, remains.running_since_ns)
+    unsettled_batch, excess = member.row.unsettled_batch(), life.condemned
+    run = (
+        None
+        if unsettled_batch is None
+        else (unsettled_batch.running, unsettled_batch.running_since_ns)
+    )
     innocent = excess is not None and run != (excess.job, excess.began_ns)
     if innocent:
         excess = None
@@ -36,15 +40,15 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
         life.pid or 0,
         cause if excess is None else excess.cause,
         life.cut_off or innocent,
-        remains,
+        unsettled_batch,
         time.monotonic_ns(),
         usage,
         excess,
         limits.read_stack(life.stack_fd),
-        tails(life.output.fds(), remains.written) if remains else ("", ""),
-        member.slot.backend,
-        member.slot.lost_leases,
-        member.slot.claims,
+        tails(life.output.fds(), unsettled_batch.written) if unsettled_batch else ("", ""),
+        member.row.backend,
+        member.row.lost_leases,
+        member.row.claims,
     )
 
 
@@ -127,12 +131,12 @@ def _text(path: Path) -> str:
 
 def refused(member: Member) -> bool:
     """Did the worker find its configuration impossible? Another would find the same."""
-    return not member.slot.booted and any(entry.get("final") for entry in member.slot.entries())
+    return not member.row.booted and any(entry.get("final") for entry in member.row.entries())
 
 
 def boot_failure(member: Member, death: Death) -> str:
     """Why it makes no sense to go on, in a sentence."""
-    reasons = [entry["boot"] for entry in member.slot.entries() if "boot" in entry]
+    reasons = [entry["boot"] for entry in member.row.entries() if "boot" in entry]
     reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
     if refused(member):
         return str(reason)

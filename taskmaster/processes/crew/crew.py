@@ -21,7 +21,7 @@ from taskmaster.processes.shared import messages, permits
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.failures import HOST
 from taskmaster.processes.shared.numbers import Numbers
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 
 SERIALS = itertools.count(1)  # of all workers of this process
 ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places
@@ -38,7 +38,7 @@ class Crew:
 
     consumers: Sequence[Consumer]
     options: SupervisorOptions
-    slots: Slots
+    scoreboard: Scoreboard
     numbers: Numbers = field(default_factory=Numbers)
     members: list[Member] = field(default_factory=list)
     turns: list[int] = field(
@@ -60,7 +60,7 @@ class Crew:
                 )
                 index = len(self.members)
                 self.members.append(
-                    Member(index, number, consumer, self.slots.slot(index), backoff)
+                    Member(index, number, consumer, self.scoreboard.row(index), backoff)
                 )
 
     def lives(self) -> Iterator[Life]:
@@ -101,7 +101,7 @@ class Crew:
         for member in scouts:
             if member.life is None and now >= member.start_at and nursery.takes_orders:
                 self.spawn(member, nursery, supervisor, now, waits=True)
-        return all(member.alive and member.slot.idle for member in scouts)
+        return all(member.alive and member.row.idle for member in scouts)
 
     def working(self) -> Counter[str]:
         """Workers by queue, but for those that wait."""
@@ -112,7 +112,7 @@ class Crew:
     def spawn(
         self, member: Member, nursery: Nursery, supervisor: int, now: float, *, waits: bool = False
     ) -> None:
-        member.slot.clear()
+        member.row.clear()
         serial = next(SERIALS)
         life = member.life = Life(
             serial, self.numbers.take(), f"{HOST}:{os.getpid()}:{serial}", now, waits
@@ -135,7 +135,7 @@ class Crew:
     def give_turns(self) -> None:
         """Let the next worn worker of a consumer leave, once all of its workers are up."""
         for number in list(self.turns_out):
-            if all(m.alive and m.slot.booted for m in self.members if m.consumer_index == number):
+            if all(m.alive and m.row.booted for m in self.members if m.consumer_index == number):
                 permits.drain(self.turns[number])
                 permits.fill(self.turns[number], 1)
                 self.turns_out.discard(number)
@@ -182,10 +182,10 @@ class Crew:
     def judge(self, member: Member, death: Death) -> None:
         """Decide when the slot is filled again, or that it makes no sense."""
         assert member.life is not None
-        in_order = member.slot.booted and (death.cut_off or death.cause == IN_ORDER)
-        useful = in_order or member.slot.served > 0 or death.excess is not None
+        in_order = member.row.booted and (death.cut_off or death.cause == IN_ORDER)
+        useful = in_order or member.row.served > 0 or death.excess is not None
         lived = math.inf if useful else time.monotonic() - member.life.ordered_at
-        if member.slot.booted:
+        if member.row.booted:
             member.failed_boots, member.proven = 0, True
         elif not death.cut_off:
             member.failed_boots += 1
@@ -212,7 +212,7 @@ class Crew:
         """
         woken = 0
         members = [member for member in self.members if member.consumer.queue_name == queue_name]
-        for member in sorted(members, key=lambda member: not member.slot.idle):
+        for member in sorted(members, key=lambda member: not member.row.idle):
             if woken >= jobs:
                 break
             woken += member.wake()
@@ -222,7 +222,7 @@ class Crew:
         """Have one idle worker of each consumer look: what no notification told of is found within a second."""
         looking: set[int] = set()
         for member in self.members:
-            if member.consumer_index not in looking and member.slot.idle and member.wake():
+            if member.consumer_index not in looking and member.row.idle and member.wake():
                 looking.add(member.consumer_index)
         return len(looking)
 
@@ -258,7 +258,7 @@ class Crew:
             )
         if member.life.condemned is not None:
             return now + STACK_SECONDS / 2
-        if not member.slot.booted:
+        if not member.row.booted:
             return now + BOOT_LOOK_SECONDS if member.alive else math.inf
         if member.life.waits:
             return now + ROOM_LOOK_SECONDS
@@ -272,16 +272,14 @@ class Crew:
 
     def booted(self) -> bool:
         """Are all workers up?"""
-        return all(member.alive and member.slot.booted for member in self.members)
+        return all(member.alive and member.row.booted for member in self.members)
 
     def proven(self) -> bool:
         """Has each place had a worker that was up? Where jobs kill theirs as they come, all are never up at once."""
-        return all(
-            member.proven or (member.alive and member.slot.booted) for member in self.members
-        )
+        return all(member.proven or (member.alive and member.row.booted) for member in self.members)
 
     def idle(self) -> bool:
-        return any(member.alive and member.slot.idle for member in self.members)
+        return any(member.alive and member.row.idle for member in self.members)
 
     def living(self) -> list[str]:
         return [life.name for life in self.lives()]
@@ -292,7 +290,7 @@ class Crew:
 
     def lost_leases(self) -> int:
         """Batches of living workers whose outcomes were not written."""
-        return sum(member.slot.lost_leases for member in self.members if member.life is not None)
+        return sum(member.row.lost_leases for member in self.members if member.life is not None)
 
     def let_go(self, life: Life) -> None:
         """Close what was shared with a worker that is no more; another may have its number."""

@@ -12,7 +12,7 @@ from taskmaster.processes.crew.nursery import Nursery
 from taskmaster.processes.crew.reporter import Reporter
 from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.ledger.ledger import Releases
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 
 SCOUT_SECONDS = 60.0
 
@@ -23,7 +23,7 @@ log = logging.getLogger("taskmaster.supervisor")
 class Generation:
     """Keeps the wanted number of workers alive, until it is told to leave."""
 
-    slots: Slots
+    scoreboard: Scoreboard
     crew: Crew
     nursery: Nursery
     reporter: Reporter = field(default_factory=Reporter)
@@ -131,7 +131,7 @@ class Generation:
         self.reporter.end()
         self.kill()
         self.crew.close()
-        os.close(self.slots.fd)
+        os.close(self.scoreboard.fd)
 
 
 def working(generations: list[Generation]) -> Counter[str]:

@@ -12,7 +12,7 @@ from taskmaster.consumer import Consumer
 from taskmaster.processes.crew.life import Life, kill_group
 from taskmaster.processes.shared import limits, permits
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.slots import (
+from taskmaster.processes.shared.scoreboard import (
     BEGAN_AT,
     COUNT,
     LEAVING,
@@ -20,8 +20,8 @@ from taskmaster.processes.shared.slots import (
     STARTED,
     STARTED_AT,
     STOP,
-    TOLD,
-    Slot,
+    WOKEN,
+    ScoreboardRow,
 )
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -36,7 +36,7 @@ class Member:
     index: int
     consumer_index: int
     consumer: Consumer
-    slot: Slot
+    row: ScoreboardRow
     backoff: Backoff
     life: Life | None = None
     start_at: float = 0.0
@@ -50,7 +50,7 @@ class Member:
     @property
     def busy(self) -> bool:
         """Does it run something, or is it about to look?"""
-        return self.alive and not (self.slot.idle and not self.slot.cells[TOLD])
+        return self.alive and not (self.row.idle and not self.row.cells[WOKEN])
 
     @property
     def watched(self) -> bool:
@@ -59,9 +59,9 @@ class Member:
 
     def wake(self) -> bool:
         """Tell the worker to look. Told already and not yet looked: nothing to do."""
-        if self.life is None or self.life.waits or not self.slot.booted or self.slot.cells[TOLD]:
+        if self.life is None or self.life.waits or not self.row.booted or self.row.cells[WOKEN]:
             return False
-        self.slot.cells[TOLD] = 1
+        self.row.cells[WOKEN] = 1
         self.life.wakeups.put()
         return True
 
@@ -73,7 +73,7 @@ class Member:
 
     def stop(self) -> None:
         """Have the worker leave after the job at hand."""
-        self.slot.cells[STOP] = 1
+        self.row.cells[STOP] = 1
         if self.life is not None:
             self.life.wakeups.put()
 
@@ -81,10 +81,10 @@ class Member:
         """Keep the worker from starting the rest of its batch: the token, and the jobs that it will not start."""
         if self.life is None:
             return None
-        token, ids = before = self.slot.batch()
+        token, ids = before = self.row.batch()
         drained = permits.drain(self.life.permits_fd)
         # Another batch meanwhile: its worker finds no permits, and gives back the rest of it by itself.
-        unchanged = before == self.slot.batch() and drained <= len(ids)
+        unchanged = before == self.row.batch() and drained <= len(ids)
         return (token, ids[len(ids) - drained :]) if drained and unchanged else None
 
     def enforce_limits(self, now: float) -> None:
@@ -92,17 +92,17 @@ class Member:
         if self.life is None or self.life.pid is None or not self.watched:
             return
         if self.life.condemned is None:
-            excess = limits.excess(self.consumer, self.life.pid, self.slot)
+            excess = limits.excess(self.consumer, self.life.pid, self.row)
             if excess is not None:
                 self.life.condemn(excess)
-        elif self.slot.run() != (self.life.condemned.job, self.life.condemned.began_ns):
+        elif self.row.run() != (self.life.condemned.job, self.life.condemned.began_ns):
             self.life.spare()
         elif self.life.is_due(now):
             kill_group(self.life.pid)
 
     def see_off(self, now: float, within_seconds: float) -> None:
         """Kill a worker that has done its work and does not end: its component or a middleware hangs in its exit."""
-        if self.life is None or self.life.pid is None or self.slot.cells[PHASE] != LEAVING:
+        if self.life is None or self.life.pid is None or self.row.cells[PHASE] != LEAVING:
             return
         if self.life.leave_by is None:
             self.life.leave_by = now + within_seconds
@@ -116,11 +116,11 @@ class Member:
 
     def running(self) -> dict[str, Any] | None:
         """The job that runs here, when it has done so for a second or says how far it is."""
-        job, life = self.slot.running(), self.life
+        job, life = self.row.running(), self.life
         if job is None or life is None:
             return None
-        seconds = (time.monotonic_ns() - self.slot.cells[STARTED_AT]) / 1e9
-        progress = self.slot.progress()
+        seconds = (time.monotonic_ns() - self.row.cells[STARTED_AT]) / 1e9
+        progress = self.row.progress()
         if progress is None and seconds < SHOWN_AFTER_SECONDS:
             return None
         shown = {
@@ -136,10 +136,10 @@ class Member:
         """Has the batch run for so long while jobs of it wait? It was meant to take 20 ms."""
         return (
             self.waiting_behind > 0
-            and time.monotonic_ns() - self.slot.cells[BEGAN_AT] > seconds * 1e9
+            and time.monotonic_ns() - self.row.cells[BEGAN_AT] > seconds * 1e9
         )
 
     @property
     def waiting_behind(self) -> int:
         """Jobs of the batch that have not been started."""
-        return self.slot.cells[COUNT] - self.slot.cells[STARTED]
+        return self.row.cells[COUNT] - self.row.cells[STARTED]

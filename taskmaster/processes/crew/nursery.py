@@ -37,7 +37,7 @@ class Nursery:
     """At most one template at a time; workers that an earlier one has forked live on."""
 
     plan: Plan
-    slots_fd: int
+    scoreboard_fd: int
     lifeline_fd: int
     process: subprocess.Popen[bytes] | None = None
     channel: socket.socket | None = None
@@ -74,7 +74,7 @@ class Nursery:
     def start(self, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         plan_fd = hand_over(self.plan)
-        fds = (theirs.fileno(), plan_fd, self.slots_fd, self.lifeline_fd)
+        fds = (theirs.fileno(), plan_fd, self.scoreboard_fd, self.lifeline_fd)
         environment = dict.fromkeys(SINGLE_THREADED, "1") | os.environ
         self.process = interpreter(
             "taskmaster.processes.template", fds, environment=environment, process_group=0

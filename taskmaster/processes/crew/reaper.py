@@ -90,8 +90,8 @@ class Reaper:
             return
         job = (
             ""
-            if death.remains is None or death.remains.running is None
-            else f" under job {death.remains.running}"
+            if death.unsettled_batch is None or death.unsettled_batch.running is None
+            else f" under job {death.unsettled_batch.running}"
         )
         log.info(
             "worker %s (pid %d) of %r left%s: %s",

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from taskmaster.processes.ledger.death import Death
-from taskmaster.processes.shared.slots import Claims
+from taskmaster.processes.shared.scoreboard import Claims
 
 
 @dataclass(slots=True)

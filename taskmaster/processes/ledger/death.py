@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from taskmaster.consumer import Consumer
 from taskmaster.processes.shared import limits
-from taskmaster.processes.shared.slots import Claims, Remains
+from taskmaster.processes.shared.scoreboard import Claims, UnsettledBatch
 
 
 class Usage(NamedTuple):
@@ -26,7 +26,7 @@ class Death(NamedTuple):
     pid: int
     cause: str
     cut_off: bool
-    remains: Remains | None
+    unsettled_batch: UnsettledBatch | None
     died_ns: int
     usage: Usage = Usage()
     excess: limits.Excess | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from taskmaster.endings import Crash, Ending
 from taskmaster.processes.ledger.burial import crashes, endings
 from taskmaster.processes.ledger.death import Death
-from taskmaster.processes.shared.slots import Remains
+from taskmaster.processes.shared.scoreboard import UnsettledBatch
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 
@@ -24,15 +24,15 @@ class Charge:
     """
 
     death: Death
-    remains: Remains
+    unsettled_batch: UnsettledBatch
     tries: int = 0
     sent: Ending | None = None
 
     @property
     def job_id(self) -> int:
         """A transaction is a batch of one."""
-        running = [] if self.remains.running is None else [self.remains.running]
-        (job_id,) = [*self.remains.ended, *self.remains.unstarted, *running]
+        running = [] if self.unsettled_batch.running is None else [self.unsettled_batch.running]
+        (job_id,) = [*self.unsettled_batch.ended, *self.unsettled_batch.unstarted, *running]
         return job_id
 
 
@@ -63,23 +63,23 @@ class Debts:
         self.fresh = False
         while self.deaths:
             death = self.deaths[0]
-            if death.remains is not None:
-                self.bury(conn, death, death.remains)
+            if death.unsettled_batch is not None:
+                self.bury(conn, death, death.unsettled_batch)
             leases.release_forgotten(conn, supervisor, death.worker)  # claimed with its last breath
             self.deaths.popleft()
-            if death.remains is not None and death.consumer.transactional:
-                self.charges.append(Charge(death, death.remains))
+            if death.unsettled_batch is not None and death.consumer.transactional:
+                self.charges.append(Charge(death, death.unsettled_batch))
         for _ in range(len(self.charges)):
             if not self.paid(conn, self.charges[0]):
                 self.charges.append(self.charges[0])
             self.charges.popleft()
 
-    def bury(self, conn: Connection, death: Death, remains: Remains) -> None:
+    def bury(self, conn: Connection, death: Death, unsettled_batch: UnsettledBatch) -> None:
         """Settle a batch. The lease gone: the worker had settled it with its last breath."""
         if not death.consumer.transactional:
-            found = endings(death, remains, leases.counts(conn, remains.token))
-            if leases.settle(conn, remains.token, found):
-                self.crashes += crashes(death, remains, found)
+            found = endings(death, unsettled_batch, leases.counts(conn, unsettled_batch.token))
+            if leases.settle(conn, unsettled_batch.token, found):
+                self.crashes += crashes(death, unsettled_batch, found)
             return
         transactions.terminate(conn, self.schema, death.backend, f"taskmaster {death.worker}")
 
@@ -102,12 +102,12 @@ class Debts:
         )
         charge.sent = ending if locked and repeated else None
         if moved:
-            self.crashes += crashes(charge.death, charge.remains, [ending])
+            self.crashes += crashes(charge.death, charge.unsettled_batch, [ending])
         void = not locked and (repeated is not None or not ending.crashed)
         return moved or void or charge.tries > MOST_TRIES
 
     def owed_for(self, conn: Connection, charge: Charge) -> Ending | None:
         """How the run is to end by what the job's row says now; None: there is nothing to be written."""
         counts = transactions.counts(conn, self.schema, charge.job_id)
-        found = endings(charge.death, charge.remains, counts) if counts else []
+        found = endings(charge.death, charge.unsettled_batch, counts) if counts else []
         return found[0] if found else None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import taskmaster
 from taskmaster.endings import Failure
-from taskmaster.processes.shared.slots import Progress
+from taskmaster.processes.shared.scoreboard import Progress
 
 HOST = socket.gethostname()
 OWN = str(Path(taskmaster.__file__).parent)

@@ -13,7 +13,7 @@ from taskmaster.chain import Handler
 from taskmaster.consumer import Consumer
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
-from taskmaster.processes.shared.slots import CPU_BEGAN, STARTED_AT, Slot
+from taskmaster.processes.shared.scoreboard import CPU_BEGAN, STARTED_AT, ScoreboardRow
 
 DUMP = (
     signal.SIGRTMIN + 10
@@ -77,26 +77,24 @@ class Excess(NamedTuple):
     sentence: str
 
 
-def excess(consumer: Consumer, pid: int, slot: Slot) -> Excess | None:
+def excess(consumer: Consumer, pid: int, row: ScoreboardRow) -> Excess | None:
     """The limit that the job running in a worker exceeds, if it does."""
-    run = slot.run()
-    found = None if run is None else _exceeded(consumer, pid, slot)
+    run = row.run()
+    found = None if run is None else _exceeded(consumer, pid, row)
     # Looked at again: it may have ended, and another begun, while its figures were read.
     return (
-        Excess(*run, *found)
-        if run is not None and found is not None and slot.run() == run
-        else None
+        Excess(*run, *found) if run is not None and found is not None and row.run() == run else None
     )
 
 
-def _exceeded(consumer: Consumer, pid: int, slot: Slot) -> tuple[str, str] | None:
+def _exceeded(consumer: Consumer, pid: int, row: ScoreboardRow) -> tuple[str, str] | None:
     timeout, memory, cpu = (
         consumer.timeout_seconds,
         consumer.memory_limit_mb,
         consumer.cpu_limit_seconds,
     )
     if timeout is not None:
-        ran = (time.monotonic_ns() - slot.cells[STARTED_AT]) / 1e9
+        ran = (time.monotonic_ns() - row.cells[STARTED_AT]) / 1e9
         if ran > timeout + consumer.kill_after_seconds:
             return (
                 TIMEOUT,
@@ -104,7 +102,7 @@ def _exceeded(consumer: Consumer, pid: int, slot: Slot) -> tuple[str, str] | Non
             )
     if memory is not None and (resident := resident_bytes(pid)) > memory * MIB:
         return MEMORY, f"its worker has {resident // MIB} MiB resident, memory_limit_mb is {memory}"
-    if cpu is not None and (used := cpu_seconds(pid, slot)) > cpu:
+    if cpu is not None and (used := cpu_seconds(pid, row)) > cpu:
         return CPU, f"it has used {used:.1f} s of CPU, cpu_limit_seconds is {cpu:g}"
     return None
 
@@ -117,10 +115,10 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def cpu_seconds(pid: int, slot: Slot) -> float:
+def cpu_seconds(pid: int, row: ScoreboardRow) -> float:
     """CPU used by a worker since its job began; 0 when it is gone. The clock is that of clock_getcpuclockid(3)."""
     try:
-        return (time.clock_gettime_ns((~pid << 3) | 2) - slot.cells[CPU_BEGAN]) / 1e9
+        return (time.clock_gettime_ns((~pid << 3) | 2) - row.cells[CPU_BEGAN]) / 1e9
     except OSError:
         return 0.0
 

@@ -30,7 +30,7 @@ class Order(msgspec.Struct, tag=True):
 
     serial: int
     consumer: int
-    slot: int
+    row: int
     worker: str
     supervisor: int
     number: int

@@ -24,7 +24,7 @@ class Plan:
     database: Database
     consumers: Sequence[Consumer]
     source: str
-    slots: int
+    workers: int
     notify_ms: int
     metrics_dir: str | None = None
 

@@ -113,7 +113,7 @@ class Loop:
         """Puts notify for a while from here; and one idle worker of each consumer looks by itself."""
         current = self.generations.current
         if current.crew.idle():
-            current.slots.notified_until_ns = (
+            current.scoreboard.notified_until_ns = (
                 time.monotonic_ns() + self.options.notify_ms * 1_000_000
             )
         self.reaper.tally.wakeups["heartbeat"] += current.crew.wake_one_each()

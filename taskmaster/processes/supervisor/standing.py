@@ -37,17 +37,17 @@ def _of_the_dead(name: str, tally: Tally) -> QueueState:
 
 
 def _count(state: QueueState, member: Member) -> None:
-    slot = member.slot
-    if not (member.alive and slot.booted):
+    row = member.row
+    if not (member.alive and row.booted):
         state.booting += 1
-    elif slot.idle:
+    elif row.idle:
         state.idle += 1
     else:
         state.busy += 1
-    state.running += slot.running() is not None
-    state.found += slot.claims.found
-    state.empty += slot.claims.empty
-    state.lost_leases += slot.lost_leases
+    state.running += row.running() is not None
+    state.found += row.claims.found
+    state.empty += row.claims.empty
+    state.lost_leases += row.lost_leases
     state.pids = [*state.pids, *_pid(member)]
 
 

@@ -21,7 +21,7 @@ from taskmaster.processes.shared.lifeline import Lifeline
 from taskmaster.processes.shared.numbers import Numbers
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.supervisor import descriptors
 from taskmaster.processes.supervisor.counting import counting_directory
 from taskmaster.processes.supervisor.export import Export, export_at
@@ -140,17 +140,17 @@ class Supervisor:
     def _generation(self, grounds: "Grounds") -> Generation:
         workers = sum(consumer.concurrency for consumer in self.consumers)
         descriptors.allow_for(workers, self.source)
-        slots = Slots(workers)
+        scoreboard = Scoreboard(workers)
         plan = Plan(
             database=grounds.database,
             consumers=self.consumers,
             source=self.source,
-            slots=slots.count,
+            workers=scoreboard.count,
             notify_ms=grounds.options.notify_ms,
             metrics_dir=grounds.numbers.directory,
         )
-        crew = Crew(self.consumers, grounds.options, slots, grounds.numbers)
-        return Generation(slots, crew, Nursery(plan, slots.fd, grounds.lifeline.read_fd))
+        crew = Crew(self.consumers, grounds.options, scoreboard, grounds.numbers)
+        return Generation(scoreboard, crew, Nursery(plan, scoreboard.fd, grounds.lifeline.read_fd))
 
     def _refuse_changes(self, newer: "Supervisor") -> None:
         """What belongs to the supervisor's process cannot be reloaded."""

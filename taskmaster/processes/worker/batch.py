@@ -10,14 +10,14 @@ import psycopg
 from taskmaster.endings import Ending, released
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.output import written
-from taskmaster.processes.shared.slots import (
+from taskmaster.processes.shared.scoreboard import (
     CPU_BEGAN,
     ENDED,
     ERR_AT,
     OUT_AT,
     STARTED,
     STARTED_AT,
-    Slot,
+    ScoreboardRow,
 )
 from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import leases
@@ -44,9 +44,9 @@ class Result(NamedTuple):
 
 def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
     """Run the jobs in order, as long as there are permits to start them; what was not started is given back."""
-    ids = [row.id for row in lease.rows]
-    place.slot.begin(lease.token, ids)
-    note_beginning(place.slot)
+    ids = [job.id for job in lease.jobs]
+    place.row.begin(lease.token, ids)
+    note_beginning(place.row)
     place.allow(len(ids))
     endings: list[Ending] = []
     started = _run_in_order(place, conn, lease, endings)
@@ -61,10 +61,10 @@ def _run_in_order(
     place: Place, conn: Connection, lease: leases.Lease, endings: list[Ending]
 ) -> int:
     """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
-    cells, permits_fd = place.slot.cells, place.permits_fd
-    noted = place.consumer.cpu_limit_seconds is not None or len(lease.rows) <= LARGEST_NOTED_BATCH
-    for number, row in enumerate(lease.rows):
-        if row.rescues and not _marked(conn, lease, row.id):
+    cells, permits_fd = place.row.cells, place.permits_fd
+    noted = place.consumer.cpu_limit_seconds is not None or len(lease.jobs) <= LARGEST_NOTED_BATCH
+    for number, job in enumerate(lease.jobs):
+        if job.rescues and not _marked(conn, lease, job.id):
             return number
         if noted and not place.intact:
             return number
@@ -72,20 +72,20 @@ def _run_in_order(
             return number
         cells[STARTED_AT] = time.monotonic_ns()
         if noted:
-            note_beginning(place.slot)
+            note_beginning(place.row)
         cells[STARTED] = number + 1
-        ending = run_one(place, row)
+        ending = run_one(place, job)
         if ending is not None:
             endings.append(ending)
-            if not noted_ending(place.slot, ending, others=len(lease.rows) - number - 1):
+            if not noted_ending(place.row, ending, others=len(lease.jobs) - number - 1):
                 return number + 1
         cells[ENDED] = number + 1
-    return len(lease.rows)
+    return len(lease.jobs)
 
 
-def noted_ending(slot: Slot, ending: Ending, *, others: int) -> bool:
+def noted_ending(row: ScoreboardRow, ending: Ending, *, others: int) -> bool:
     """Keep the ending in the slot; in brief, when `others` that may follow would find no room beside it."""
-    return slot.write(asdict(ending), leaving=others * BRIEF_BYTES) or slot.write(
+    return row.write(asdict(ending), leaving=others * BRIEF_BYTES) or row.write(
         asdict(briefly(ending))
     )
 
@@ -98,9 +98,9 @@ def briefly(ending: Ending) -> Ending:
     return replace(ending, failure=said or None)
 
 
-def note_beginning(slot: Slot) -> None:
+def note_beginning(row: ScoreboardRow) -> None:
     """Note what the worker has used and written by now: the rest is the next run's."""
-    cells = slot.cells
+    cells = row.cells
     cells[CPU_BEGAN] = time.process_time_ns()
     cells[OUT_AT], cells[ERR_AT] = written()
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from taskmaster.endings import Ending
 from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.slots import LOST
+from taskmaster.processes.shared.scoreboard import LOST
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.batching import BatchSize
 from taskmaster.processes.worker.run import Place
@@ -102,10 +102,10 @@ class Leased:
 
     def alone(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
         """A job that has killed a worker before runs alone, so that no other is with it when it does so again."""
-        suspect = next((row for row in lease.rows if row.crashes), None)
-        if suspect is None or len(lease.rows) == 1:
+        suspect = next((job for job in lease.jobs if job.crashes), None)
+        if suspect is None or len(lease.jobs) == 1:
             return lease
-        leases.release(conn, lease.token, [row.id for row in lease.rows if row is not suspect])
+        leases.release(conn, lease.token, [job.id for job in lease.jobs if job is not suspect])
         self.size.claim_failed()  # there may be more of them: claim few for a while, rather than give many back
         return leases.Lease(lease.token, [suspect])
 
@@ -121,7 +121,7 @@ class Leased:
         if not settled:
             self.missed(token, sent_before=sent_before)
         self.unsettled, self.sent = None, False
-        self.place.slot.finish()
+        self.place.row.finish()
 
     def missed(self, token: UUID, *, sent_before: bool) -> None:
         """There is no such lease. When it was sent before, and its answer lost, that may have settled it."""
@@ -131,7 +131,7 @@ class Leased:
                 token,
             )
             return
-        self.place.slot.cells[LOST] += 1
+        self.place.row.cells[LOST] += 1
         log.warning(
             "lease %s was lost, others have taken over its jobs: outcomes were not written", token
         )

@@ -25,7 +25,7 @@ from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.messages import Order
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.slots import Slots
+from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
@@ -87,10 +87,12 @@ def _check_cpus(consumer: Consumer, where: str) -> None:
         )
 
 
-def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequence[int]) -> int:
+def main(
+    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: Order, fds: Sequence[int]
+) -> int:
     """Be the worker that was ordered; the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
-    slot = slots.slot(order.slot)
+    row = scoreboard.row(order.row)
     wakeups_fd, permits_fd, stack_fd, turn_fd, *output_fds = fds
     wakeups = WakeupReader(wakeups_fd)
     if not wakeups.get(CONFIRMED_SECONDS):
@@ -102,23 +104,23 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
 
         metering.become(order.number, plan.metrics_dir)
     with ExitStack() as stack:
-        surroundings = Surroundings(slot)
+        surroundings = Surroundings(row)
         try:
             handler = _build(prepared, surroundings, stack)
             limits.prepare_worker(prepared.consumer, stack_fd)
         except InvalidConfig as error:  # no use in trying again
-            slot.write({"boot": str(error), "final": True})
+            row.write({"boot": str(error), "final": True})
             return 1
         except (
             BaseException
         ) as error:  # the user's code: whatever comes, it is the reason why this worker cannot work
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
-            slot.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
+            row.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
             return 1
         place = Place(
             prepared.consumer,
             order.worker,
-            slot,
+            row,
             permits_fd,
             handler,
             surroundings,
@@ -127,8 +129,8 @@ def main(plan: Plan, prepared: Prepared, slots: Slots, order: Order, fds: Sequen
         worker = Worker(
             plan.database.schema,
             _delivery(plan.database, place, order.supervisor),
-            slot,
-            slots,
+            row,
+            scoreboard,
             wakeups,
             Wear(prepared.consumer, turn_fd),
             plan.notify_ms,

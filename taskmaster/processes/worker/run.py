@@ -18,9 +18,9 @@ from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
 from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
-from taskmaster.processes.shared.slots import CPU_BEGAN, ERR_AT, OUT_AT, STOP, Slot
+from taskmaster.processes.shared.scoreboard import CPU_BEGAN, ERR_AT, OUT_AT, STOP, ScoreboardRow
 from taskmaster.processes.worker.surroundings import Surroundings
-from taskmaster.store.leases import Row
+from taskmaster.store.leases import ClaimedJob
 
 
 class UnreadablePayload(Exception):
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
     consumer: Consumer
     worker: str
-    slot: Slot
+    row: ScoreboardRow
     permits_fd: int
     handler: Handler
     surroundings: Surroundings
@@ -48,7 +48,7 @@ class Place(NamedTuple):
         taken over is theirs to run. The supervisor writes STOP and then drains, so one of the two comes in time.
         """
         permits.fill(self.permits_fd, starts)
-        if self.slot.cells[STOP]:
+        if self.row.cells[STOP]:
             permits.drain(self.permits_fd)
 
 
@@ -67,13 +67,13 @@ def unforked(
     return run
 
 
-def run_one(place: Place, row: Row) -> Ending | None:
+def run_one(place: Place, job: ClaimedJob) -> Ending | None:
     """Run the callback in its chain; None: acked. The one place that turns a surprise into an outcome."""
     began = time.monotonic_ns()
     error: BaseException | None = None
     outcome: Outcome
     try:
-        outcome = place.handler(_job(row, place.surroundings))
+        outcome = place.handler(_job(job, place.surroundings))
         if outcome is ACK and not place.surroundings.forked:
             return None
         outcome = checked(outcome, who="a middleware")
@@ -85,11 +85,11 @@ def run_one(place: Place, row: Row) -> Ending | None:
         place.surroundings.forked
     ):  # a child of a middleware's that came back from it: the run is its parent's
         os._exit(0)
-    record = _record(place, row, outcome, error, (time.monotonic_ns() - began) / 1e9)
-    return ended(Run(row.id, row.run_count, row.crashes), outcome, place.consumer, record)
+    record = _record(place, job, outcome, error, (time.monotonic_ns() - began) / 1e9)
+    return ended(Run(job.id, job.run_count, job.crashes), outcome, place.consumer, record)
 
 
-def _job(row: Row, surroundings: Surroundings) -> Job:
+def _job(job: ClaimedJob, surroundings: Surroundings) -> Job:
     """The job, its JSON decoded. SQL may have put what orjson refuses, like 1e999: it must not stop the others."""
     (
         job_id,
@@ -102,7 +102,7 @@ def _job(row: Row, surroundings: Surroundings) -> Job:
         crashes,
         rescues,
         ready_at,
-    ) = row
+    ) = job
     try:
         decoded = orjson.loads(payload), None if headers is None else orjson.loads(headers)
     except orjson.JSONDecodeError as error:
@@ -122,7 +122,7 @@ def _job(row: Row, surroundings: Surroundings) -> Job:
 
 
 def _record(
-    place: Place, row: Row, outcome: Outcome, error: BaseException | None, seconds: float
+    place: Place, job: ClaimedJob, outcome: Outcome, error: BaseException | None, seconds: float
 ) -> Failure | None:
     """What goes on the job's history; nothing for an ack, nor for a snooze that can be had."""
     match outcome:
@@ -140,10 +140,10 @@ def _record(
     return failure(
         cause,
         text_of(reason),
-        run=row.run_count,
+        run=job.run_count,
         worker=place.worker,
         duration_seconds=seconds,
-        used=_used(place.slot),
+        used=_used(place.row),
         traceback=None if error is None else stack(error),
     )
 
@@ -157,8 +157,8 @@ def _cause(place: Place, error: BaseException | None) -> str:
     return "timeout" if isinstance(error, JobTimeout) else "exception"
 
 
-def _used(slot: Slot) -> Used:
-    cells = slot.cells
+def _used(row: ScoreboardRow) -> Used:
+    cells = row.cells
     cpu = (time.process_time_ns() - cells[CPU_BEGAN]) / 1e9
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     flush()
@@ -166,4 +166,4 @@ def _used(slot: Slot) -> Used:
         stdout, stderr = tails(STANDARD, (cells[OUT_AT], cells[ERR_AT]))
     except OSError:  # the callback has closed them
         stdout = stderr = ""
-    return Used(cpu, peak, stdout, stderr, slot.progress())
+    return Used(cpu, peak, stdout, stderr, row.progress())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.shared.slots import STOP, Slot
+from taskmaster.processes.shared.scoreboard import STOP, ScoreboardRow
 from taskmaster.store.connection import Connection
 
 
@@ -14,7 +14,7 @@ class Surroundings:
     callback has forked.
     """
 
-    slot: Slot
+    row: ScoreboardRow
     component: Any = None
     lent_connection: Connection | None = None
     lent: bool = False
@@ -22,7 +22,7 @@ class Surroundings:
 
     @property
     def stopping(self) -> bool:
-        return bool(self.slot.cells[STOP])
+        return bool(self.row.cells[STOP])
 
     @property
     def connection(self) -> Connection:
@@ -34,4 +34,4 @@ class Surroundings:
         return self.lent_connection
 
     def progress(self, fraction: float, note: str) -> None:
-        self.slot.note_progress(fraction, note)
+        self.row.note_progress(fraction, note)

@@ -18,7 +18,7 @@ from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure
 from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.slots import ENDED, STARTED, STARTED_AT
+from taskmaster.processes.shared.scoreboard import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place, run_one
 from taskmaster.store import transactions
@@ -95,32 +95,32 @@ class Transactional:
             written
         ):  # else the transaction was ended or lost under it, and `finish` writes what is owed
             self.owed = None
-            self.place.slot.finish()
+            self.place.row.finish()
         return 1
 
     def begin(self, held: transactions.Held) -> bool:
         """Enter the job in the slot, as a batch of its own; False: it must not start any more."""
-        slot = self.place.slot
-        slot.begin(NO_TOKEN, [held.row.id])
+        row = self.place.row
+        row.begin(NO_TOKEN, [held.job.id])
         self.place.allow(1)
         if not permits.take(self.place.permits_fd):
-            slot.finish()
+            row.finish()
             return False
         return True
 
     def run(self, conn: Connection, held: transactions.Held) -> Ending | None:
         """Run the callback behind a savepoint; what it wrote stays only when it acks."""
-        cells = self.place.slot.cells
+        cells = self.place.row.cells
         cells[STARTED_AT] = time.monotonic_ns()
-        batch.note_beginning(self.place.slot)
+        batch.note_beginning(self.place.row)
         cells[STARTED] = 1
         with conn.transaction():
-            ending = run_one(self.place, held.row)
+            ending = run_one(self.place, held.job)
             if not conn.closed and identity(conn.fileno()) != self.socket:
                 conn.close()  # a callback has closed its descriptor, and another file has the number
             ending = ending or self.broken(conn, held)
             if ending is not None:
-                self.place.slot.write(asdict(ending))
+                self.place.row.write(asdict(ending))
                 self.owed = ending  # until the transaction has committed it
             cells[ENDED] = 1
             if ending is not None:
@@ -160,11 +160,11 @@ class Transactional:
     def failed(
         self, held: transactions.Held, message: str, *, cause: str = "exception"
     ) -> Ending | None:
-        run = held.row.run_count
+        run = held.job.run_count
         record = failure(
             cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0)
         )
-        return ended(Run(held.row.id, run, held.row.crashes), Retry(), self.place.consumer, record)
+        return ended(Run(held.job.id, run, held.job.crashes), Retry(), self.place.consumer, record)
 
     def finish(self, conn: Connection) -> None:
         """Charge the run whose transaction was lost, when whoever has taken the job meanwhile lets go of it."""
@@ -175,4 +175,4 @@ class Transactional:
             ).locked:
                 return
         self.owed = None
-        self.place.slot.finish()
+        self.place.row.finish()

@@ -11,7 +11,7 @@ import psycopg
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.identity import Identity, identity
-from taskmaster.processes.shared.slots import (
+from taskmaster.processes.shared.scoreboard import (
     BACKEND,
     EMPTY,
     FOUND,
@@ -19,10 +19,10 @@ from taskmaster.processes.shared.slots import (
     LEAVING,
     PHASE,
     STOP,
-    TOLD,
+    WOKEN,
     WORKING,
-    Slot,
-    Slots,
+    Scoreboard,
+    ScoreboardRow,
 )
 from taskmaster.processes.shared.wakeups import WakeupReader
 from taskmaster.processes.worker.recycling import Wear
@@ -76,8 +76,8 @@ class Worker:
 
     schema: str
     delivery: Delivery
-    slot: Slot
-    slots: Slots
+    row: ScoreboardRow
+    scoreboard: Scoreboard
     wakeups: WakeupReader
     wear: Wear
     notify_ms: int
@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def stopping(self) -> bool:
-        return self.leaving or bool(self.slot.cells[STOP])
+        return self.leaving or bool(self.row.cells[STOP])
 
     def leave(self) -> None:
         """Leave after the job at hand."""
@@ -102,7 +102,7 @@ class Worker:
         os.register_at_fork(after_in_child=self.disown)
         if self.waits:
             self.wait_for_the_start()
-        self.slot.cells[PHASE] = WORKING
+        self.row.cells[PHASE] = WORKING
         while self.delivery.pending or not self.stopping:
             try:
                 self.turn()
@@ -113,16 +113,16 @@ class Worker:
                 log.warning("%s: it leaves, another takes its place", damage)
                 self.leave()
                 self.drop_what_is_not_ours()
-        self.slot.cells[PHASE] = LEAVING
+        self.row.cells[PHASE] = LEAVING
         if self.connection is not None:
             self.connection.close()
 
     def wait_for_the_start(self) -> None:
         """A scout of a new generation shows that it could work, and waits until it is its turn."""
-        self.slot.cells[PHASE] = IDLE
+        self.row.cells[PHASE] = IDLE
         while self.waits and not self.stopping:
             self.waits = not self.wakeups.get(IDLE_SECONDS)
-        self.slot.cells[TOLD] = 0
+        self.row.cells[WOKEN] = 0
 
     def turn(self) -> None:
         """Run what is there, or wait for something; when stopping, write what is pending."""
@@ -132,9 +132,9 @@ class Worker:
         ran = self.delivery.turn(conn, at_most=self.wear.left())
         self.backoff.reset()
         if ran is None:
-            self.slot.cells[EMPTY] += 1
+            self.row.cells[EMPTY] += 1
             return self.idle(conn)
-        self.slot.cells[FOUND] += 1
+        self.row.cells[FOUND] += 1
         self.look = 0
         if self.wear.record(ran):
             self.leave()
@@ -143,17 +143,17 @@ class Worker:
     def idle(self, conn: Connection) -> None:
         """Wait for a wakeup or for the next look."""
         self.ask_for_notifications(conn)
-        self.slot.cells[PHASE] = IDLE
+        self.row.cells[PHASE] = IDLE
         while not self.stopping and not self.waited():
             pass  # each wait is bounded, so that `stopping` is seen
-        self.slot.cells[PHASE] = WORKING
+        self.row.cells[PHASE] = WORKING
 
     def ask_for_notifications(self, conn: Connection) -> None:
         """Renew what makes puts notify, unless the supervisor has done it."""
         now = time.monotonic_ns()
-        if self.slots.notified_until_ns < now + self.notify_ms * 1_000_000 // 3:
+        if self.scoreboard.notified_until_ns < now + self.notify_ms * 1_000_000 // 3:
             supervisors.doze(conn, self.schema, self.notify_ms)
-            self.slots.notified_until_ns = now + self.notify_ms * 1_000_000
+            self.scoreboard.notified_until_ns = now + self.notify_ms * 1_000_000
 
     def waited(self) -> bool:
         """Wait once; is it time to look?"""
@@ -161,7 +161,7 @@ class Worker:
         seconds = UNSURE_SECONDS if self.delivery.unsure else IDLE_SECONDS
         told = self.wakeups.get(LOOKS_SECONDS[self.look] if looking else seconds)
         if told:
-            self.slot.cells[TOLD] = 0
+            self.row.cells[WOKEN] = 0
         elif looking:
             self.look += 1
         return told or looking or self.delivery.unsure
@@ -169,7 +169,7 @@ class Worker:
     def connected(self) -> Connection:
         self.connection = self.delivery.connect()
         self.socket = identity(self.connection.fileno())
-        self.slot.cells[BACKEND] = self.connection.info.backend_pid
+        self.row.cells[BACKEND] = self.connection.info.backend_pid
         return self.connection
 
     def drop_what_is_not_ours(self) -> None:
@@ -194,4 +194,4 @@ class Worker:
             self.connection.close()
             self.connection = None
         if self.wakeups.get(self.backoff.record()):
-            self.slot.cells[TOLD] = 0
+            self.row.cells[WOKEN] = 0

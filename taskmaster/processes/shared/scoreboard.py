@@ -18,7 +18,7 @@ from taskmaster.consumer import MAX_BATCH
 
 CELL = 8
 # The cells of a row, by index.
-PHASE, TOLD, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN = range(11)
+PHASE, WOKEN, STOP, SERVED, COUNT, STARTED, ENDED, STARTED_AT, JOURNAL, BEGAN_AT, TOKEN = range(11)
 CPU_BEGAN, OUT_AT, ERR_AT, PROGRESS_OF, PROGRESS, NOTE, LOST, BACKEND, FOUND, EMPTY, IDS = range(
     TOKEN + 2, TOKEN + 13
 )
@@ -48,7 +48,7 @@ class Claims(NamedTuple):
     empty: int = 0
 
 
-class Remains(NamedTuple):
+class UnsettledBatch(NamedTuple):
     """What a dead worker's slot says of its last batch. `ended` jobs are acked unless they have an entry.
 
     `written`: how long its standard output and error were when the run began.
@@ -65,7 +65,7 @@ class Remains(NamedTuple):
     progress: Progress | None = None
 
 
-class Slot:
+class ScoreboardRow:
     """One row. Reading and writing need no lock: each cell has one writer."""
 
     def __init__(self, row: memoryview) -> None:
@@ -153,7 +153,7 @@ class Slot:
         count = self.cells[COUNT]
         return UUID(bytes=bytes(self._token)), list(self.cells[IDS : IDS + count])
 
-    def remains(self) -> Remains | None:
+    def unsettled_batch(self) -> UnsettledBatch | None:
         """The batch that the worker left unsettled; None when there is none."""
         token, ids = self.batch()
         started, ended = self.cells[STARTED], self.cells[ENDED]
@@ -162,7 +162,7 @@ class Slot:
         running = ids[ended] if started > ended else None
         unstarted = ids[max(started, ended) :]
         cells = self.cells
-        return Remains(
+        return UnsettledBatch(
             token,
             ids[:ended],
             self.entries(),
@@ -193,7 +193,7 @@ class Slot:
         return Progress(cells[PROGRESS] / MILLION, note.replace("\0", ""))
 
 
-class Slots:
+class Scoreboard:
     """The table: a memfd, so that it has no name and goes with its last user."""
 
     def __init__(self, count: int, fd: int | None = None) -> None:
@@ -205,9 +205,9 @@ class Slots:
         self._memory = memoryview(mmap.mmap(self.fd, size))
         self._shared = self._memory[:TABLE_BYTES].cast("q")
 
-    def slot(self, index: int) -> Slot:
+    def row(self, index: int) -> ScoreboardRow:
         at = TABLE_BYTES + index * ROW_BYTES
-        return Slot(self._memory[at : at + ROW_BYTES])
+        return ScoreboardRow(self._memory[at : at + ROW_BYTES])
 
     @property
     def notified_until_ns(self) -> int:
