@@ -28,7 +28,7 @@ from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
 
-Wanted = messages.Order | messages.Report
+Wanted = messages.WorkerOrder | messages.ReporterOrder
 
 THREADS = Path("/proc/self/task")
 
@@ -91,11 +91,11 @@ def refuse_threads(what: str) -> None:
 def serve(template: Template) -> None:
     while (received := messages.receive(template.channel)) is not None:
         wanted, fds = received
-        assert isinstance(wanted, messages.Order | messages.Report)
+        assert isinstance(wanted, messages.WorkerOrder | messages.ReporterOrder)
         pid = fork_for_supervisor(template, wanted, fds)
         for fd in fds:
             os.close(fd)
-        answer(template.channel, messages.Born(wanted.serial, pid))
+        answer(template.channel, messages.Forked(wanted.serial, pid))
 
 
 def answer(channel: socket.socket, message: messages.Message) -> None:
@@ -134,7 +134,7 @@ def live(template: Template, wanted: Wanted, fds: Sequence[int]) -> NoReturn:
         held_fd = lifeline.hold(template.lifeline_fd)
         lifeline.hold_in_forks(held_fd)
         template.channel.close()
-        if isinstance(wanted, messages.Report):
+        if isinstance(wanted, messages.ReporterOrder):
             status = reporter.main(template.prepared, *fds)
         else:
             prepared = template.prepared[wanted.consumer]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, JobRecord, Publisher, State
-from taskmaster.processes.crew import coroner
-from taskmaster.processes.crew.coroner import Coroner
+from taskmaster.processes.pool import cause
+from taskmaster.processes.pool.cause import OomWatch
 from taskmaster.processes.shared.output import TAIL_BYTES
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
@@ -133,9 +133,9 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
     with small_cgroup(mb=200) as cgroup:
         if cgroup is None:  # not here: then what the kernel writes is written by us
             kernel = Kernel(tmp_path, monkeypatch)
-            coroner = Coroner()
+            oom_watch = OomWatch()
             kernel.kills(1)
-            assert coroner.cause(SIGKILLED) == "out of memory"
+            assert oom_watch.cause(SIGKILLED) == "out of memory"
             return
         hungry.start(through=("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup)))
         failure = failure_of(admin, publisher.put("q", {"do": "eat", "mb": 400}))
@@ -152,9 +152,9 @@ class Kernel:
         self._vmstat, self._cgroup = directory / "vmstat", directory / "service" / "memory.events"
         cgroups = directory / "cgroups"
         cgroups.write_text("0::/service\n")
-        monkeypatch.setattr(coroner, "VMSTAT", self._vmstat)
-        monkeypatch.setattr(coroner, "CGROUPS", cgroups)
-        monkeypatch.setattr(coroner, "CGROUP_ROOT", directory)
+        monkeypatch.setattr(cause, "VMSTAT", self._vmstat)
+        monkeypatch.setattr(cause, "CGROUPS", cgroups)
+        monkeypatch.setattr(cause, "CGROUP_ROOT", directory)
         self.kills(0)
 
     def kills(self, count: int) -> None:
@@ -172,37 +172,37 @@ def test_a_sigkill_is_not_out_of_memory_because_another_container_was(
 ) -> None:
     kernel = Kernel(tmp_path, monkeypatch)
     kernel.kills_of_ours(3)
-    coroner = Coroner()
+    oom_watch = OomWatch()
     kernel.kills(1)
-    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
     kernel.kills_of_ours(4)
-    assert coroner.cause(SIGKILLED) == "out of memory"
+    assert oom_watch.cause(SIGKILLED) == "out of memory"
 
 
 def test_only_a_sigkill_that_came_with_a_kill_of_the_kernels_is_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(tmp_path, monkeypatch)
-    coroner = Coroner()
-    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    oom_watch = OomWatch()
+    assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
     kernel.kills(1)
-    assert coroner.cause(3 << 8) == "exit code 3"
-    assert coroner.cause(SIGKILLED) == "out of memory"
-    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    assert oom_watch.cause(3 << 8) == "exit code 3"
+    assert oom_watch.cause(SIGKILLED) == "out of memory"
+    assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
 
 
 def test_a_kill_of_the_kernels_long_ago_is_not_taken_for_the_cause_of_a_sigkill_today(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(tmp_path, monkeypatch)
-    coroner = Coroner()
+    oom_watch = OomWatch()
     kernel.kills(1)  # of some other program
-    coroner.look(100.0)
-    coroner.look(200.0)
-    assert coroner.cause(SIGKILLED) == "signal SIGKILL"
+    oom_watch.look(100.0)
+    oom_watch.look(200.0)
+    assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
     kernel.kills(2)
-    coroner.look(300.0)  # just between the kill and its burial
-    assert coroner.cause(SIGKILLED) == "out of memory"
+    oom_watch.look(300.0)  # just between the kill and its burial
+    assert oom_watch.cause(SIGKILLED) == "out of memory"
 
 
 # -- progress

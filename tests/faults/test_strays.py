@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
-from taskmaster.processes.crew.crew import Crew
-from taskmaster.processes.crew.life import Life
+from taskmaster.processes.pool.pool import WorkerPool
+from taskmaster.processes.pool.worker_process import WorkerProcess
 from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.messages import Born, Order
+from taskmaster.processes.shared.messages import Forked, WorkerOrder
 from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.shared.wakeups import WakeupQueue, WakeupReader
@@ -112,7 +112,9 @@ def be_a_worker(wakeups_fd: int, scoreboard: Scoreboard) -> int:
     permits_fd = permits.create()
     try:
         fds = (wakeups_fd, permits_fd, *[scoreboard.fd] * 4)  # it never comes to using the others
-        return worker_main.main(plan, prepared, scoreboard, Order(SERIAL, 0, 0, "stray", 1, 0), fds)
+        return worker_main.main(
+            plan, prepared, scoreboard, WorkerOrder(SERIAL, 0, 0, "stray", 1, 0), fds
+        )
     finally:
         os.close(permits_fd)
 
@@ -143,7 +145,7 @@ def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot
 def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_of_another(
     scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_main, "CONFIRMED_SECONDS", 0.01)
+    monkeypatch.setattr(worker_main, "CONFIRM_SECONDS", 0.01)
     before = bytes(scoreboard.row(0).cells)
     wakeups = WakeupQueue()
     assert be_a_worker(os.dup(wakeups.reader_fd), scoreboard) == 1
@@ -176,33 +178,33 @@ def child() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
+def pool() -> Iterator[WorkerPool]:
     """A crew that has ordered its only worker."""
     scoreboard = Scoreboard(1)
-    crew = Crew([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard)
-    life = crew.members[0].life = Life(SERIAL, 0, "w", 0.0)
-    yield crew
-    life.close()
+    pool = WorkerPool([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard)
+    process = pool.slots[0].process = WorkerProcess(SERIAL, 0, "w", 0.0)
+    yield pool
+    process.close()
     os.close(scoreboard.fd)
 
 
 def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(
-    crew: Crew, child: "subprocess.Popen[bytes]"
+    pool: WorkerPool, child: "subprocess.Popen[bytes]"
 ) -> None:
-    (life,) = crew.lives()
-    life.kill()
-    crew.born(Born(SERIAL, child.pid))
+    (process,) = pool.processes()
+    process.kill()
+    pool.on_forked(Forked(SERIAL, child.pid))
     assert child.wait(5.0) == -signal.SIGKILL
-    assert crew.knows(child.pid)  # so that its death is heard of, and its place filled
+    assert pool.knows(child.pid)  # so that its death is heard of, and its place filled
 
 
 def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
-    crew: Crew, child: "subprocess.Popen[bytes]"
+    pool: WorkerPool, child: "subprocess.Popen[bytes]"
 ) -> None:
-    (life,) = crew.lives()
-    reader = WakeupReader(os.dup(life.wakeups.reader_fd))
+    (process,) = pool.processes()
+    reader = WakeupReader(os.dup(process.wakeups.reader_fd))
     assert not reader.get(0.0)
-    crew.born(Born(SERIAL, child.pid))
+    pool.on_forked(Forked(SERIAL, child.pid))
     assert reader.get(1.0)
     assert child.poll() is None
 

@@ -18,8 +18,8 @@ def test_an_old_failure_does_not_delay_a_restart_after_a_healthy_life() -> None:
 
 def test_ten_thousand_failures_do_not_overflow() -> None:
     backoff = Backoff(max_seconds=30.0)
-    waits = [backoff.record() for _ in range(10_000)]
-    assert max(waits) == 30.0
+    parked = [backoff.record() for _ in range(10_000)]
+    assert max(parked) == 30.0
 
 
 def test_a_connection_that_came_back_starts_the_backoff_anew() -> None:

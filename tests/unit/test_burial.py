@@ -8,9 +8,9 @@ import pytest
 
 from taskmaster import Consumer, State
 from taskmaster.endings import Ending
-from taskmaster.processes.crew.coroner import cause
 from taskmaster.processes.ledger.burial import endings
 from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.pool.cause import cause
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
 
 CONSUMER = Consumer("q", callback=lambda job: None)

@@ -16,12 +16,12 @@ ABOVE = {
     "processes/shared": [
         "processes.worker",
         "processes.ledger",
-        "processes.crew",
+        "processes.pool",
         "processes.supervisor",
     ],
-    "processes/worker": ["processes.ledger", "processes.crew", "processes.supervisor"],
-    "processes/ledger": ["processes.worker", "processes.crew", "processes.supervisor"],
-    "processes/crew": ["processes.worker", "processes.supervisor"],
+    "processes/worker": ["processes.ledger", "processes.pool", "processes.supervisor"],
+    "processes/ledger": ["processes.worker", "processes.pool", "processes.supervisor"],
+    "processes/pool": ["processes.worker", "processes.supervisor"],
 }
 
 

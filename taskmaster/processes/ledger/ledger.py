@@ -74,7 +74,7 @@ class Ledger:
         self,
         now: float,
         report: Callable[[], supervisors.Report],
-        living: Callable[[], Sequence[str]],
+        worker_names: Callable[[], Sequence[str]],
     ) -> bool:
         """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting.
 
@@ -85,7 +85,7 @@ class Ledger:
         try:
             conn = self.connection or self.connected()
             beat = now >= self.heartbeat_at and self.heartbeat(conn, now, report())
-            self.write(conn, now, living() if beat else None)
+            self.write(conn, now, worker_names() if beat else None)
         except (psycopg.Error, DatabaseUnreachable) as error:
             self.lost(error, now)
             return False
@@ -104,7 +104,7 @@ class Ledger:
             dues.append(0.0 if self.debts.fresh else self.catch_up_at)
         return min(dues)
 
-    def write(self, conn: Connection, now: float, living: Sequence[str] | None) -> None:
+    def write(self, conn: Connection, now: float, worker_names: Sequence[str] | None) -> None:
         """What may wait for a lock. Then the rest waits too, and the session stays: its own lock says that we live.
 
         `living`: after a heartbeat, the workers that live.
@@ -112,8 +112,8 @@ class Ledger:
         try:
             if self.debts.fresh or now >= self.catch_up_at:
                 self.catch_up(conn, now)
-            if living is not None:
-                self.look_after(conn, now, living)
+            if worker_names is not None:
+                self.look_after(conn, now, worker_names)
             self.promote(conn, now)
         except BLOCKED as error:
             log.warning("waiting for a lock that somebody holds: %s", error.diag.message_primary)
@@ -146,11 +146,11 @@ class Ledger:
         self.silence.listen(beat.others, now)
         return True
 
-    def look_after(self, conn: Connection, now: float, living: Sequence[str]) -> None:
+    def look_after(self, conn: Connection, now: float, worker_names: Sequence[str]) -> None:
         """After a heartbeat: give back what dead workers claimed with their last breath, and what others have left."""
         assert self.supervisor is not None
         if now < self.orphans_until and not self.debts.deaths:
-            leases.release_orphans(conn, self.supervisor, living)
+            leases.release_orphans(conn, self.supervisor, worker_names)
         silent = self.silence.silent(now)
         if silent or now >= self.rescue_at:
             self.rescue_at = now + self.options.gone_after_seconds / 3
@@ -202,13 +202,13 @@ class Ledger:
             self.connection = None
         self.connect_at = now + self.backoff.record()
 
-    def close(self, now: float, living: Sequence[str] = ()) -> None:
+    def close(self, now: float, worker_names: Sequence[str] = ()) -> None:
         """Leave in order, when the database still answers. What living workers hold is left to the next supervisor."""
         if self.connection is None or self.supervisor is None:
             return
         try:
             self.catch_up(self.connection, now)
-            leases.release_orphans(self.connection, self.supervisor, living)
+            leases.release_orphans(self.connection, self.supervisor, worker_names)
             supervisors.retire(self.connection, self.supervisor)
         except psycopg.Error as error:
             log.warning(

@@ -22,7 +22,7 @@ class Failed(msgspec.Struct, tag=True):
     sentence: str
 
 
-class Order(msgspec.Struct, tag=True):
+class WorkerOrder(msgspec.Struct, tag=True):
     """Start a worker for a consumer in a slot. With it go the descriptors of its life, and whose turn it is to be
     replaced. `number` names the files in which it counts.
     `waits`: it claims nothing until it is woken. `held_fd` is set by the template: the worker's end of the
@@ -34,24 +34,24 @@ class Order(msgspec.Struct, tag=True):
     worker: str
     supervisor: int
     number: int
-    waits: bool = False
+    parked: bool = False
     held_fd: int = -1
 
 
-class Report(msgspec.Struct, tag=True):
+class ReporterOrder(msgspec.Struct, tag=True):
     """Start a process that tells middlewares of crashes. With it goes the descriptor from which to read them."""
 
     serial: int
 
 
-class Born(msgspec.Struct, tag=True):
+class Forked(msgspec.Struct, tag=True):
     """The worker or reporter ordered under `serial` lives."""
 
     serial: int
     pid: int
 
 
-Message = Ready | Failed | Order | Report | Born
+Message = Ready | Failed | WorkerOrder | ReporterOrder | Forked
 
 
 class Received(NamedTuple):

@@ -10,12 +10,12 @@ from functools import partial
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.crew.generations import Generations
-from taskmaster.processes.crew.life import Life
-from taskmaster.processes.crew.reaper import Reaper
-from taskmaster.processes.crew.reporter import REPORT_SECONDS
 from taskmaster.processes.ledger.ledger import Evicted, Ledger
 from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.pool.crash_reporter import REPORT_SECONDS
+from taskmaster.processes.pool.generations import Generations
+from taskmaster.processes.pool.reaper import Reaper
+from taskmaster.processes.pool.worker_process import WorkerProcess
 from taskmaster.processes.shared import lines
 from taskmaster.processes.shared.snapshot import Snapshot
 from taskmaster.processes.supervisor.export import Export
@@ -66,7 +66,7 @@ class Loop:
             raise WorkersFailed(self.reaper.failure)
 
     def finished(self) -> bool:
-        return self.stop_by is not None and not any(self.lives()) and not self.reporting()
+        return self.stop_by is not None and not any(self.processes()) and not self.reporting()
 
     def reporting(self) -> bool:
         """Does somebody still tell of a crash? It was given a few seconds, and is waited for two at most."""
@@ -78,15 +78,17 @@ class Loop:
         ]
         return any(now < end - REPORT_SECONDS + LAST_REPORT_SECONDS for end in ends)
 
-    def lives(self) -> list[Life]:
-        return [life for generation in self.generations for life in generation.crew.lives()]
+    def processes(self) -> list[WorkerProcess]:
+        return [
+            process for generation in self.generations for process in generation.pool.processes()
+        ]
 
     # -- what is due
 
     def tend_store(self, now: float) -> None:
         """Settle, beat, promote, rescue, listen."""
         try:
-            if self.ledger.tend(now, self.report, self.living):
+            if self.ledger.tend(now, self.report, self.worker_names):
                 self.after_heartbeat()
         except Evicted:
             self.evicted()
@@ -97,26 +99,26 @@ class Loop:
 
     def report(self) -> Report:
         """What a heartbeat says of us."""
-        crews = [generation.crew for generation in self.generations]
+        pools = [generation.pool for generation in self.generations]
         return Report(
-            idle=any(crew.idle() for crew in crews),
+            idle=any(pool.idle() for pool in pools),
             idle_ms=self.options.notify_ms,
             lost_leases=self.reaper.tally.lost_leases.total()
-            + sum(crew.lost_leases() for crew in crews),
-            running=[run for crew in crews for run in crew.running()],
+            + sum(pool.lost_leases() for pool in pools),
+            running=[run for pool in pools for run in pool.running()],
         )
 
-    def living(self) -> list[str]:
-        return [name for generation in self.generations for name in generation.crew.living()]
+    def worker_names(self) -> list[str]:
+        return [name for generation in self.generations for name in generation.pool.worker_names()]
 
     def after_heartbeat(self) -> None:
         """Puts notify for a while from here; and one idle worker of each consumer looks by itself."""
         current = self.generations.current
-        if current.crew.idle():
+        if current.pool.idle():
             current.scoreboard.notified_until_ns = (
                 time.monotonic_ns() + self.options.notify_ms * 1_000_000
             )
-        self.reaper.tally.wakeups["heartbeat"] += current.crew.wake_one_each()
+        self.reaper.tally.wakeups["heartbeat"] += current.pool.wake_one_each()
 
     def evicted(self) -> None:
         """Others have taken over our jobs: whoever runs them here must not go on."""
@@ -138,7 +140,7 @@ class Loop:
         lines.pass_on()
 
     def say_ready(self) -> None:
-        if not self.ready and self.listener.up and self.generations.current.crew.proven():
+        if not self.ready and self.listener.up and self.generations.current.pool.proven():
             self.ready = True
             self.on_ready()
 
@@ -180,7 +182,7 @@ class Loop:
         if heard is None:
             return
         for queue_name, jobs in heard.jobs.items():
-            self.reaper.tally.wakeups["notify"] += self.generations.current.crew.wake(
+            self.reaper.tally.wakeups["notify"] += self.generations.current.pool.wake(
                 queue_name, jobs
             )
         if heard.due:
@@ -200,12 +202,12 @@ class Loop:
         """How things stand, for the exporter."""
         return Snapshot(
             number,
-            queue_states([generation.crew for generation in self.generations], self.reaper.tally),
+            queue_states([generation.pool for generation in self.generations], self.reaper.tally),
             self.reaper.tally.wakeups,
             self.ledger.rescued,
             listener_up=self.listener.up,
             database_up=self.ledger.open,
-            workers_up=self.generations.current.crew.booted(),
+            workers_up=self.generations.current.pool.booted(),
             stopping=self.stop_by is not None,
         )
 
@@ -241,17 +243,17 @@ class Loop:
             self.revival.close()
         self.reaper.leftovers = True
         deadline = time.monotonic() + CLOSE_SECONDS
-        while (any(self.lives()) or self.reaper.leftovers) and time.monotonic() < deadline:
+        while (any(self.processes()) or self.reaper.leftovers) and time.monotonic() < deadline:
             self.reaper.reap()
             self.reaper.end_leftovers()
             poll = select.poll()
             poll.register(self.signals.fileno(), select.POLLIN)
             poll.poll(CLOSE_LOOK_MS)
             self.signals.read()
-        living = self.living()  # nobody, unless the kernel takes its time
+        worker_names = self.worker_names()  # nobody, unless the kernel takes its time
         for generation in self.generations:
             generation.close()
         if self.export is not None:
             self.export.close()
         self.listener.close()
-        self.ledger.close(time.monotonic(), living)
+        self.ledger.close(time.monotonic(), worker_names)

@@ -2,23 +2,23 @@
 
 from collections.abc import Iterable, Iterator
 
-from taskmaster.processes.crew.crew import Crew
-from taskmaster.processes.crew.member import Member
-from taskmaster.processes.crew.tally import Tally
+from taskmaster.processes.pool.counters import Tally
+from taskmaster.processes.pool.pool import WorkerPool
+from taskmaster.processes.pool.slot import WorkerSlot
 from taskmaster.processes.shared.snapshot import QueueState
 
 
-def queue_states(crews: Iterable[Crew], tally: Tally) -> list[QueueState]:
+def queue_states(pools: Iterable[WorkerPool], tally: Tally) -> list[QueueState]:
     """The queues of all configurations that have workers, with what their dead workers have left in the tally."""
     states: dict[str, QueueState] = {}
-    for crew in crews:
-        for member in crew.members:
-            name = member.consumer.queue_name
+    for pool in pools:
+        for slot in pool.slots:
+            name = slot.consumer.queue_name
             state = states.setdefault(name, _of_the_dead(name, tally))
-            state.memory_limit_mb = member.consumer.memory_limit_mb
-            if member.life is not None:
-                _count(state, member)
-            elif not crew.stopping:
+            state.memory_limit_mb = slot.consumer.memory_limit_mb
+            if slot.process is not None:
+                _count(state, slot)
+            elif not pool.stopping:
                 state.vacant += 1
     return list(states.values())
 
@@ -36,9 +36,9 @@ def _of_the_dead(name: str, tally: Tally) -> QueueState:
     )
 
 
-def _count(state: QueueState, member: Member) -> None:
-    row = member.row
-    if not (member.alive and row.booted):
+def _count(state: QueueState, slot: WorkerSlot) -> None:
+    row = slot.row
+    if not (slot.alive and row.booted):
         state.booting += 1
     elif row.idle:
         state.idle += 1
@@ -48,9 +48,9 @@ def _count(state: QueueState, member: Member) -> None:
     state.found += row.claims.found
     state.empty += row.claims.empty
     state.lost_leases += row.lost_leases
-    state.pids = [*state.pids, *_pid(member)]
+    state.pids = [*state.pids, *_pid(slot)]
 
 
-def _pid(member: Member) -> Iterator[int]:
-    if member.life is not None and member.life.pid is not None:
-        yield member.life.pid
+def _pid(slot: WorkerSlot) -> Iterator[int]:
+    if slot.process is not None and slot.process.pid is not None:
+        yield slot.process.pid

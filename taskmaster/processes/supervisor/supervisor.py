@@ -11,12 +11,12 @@ from taskmaster.consumer import Consumer
 from taskmaster.embedded import directory_of, resolve_url
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.crew.crew import Crew
-from taskmaster.processes.crew.generation import Generation
-from taskmaster.processes.crew.generations import Generations
-from taskmaster.processes.crew.nursery import Nursery
 from taskmaster.processes.ledger.ledger import Ledger
 from taskmaster.processes.ledger.listener import Listener
+from taskmaster.processes.pool.generation import Generation
+from taskmaster.processes.pool.generations import Generations
+from taskmaster.processes.pool.pool import WorkerPool
+from taskmaster.processes.pool.template_client import TemplateClient
 from taskmaster.processes.shared.lifeline import Lifeline
 from taskmaster.processes.shared.numbers import Numbers
 from taskmaster.processes.shared.orphans import adopt_orphans
@@ -149,8 +149,10 @@ class Supervisor:
             notify_ms=grounds.options.notify_ms,
             metrics_dir=grounds.numbers.directory,
         )
-        crew = Crew(self.consumers, grounds.options, scoreboard, grounds.numbers)
-        return Generation(scoreboard, crew, Nursery(plan, scoreboard.fd, grounds.lifeline.read_fd))
+        pool = WorkerPool(self.consumers, grounds.options, scoreboard, grounds.numbers)
+        return Generation(
+            scoreboard, pool, TemplateClient(plan, scoreboard.fd, grounds.lifeline.read_fd)
+        )
 
     def _refuse_changes(self, newer: "Supervisor") -> None:
         """What belongs to the supervisor's process cannot be reloaded."""

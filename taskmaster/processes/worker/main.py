@@ -22,7 +22,7 @@ from taskmaster.middlewares import (
 from taskmaster.processes.shared import limits, lines, output
 from taskmaster.processes.shared.failures import describe
 from taskmaster.processes.shared.identity import identity
-from taskmaster.processes.shared.messages import Order
+from taskmaster.processes.shared.messages import WorkerOrder
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.scoreboard import Scoreboard
@@ -37,7 +37,7 @@ from taskmaster.processes.worker.worker import Delivery, Worker
 from taskmaster.references import check_takes_job, resolve_callable
 from taskmaster.store.leases import Claimant
 
-CONFIRMED_SECONDS = 10.0  # within which the supervisor confirms a birth
+CONFIRM_SECONDS = 10.0  # within which the supervisor confirms a birth
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -88,14 +88,14 @@ def _check_cpus(consumer: Consumer, where: str) -> None:
 
 
 def main(
-    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: Order, fds: Sequence[int]
+    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: WorkerOrder, fds: Sequence[int]
 ) -> int:
     """Be the worker that was ordered; the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     row = scoreboard.row(order.row)
     wakeups_fd, permits_fd, stack_fd, turn_fd, *output_fds = fds
     wakeups = WakeupReader(wakeups_fd)
-    if not wakeups.get(CONFIRMED_SECONDS):
+    if not wakeups.get(CONFIRM_SECONDS):
         return 1  # the supervisor does not know of this worker: its place may be another's by now
     output.capture(output_fds)
     lines.follow()
@@ -134,7 +134,7 @@ def main(
             wakeups,
             Wear(prepared.consumer, turn_fd),
             plan.notify_ms,
-            order.waits,
+            order.parked,
         )
         worker.run(Guard((1, 2, wakeups_fd, permits_fd, order.held_fd), worker.leave))
     return 0

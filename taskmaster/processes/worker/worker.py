@@ -81,7 +81,7 @@ class Worker:
     wakeups: WakeupReader
     wear: Wear
     notify_ms: int
-    waits: bool = False
+    parked: bool = False
     leaving: bool = False
     connection: Connection | None = None
     socket: Identity | None = None
@@ -100,7 +100,7 @@ class Worker:
         """Work until told to stop, and leave nothing pending behind."""
         health.watch_signals()
         os.register_at_fork(after_in_child=self.disown)
-        if self.waits:
+        if self.parked:
             self.wait_for_the_start()
         self.row.cells[PHASE] = WORKING
         while self.delivery.pending or not self.stopping:
@@ -120,8 +120,8 @@ class Worker:
     def wait_for_the_start(self) -> None:
         """A scout of a new generation shows that it could work, and waits until it is its turn."""
         self.row.cells[PHASE] = IDLE
-        while self.waits and not self.stopping:
-            self.waits = not self.wakeups.get(IDLE_SECONDS)
+        while self.parked and not self.stopping:
+            self.parked = not self.wakeups.get(IDLE_SECONDS)
         self.row.cells[WOKEN] = 0
 
     def turn(self) -> None:

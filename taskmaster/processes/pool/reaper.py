@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.crew.generation import Generation
-from taskmaster.processes.crew.generations import Generations
-from taskmaster.processes.crew.life import kill_group
-from taskmaster.processes.crew.tally import Tally
 from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.ledger.debts import Debts
+from taskmaster.processes.pool.counters import Tally
+from taskmaster.processes.pool.generation import Generation
+from taskmaster.processes.pool.generations import Generations
+from taskmaster.processes.pool.worker_process import kill_group
 from taskmaster.processes.shared.orphans import children
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -56,7 +56,7 @@ class Reaper:
             owner = next(
                 (generation for generation in self.generations if generation.owns(pid)), None
             )
-            if owner is not None and pid == owner.nursery.pid:
+            if owner is not None and pid == owner.template.pid:
                 self.template_died(owner)
                 continue
             if owner is not None:
@@ -73,7 +73,7 @@ class Reaper:
 
     def template_died(self, owner: Generation) -> None:
         try:
-            owner.nursery.end(owner.nursery.gone())
+            owner.template.end(owner.template.gone())
         except TaskmasterError as error:
             self.generations.blame(owner, error)
 
@@ -106,14 +106,16 @@ class Reaper:
         if (
             generation is not self.generations.coming
         ):  # that one is refused when it is looked after next
-            self.failure = self.failure or generation.crew.failure
+            self.failure = self.failure or generation.pool.failure
 
     def end_leftovers(self) -> None:
         """End children of ours that are nobody we know: callbacks of a worker that is dead have left them.
 
         While a birth is awaited nobody can be told from it. A child's own children come to us in their turn.
         """
-        if not self.leftovers or any(generation.nursery.ordered for generation in self.generations):
+        if not self.leftovers or any(
+            generation.template.ordered for generation in self.generations
+        ):
             return
         strangers = [
             pid for pid in children() if pid not in self.children_before and not self.known(pid)

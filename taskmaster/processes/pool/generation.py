@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from taskmaster.errors import WorkersFailed
-from taskmaster.processes.crew.crew import Crew
-from taskmaster.processes.crew.nursery import Nursery
-from taskmaster.processes.crew.reporter import Reporter
 from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.ledger.ledger import Releases
+from taskmaster.processes.pool.crash_reporter import Reporter
+from taskmaster.processes.pool.pool import WorkerPool
+from taskmaster.processes.pool.template_client import TemplateClient
 from taskmaster.processes.shared.scoreboard import Scoreboard
 
-SCOUT_SECONDS = 60.0
+CANARY_SECONDS = 60.0
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -24,113 +24,115 @@ class Generation:
     """Keeps the wanted number of workers alive, until it is told to leave."""
 
     scoreboard: Scoreboard
-    crew: Crew
-    nursery: Nursery
+    pool: WorkerPool
+    template: TemplateClient
     reporter: Reporter = field(default_factory=Reporter)
-    dead_before_born: dict[int, tuple[int, Usage]] = field(default_factory=dict)
+    early_exits: dict[int, tuple[int, Usage]] = field(default_factory=dict)
 
     @property
     def gone(self) -> bool:
-        return self.crew.stopping and not any(self.crew.lives()) and not self.reporter.busy
+        return self.pool.stopping and not any(self.pool.processes()) and not self.reporter.busy
 
     def prepare(self, now: float) -> bool:
         """See to the template; True once it is ready. Raises InvalidConfig or WorkersFailed."""
-        self.nursery.tend(now)
-        return self.nursery.ready
+        self.template.tend(now)
+        return self.template.ready
 
-    def scout(self, now: float, supervisor: int) -> bool:
+    def canary(self, now: float, supervisor: int) -> bool:
         """Before it is at work: True once one worker of each consumer is up and waits.
 
         Raises InvalidConfig or WorkersFailed when there is no working with it.
         """
-        up = self.prepare(now) and self.crew.scout(self.nursery, supervisor, now)
-        if not up and any(now - life.ordered_at > SCOUT_SECONDS for life in self.crew.lives()):
-            raise WorkersFailed(f"a new worker was not up within {SCOUT_SECONDS:g} s")
-        self.crew.never_born(self.nursery.take_lost())
-        if self.crew.failure is not None:
-            raise WorkersFailed(self.crew.failure)
+        up = self.prepare(now) and self.pool.canary(self.template, supervisor, now)
+        if not up and any(
+            now - process.ordered_at > CANARY_SECONDS for process in self.pool.processes()
+        ):
+            raise WorkersFailed(f"a new worker was not up within {CANARY_SECONDS:g} s")
+        self.pool.on_fork_lost(self.template.take_lost_forks())
+        if self.pool.failure is not None:
+            raise WorkersFailed(self.pool.failure)
         return up
 
     def tend(self, now: float, supervisor: int | None, elsewhere: Mapping[str, int]) -> Releases:
         """Fill vacant slots, end what exceeds its limits; what waited behind slow jobs and is taken back."""
-        if not self.crew.stopping:
+        if not self.pool.stopping:
             self.prepare(now)
             if supervisor is not None:
-                self.crew.spawn_missing(self.nursery, supervisor, now, elsewhere)
-            self.crew.give_turns()
-        self.reporter.tend(self.nursery, now)
-        self.crew.coroner.look(now)
-        self.crew.enforce_limits(now)
-        self.crew.pass_on_output()
-        lost = self.nursery.take_lost()
-        self.crew.never_born(lost)
-        self.reporter.never_born(lost)
-        if not self.nursery.ordered:
-            self.dead_before_born.clear()  # a pid without an order was no worker's
-        return self.crew.taken_back_behind_slow_jobs()
+                self.pool.spawn_missing(self.template, supervisor, now, elsewhere)
+            self.pool.give_turns()
+        self.reporter.tend(self.template, now)
+        self.pool.oom_watch.look(now)
+        self.pool.enforce_limits(now)
+        self.pool.pass_on_output()
+        lost = self.template.take_lost_forks()
+        self.pool.on_fork_lost(lost)
+        self.reporter.on_fork_lost(lost)
+        if not self.template.ordered:
+            self.early_exits.clear()  # a pid without an order was no worker's
+        return self.pool.taken_back_behind_slow_jobs()
 
     def next_due(self, now: float, *, registered: bool) -> float:
         dues = [
-            self.crew.next_due(
-                now, spawning=registered and self.nursery.takes_orders and not self.crew.stopping
+            self.pool.next_due(
+                now, spawning=registered and self.template.accepts_orders and not self.pool.stopping
             )
         ]
-        if not self.crew.stopping and (due := self.nursery.next_due()) is not None:
+        if not self.pool.stopping and (due := self.template.next_due()) is not None:
             dues.append(due)
         if self.reporter.end_at is not None:
             dues.append(self.reporter.end_at)
         return min(dues)
 
     def watched(self, hear: Callable[["Generation"], None]) -> dict[int, Callable[[], None]]:
-        channel = self.nursery.channel
+        channel = self.template.channel
         return {} if channel is None else {channel.fileno(): lambda: hear(self)}
 
     def hear(self) -> Death | None:
         """Take in what the template says; the death of a worker that was told of only after it."""
-        birth = self.nursery.read()
-        if birth is None:
+        forked = self.template.read()
+        if forked is None:
             return None
-        ended = self.dead_before_born.pop(birth.pid, None)
-        if self.reporter.born(birth):
+        ended = self.early_exits.pop(forked.pid, None)
+        if self.reporter.on_forked(forked):
             if ended is not None:
                 status, _ = ended
                 self.reporter.ended(status)
             return None
-        self.crew.born(birth)
-        return None if ended is None else self.bury(birth.pid, *ended)
+        self.pool.on_forked(forked)
+        return None if ended is None else self.bury(forked.pid, *ended)
 
     def owns(self, pid: int) -> bool:
         """Is it the template, or a worker or reporter that was born?"""
-        return self.crew.knows(pid) or pid in (self.nursery.pid, self.reporter.pid)
+        return self.pool.knows(pid) or pid in (self.template.pid, self.reporter.pid)
 
     def bury(self, pid: int, status: int, usage: Usage) -> Death | None:
         """A child was waited for: its death when it was a worker of ours; one that is not yet told of is remembered."""
         if pid == self.reporter.pid:
             self.reporter.ended(status)
             return None
-        death = self.crew.died(pid, status, usage)
-        if death is None and self.nursery.ordered:
-            self.dead_before_born[pid] = status, usage
+        death = self.pool.died(pid, status, usage)
+        if death is None and self.template.ordered:
+            self.early_exits[pid] = status, usage
         return death
 
     def leave(self) -> Releases:
         """Have all workers leave after the job at hand; what they will not start. The template is needed no more."""
-        released = self.crew.stop()
-        self.nursery.kill()
-        lost = self.nursery.take_lost()
-        self.crew.never_born(lost)
-        self.reporter.never_born(lost)
+        released = self.pool.stop()
+        self.template.kill()
+        lost = self.template.take_lost_forks()
+        self.pool.on_fork_lost(lost)
+        self.reporter.on_fork_lost(lost)
         return released
 
     def kill(self) -> None:
-        for life in self.crew.lives():
-            life.kill()
+        for process in self.pool.processes():
+            process.kill()
 
     def close(self) -> None:
-        self.nursery.kill()
+        self.template.kill()
         self.reporter.end()
         self.kill()
-        self.crew.close()
+        self.pool.close()
         os.close(self.scoreboard.fd)
 
 
@@ -138,5 +140,5 @@ def working(generations: list[Generation]) -> Counter[str]:
     """Workers by queue."""
     total: Counter[str] = Counter()
     for generation in generations:
-        total += generation.crew.working()
+        total += generation.pool.working()
     return total

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.crew.generation import Generation, working
 from taskmaster.processes.ledger.ledger import Releases
+from taskmaster.processes.pool.generation import Generation, working
 from taskmaster.processes.shared.failures import describe
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -67,7 +67,7 @@ class Generations:
         """When new workers can work: the old ones leave after the job at hand, and new ones take their places."""
         assert self.coming is not None
         try:
-            if supervisor is None or not self.coming.scout(now, supervisor):
+            if supervisor is None or not self.coming.canary(now, supervisor):
                 return []
         except Exception as error:  # noqa: BLE001 — as above: only the coming one is concerned
             self.refuse(error)

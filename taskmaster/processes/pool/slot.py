@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from taskmaster.consumer import Consumer
-from taskmaster.processes.crew.life import Life, kill_group
+from taskmaster.processes.pool.worker_process import WorkerProcess, kill_group
 from taskmaster.processes.shared import limits, permits
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.scoreboard import (
@@ -30,7 +30,7 @@ SHOWN_AFTER_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Member:
+class WorkerSlot:
     """One place of a crew. `life` None: vacant until `start_at`."""
 
     index: int
@@ -38,14 +38,14 @@ class Member:
     consumer: Consumer
     row: ScoreboardRow
     backoff: Backoff
-    life: Life | None = None
+    process: WorkerProcess | None = None
     start_at: float = 0.0
     failed_boots: int = 0
     proven: bool = False  # a worker that is dead by now has booted here
 
     @property
     def alive(self) -> bool:
-        return self.life is not None and self.life.pid is not None
+        return self.process is not None and self.process.pid is not None
 
     @property
     def busy(self) -> bool:
@@ -59,65 +59,70 @@ class Member:
 
     def wake(self) -> bool:
         """Tell the worker to look. Told already and not yet looked: nothing to do."""
-        if self.life is None or self.life.waits or not self.row.booted or self.row.cells[WOKEN]:
+        if (
+            self.process is None
+            or self.process.parked
+            or not self.row.booted
+            or self.row.cells[WOKEN]
+        ):
             return False
         self.row.cells[WOKEN] = 1
-        self.life.wakeups.put()
+        self.process.wakeups.put()
         return True
 
     def begin(self) -> None:
         """Have a worker that waits begin."""
-        assert self.life is not None
-        self.life.waits = False
+        assert self.process is not None
+        self.process.parked = False
         self.wake()
 
     def stop(self) -> None:
         """Have the worker leave after the job at hand."""
         self.row.cells[STOP] = 1
-        if self.life is not None:
-            self.life.wakeups.put()
+        if self.process is not None:
+            self.process.wakeups.put()
 
     def take_back(self) -> tuple[UUID, Sequence[int]] | None:
         """Keep the worker from starting the rest of its batch: the token, and the jobs that it will not start."""
-        if self.life is None:
+        if self.process is None:
             return None
         token, ids = before = self.row.batch()
-        drained = permits.drain(self.life.permits_fd)
+        drained = permits.drain(self.process.permits_fd)
         # Another batch meanwhile: its worker finds no permits, and gives back the rest of it by itself.
         unchanged = before == self.row.batch() and drained <= len(ids)
         return (token, ids[len(ids) - drained :]) if drained and unchanged else None
 
     def enforce_limits(self, now: float) -> None:
         """Kill the worker when its job exceeds a limit."""
-        if self.life is None or self.life.pid is None or not self.watched:
+        if self.process is None or self.process.pid is None or not self.watched:
             return
-        if self.life.condemned is None:
-            excess = limits.excess(self.consumer, self.life.pid, self.row)
+        if self.process.condemned is None:
+            excess = limits.excess(self.consumer, self.process.pid, self.row)
             if excess is not None:
-                self.life.condemn(excess)
-        elif self.row.run() != (self.life.condemned.job, self.life.condemned.began_ns):
-            self.life.spare()
-        elif self.life.is_due(now):
-            kill_group(self.life.pid)
+                self.process.condemn(excess)
+        elif self.row.run() != (self.process.condemned.job, self.process.condemned.began_ns):
+            self.process.spare()
+        elif self.process.is_due(now):
+            kill_group(self.process.pid)
 
     def see_off(self, now: float, within_seconds: float) -> None:
         """Kill a worker that has done its work and does not end: its component or a middleware hangs in its exit."""
-        if self.life is None or self.life.pid is None or self.row.cells[PHASE] != LEAVING:
+        if self.process is None or self.process.pid is None or self.row.cells[PHASE] != LEAVING:
             return
-        if self.life.leave_by is None:
-            self.life.leave_by = now + within_seconds
-        elif now >= self.life.leave_by:
-            self.life.leave_by = math.inf
+        if self.process.leave_by is None:
+            self.process.leave_by = now + within_seconds
+        elif now >= self.process.leave_by:
+            self.process.leave_by = math.inf
             log.warning(
                 "worker %s has not left within %g s after its work: the exit of its component or of a middleware hangs",
-                self.life.name, within_seconds,
+                self.process.name, within_seconds,
             )  # fmt: skip
-            self.life.kill()
+            self.process.kill()
 
     def running(self) -> dict[str, Any] | None:
         """The job that runs here, when it has done so for a second or says how far it is."""
-        job, life = self.row.running(), self.life
-        if job is None or life is None:
+        job, process = self.row.running(), self.process
+        if job is None or process is None:
             return None
         seconds = (time.monotonic_ns() - self.row.cells[STARTED_AT]) / 1e9
         progress = self.row.progress()
@@ -126,8 +131,8 @@ class Member:
         shown = {
             "job": job,
             "queue_name": self.consumer.queue_name,
-            "worker": life.name,
-            "pid": life.pid,
+            "worker": process.name,
+            "pid": process.pid,
         }
         said = {} if progress is None else {"progress": progress.fraction, "note": progress.note}
         return {**shown, "seconds": round(seconds, 3), **said}

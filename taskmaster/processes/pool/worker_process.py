@@ -15,7 +15,7 @@ STACK_PATIENCE_SECONDS = 0.5  # beyond that, for one that is not done with it
 
 
 @dataclass(slots=True)
-class Life:
+class WorkerProcess:
     """What the supervisor shares with one worker, from its order to its burial.
 
     `serial`: of all workers ever; `number`: the smallest that no living one has.
@@ -27,7 +27,7 @@ class Life:
     number: int
     name: str
     ordered_at: float
-    waits: bool = False
+    parked: bool = False
     wakeups: WakeupQueue = field(default_factory=WakeupQueue)
     permits_fd: int = field(default_factory=permits.create)
     stack_fd: int = field(default_factory=lambda: os.memfd_create("taskmaster-stack"))

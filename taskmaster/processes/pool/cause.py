@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taskmaster.processes.crew.life import Life
-from taskmaster.processes.crew.member import Member
 from taskmaster.processes.ledger.death import Death, Usage
+from taskmaster.processes.pool.slot import WorkerSlot
+from taskmaster.processes.pool.worker_process import WorkerProcess
 from taskmaster.processes.shared import limits
 from taskmaster.processes.shared.output import tails
 
@@ -23,9 +23,9 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 VMSTAT = Path("/proc/vmstat")
 
 
-def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
+def death_of(slot: WorkerSlot, process: WorkerProcess, cause: str, usage: Usage) -> Death:
     """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
-    unsettled_batch, excess = member.row.unsettled_batch(), life.condemned
+    unsettled_batch, excess = slot.row.unsettled_batch(), process.condemned
     run = (
         None
         if unsettled_batch is None
@@ -35,25 +35,25 @@ def death_of(member: Member, life: Life, cause: str, usage: Usage) -> Death:
     if innocent:
         excess = None
     return Death(
-        member.consumer,
-        life.name,
-        life.pid or 0,
+        slot.consumer,
+        process.name,
+        process.pid or 0,
         cause if excess is None else excess.cause,
-        life.cut_off or innocent,
+        process.cut_off or innocent,
         unsettled_batch,
         time.monotonic_ns(),
         usage,
         excess,
-        limits.read_stack(life.stack_fd),
-        tails(life.output.fds(), unsettled_batch.written) if unsettled_batch else ("", ""),
-        member.row.backend,
-        member.row.lost_leases,
-        member.row.claims,
+        limits.read_stack(process.stack_fd),
+        tails(process.output.fds(), unsettled_batch.written) if unsettled_batch else ("", ""),
+        slot.row.backend,
+        slot.row.lost_leases,
+        slot.row.claims,
     )
 
 
 @dataclass(slots=True)
-class Coroner:
+class OomWatch:
     """Tells what a process died of. A SIGKILL that came with an OOM kill of the kernel's was one.
 
     `oom_kills`: how many there were a while ago; `recent`: at the last look. The kernel counts for all processes of a
@@ -129,17 +129,15 @@ def _text(path: Path) -> str:
         return ""
 
 
-def refused(member: Member) -> bool:
+def refused(slot: WorkerSlot) -> bool:
     """Did the worker find its configuration impossible? Another would find the same."""
-    return not member.row.booted and any(entry.get("final") for entry in member.row.entries())
+    return not slot.row.booted and any(entry.get("final") for entry in slot.row.entries())
 
 
-def boot_failure(member: Member, death: Death) -> str:
+def boot_failure(slot: WorkerSlot, death: Death) -> str:
     """Why it makes no sense to go on, in a sentence."""
-    reasons = [entry["boot"] for entry in member.row.entries() if "boot" in entry]
-    reason = reasons[-1] if reasons else f"consumer {member.consumer.queue_name!r}: {death.cause}"
-    if refused(member):
+    reasons = [entry["boot"] for entry in slot.row.entries() if "boot" in entry]
+    reason = reasons[-1] if reasons else f"consumer {slot.consumer.queue_name!r}: {death.cause}"
+    if refused(slot):
         return str(reason)
-    return (
-        f"{member.failed_boots} workers in a row died before their first claim; the last: {reason}"
-    )
+    return f"{slot.failed_boots} workers in a row died before their first claim; the last: {reason}"

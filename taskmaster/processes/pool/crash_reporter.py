@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from taskmaster.endings import Crash
-from taskmaster.processes.crew.coroner import cause
-from taskmaster.processes.crew.life import kill_group
-from taskmaster.processes.crew.nursery import Nursery
+from taskmaster.processes.pool.cause import cause
+from taskmaster.processes.pool.template_client import TemplateClient
+from taskmaster.processes.pool.worker_process import kill_group
 from taskmaster.processes.shared import messages
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -21,7 +21,7 @@ log = logging.getLogger("taskmaster.supervisor")
 SERIALS = itertools.count(-1, -1)  # workers have the others
 MOST_PENDING = 100
 REPORT_SECONDS = 10.0
-BIRTH_SECONDS = 1.0
+FORK_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Reporter:
         self.pending.clear()
         return pending
 
-    def tend(self, nursery: Nursery, now: float) -> None:
+    def tend(self, template: TemplateClient, now: float) -> None:
         """Have one started for what is pending, and end one that hangs."""
         if self.end_at is not None and now >= self.end_at:
             log.warning(
@@ -62,12 +62,12 @@ class Reporter:
                 REPORT_SECONDS,
             )
             self.end()
-        if self.pending and nursery.ready and not nursery.reports:
+        if self.pending and template.ready and not template.reports:
             self.pending.clear()
-        if self.pending and not self.busy and nursery.takes_orders:
-            self.order(nursery, now)
+        if self.pending and not self.busy and template.accepts_orders:
+            self.order(template, now)
 
-    def order(self, nursery: Nursery, now: float) -> None:
+    def order(self, template: TemplateClient, now: float) -> None:
         self.sent = list(self.pending)
         self.pending.clear()
         self.serial, self.end_at = next(SERIALS), now + REPORT_SECONDS
@@ -75,18 +75,18 @@ class Reporter:
         with os.fdopen(fd, "wb") as file:
             file.write(msgspec.json.encode(self.sent))
             file.flush()
-            nursery.order(messages.Report(self.serial), [fd])
+            template.order(messages.ReporterOrder(self.serial), [fd])
 
-    def born(self, birth: messages.Born) -> bool:
+    def on_forked(self, forked: messages.Forked) -> bool:
         """Is it ours?"""
-        if birth.serial != self.serial:
+        if forked.serial != self.serial:
             return False
-        self.pid = birth.pid or None
+        self.pid = forked.pid or None
         if self.pid is None:
-            self.never_born({birth.serial})
+            self.on_fork_lost({forked.serial})
         return True
 
-    def never_born(self, serials: set[int]) -> None:
+    def on_fork_lost(self, serials: set[int]) -> None:
         """The template was lost with the order: it is given to the next one."""
         if self.serial in serials and self.pid is None:
             self.pending.extendleft(reversed(self.sent))
@@ -109,7 +109,7 @@ class Reporter:
     def end(self) -> None:
         if self.pid is None:
             self.end_at = (
-                time.monotonic() + BIRTH_SECONDS
+                time.monotonic() + FORK_SECONDS
             )  # it may yet be born, or its template be lost
             return
         self.end_at = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import InvalidConfig, WorkersFailed
-from taskmaster.processes.crew.coroner import in_words
+from taskmaster.processes.pool.cause import in_words
 from taskmaster.processes.shared import messages
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.fresh import hand_over, interpreter
@@ -33,7 +33,7 @@ SINGLE_THREADED = (
 
 
 @dataclass(slots=True)
-class Nursery:
+class TemplateClient:
     """At most one template at a time; workers that an earlier one has forked live on."""
 
     plan: Plan
@@ -56,7 +56,7 @@ class Nursery:
         return None if self.process is None else self.process.pid
 
     @property
-    def takes_orders(self) -> bool:
+    def accepts_orders(self) -> bool:
         """More at once would fill the channel in both directions, and each end would wait for the other."""
         return self.ready and len(self.ordered) < MOST_ORDERED
 
@@ -85,8 +85,10 @@ class Nursery:
         self.channel, self.ready = ours, False
         self.started_at, self.answer_by = now, now + PRELOAD_SECONDS
 
-    def order(self, wanted: messages.Order | messages.Report, fds: Sequence[int]) -> None:
-        """Ask for a process; `read` tells when it is born, `take_lost` that it never will be."""
+    def order(
+        self, wanted: messages.WorkerOrder | messages.ReporterOrder, fds: Sequence[int]
+    ) -> None:
+        """Ask for a process; `read` tells when it is born, `take_lost_forks` that it never will be."""
         assert self.channel is not None
         self.ordered.add(wanted.serial)
         try:
@@ -97,7 +99,7 @@ class Nursery:
         if self.answer_by is None:
             self.answer_by = time.monotonic() + ANSWER_SECONDS
 
-    def read(self) -> messages.Born | None:
+    def read(self) -> messages.Forked | None:
         """Take in one message of the template's. Raises InvalidConfig when it cannot load what the user named."""
         if self.channel is None:  # it was lost since it became readable
             return None
@@ -113,10 +115,10 @@ class Nursery:
                 self.answer_by = None
             case messages.Failed(sentence=sentence):
                 self.refused(sentence)
-            case messages.Born(serial=serial) as born:
+            case messages.Forked(serial=serial) as on_forked:
                 self.ordered.discard(serial)
                 self.answer_by = time.monotonic() + ANSWER_SECONDS if self.ordered else None
-                return born
+                return on_forked
             case _:
                 self.end(self.gone())
         return None
@@ -162,7 +164,7 @@ class Nursery:
         self.lost |= self.ordered
         self.ordered = set()
 
-    def take_lost(self) -> set[int]:
+    def take_lost_forks(self) -> set[int]:
         """Serials of orders that nobody will answer."""
         lost, self.lost = self.lost, set()
         return lost
