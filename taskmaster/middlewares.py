@@ -10,9 +10,9 @@ from typing import Any
 from taskmaster.chain import Middleware, PutMiddleware
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
-from taskmaster.endings import Crash
 from taskmaster.errors import InvalidConfig
 from taskmaster.references import listed, name_of, resolve_callable
+from taskmaster.settlement import Crash
 
 ENTRY_POINT_GROUP = "taskmaster.middleware"
 

@@ -15,10 +15,10 @@ from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import Scope
 
 from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
-from taskmaster.endings import Crash
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import Ack, Job, Outcome, Snooze
 from taskmaster.middlewares import CrashReporter
+from taskmaster.settlement import Crash
 
 FLUSH_SECONDS = 2.0
 DENIED = (

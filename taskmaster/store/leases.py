@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from taskmaster.endings import Ending
+from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon
 from taskmaster.store.statements import statement
@@ -94,20 +94,21 @@ def horizon(conn: Connection) -> Horizon:
     return Horizon(xmin, xmax, drawn)
 
 
-def settle(conn: Connection, token: UUID, endings: Sequence[Ending]) -> bool:
+def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> bool:
     """End a batch: jobs without an ending are acked. False: the lease was lost and nothing was written."""
-    if not endings:
+    if not settlements:
         return conn.execute(statement("ack"), {"token": token}).fetchone() is not None
-    ordered = sorted(endings, key=lambda ending: ending.id)
+    ordered = sorted(settlements, key=lambda settlement: settlement.id)
     parameters = {
         "token": token,
-        "ids": [ending.id for ending in ordered],
-        "states": [str(ending.state) for ending in ordered],
-        "charges": [int(ending.charged) for ending in ordered],
-        "crashes": [int(ending.crashed) for ending in ordered],
-        "delays": [float(ending.delay_seconds) for ending in ordered],
+        "ids": [settlement.id for settlement in ordered],
+        "states": [str(settlement.state) for settlement in ordered],
+        "charges": [int(settlement.charged) for settlement in ordered],
+        "crashes": [int(settlement.crashed) for settlement in ordered],
+        "delays": [float(settlement.delay_seconds) for settlement in ordered],
         "failures": [
-            orjson.dumps(ending.failure).decode() if ending.failure else None for ending in ordered
+            orjson.dumps(settlement.failure).decode() if settlement.failure else None
+            for settlement in ordered
         ],
     }
     return conn.execute(statement("settle"), parameters).fetchone() is not None

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import Cursor as Sql
 from psycopg.rows import tuple_row
 
-from taskmaster.endings import Ending
+from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor
 from taskmaster.store.leases import ClaimedJob
@@ -47,24 +47,24 @@ def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> 
     return None if found is None else Held(found[0], ClaimedJob._make(found[2:]))
 
 
-def end(conn: Connection, schema: str, held: Held, ending: Ending | None) -> None:
+def end(conn: Connection, schema: str, held: Held, settlement: Settlement | None) -> None:
     """End the job that the transaction holds; None: it is acked."""
-    if ending is None:
+    if settlement is None:
         conn.execute(qualified("ack_one", schema), {"place": held.place, "id": held.job.id})
     else:
-        charge(conn, schema, ending, run=held.job.run_count)
+        charge(conn, schema, settlement, run=held.job.run_count)
 
 
-def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charged:
+def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -> Charged:
     """Move a job to where the ending of its run says, unless it is gone or was charged since. Waits for its lock."""
     parameters: dict[str, Any] = {
-        "id": ending.id,
+        "id": settlement.id,
         "run": run,
-        "state": str(ending.state),
-        "charge": int(ending.charged),
-        "crash": int(ending.crashed),
-        "delay_seconds": float(ending.delay_seconds),
-        "failure": orjson.dumps(ending.failure).decode() if ending.failure else None,
+        "state": str(settlement.state),
+        "charge": int(settlement.charged),
+        "crash": int(settlement.crashed),
+        "delay_seconds": float(settlement.delay_seconds),
+        "failure": orjson.dumps(settlement.failure).decode() if settlement.failure else None,
     }
     row = (
         Sql(conn, row_factory=tuple_row)
@@ -77,7 +77,7 @@ def charge(conn: Connection, schema: str, ending: Ending, *, run: int) -> Charge
 
 
 def charge_lost(
-    conn: Connection, schema: str, ending: Ending, *, run: int, wait_ms: int
+    conn: Connection, schema: str, settlement: Settlement, *, run: int, wait_ms: int
 ) -> Charged:
     """Charge a run whose transaction was lost, waiting for whoever runs the job by now.
 
@@ -86,7 +86,7 @@ def charge_lost(
     try:
         with conn.transaction():
             conn.execute(qualified("lock_timeout", schema), {"wait_ms": wait_ms})
-            return charge(conn, schema, ending, run=run)
+            return charge(conn, schema, settlement, run=run)
     except psycopg.errors.LockNotAvailable:
         return Charged(moved=False, locked=True)
 

@@ -7,7 +7,7 @@ import pytest
 from psycopg import sql
 
 from taskmaster import Admin, Publisher, SchemaMismatch, State
-from taskmaster.endings import Ending
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, migrate
 from taskmaster.store.connection import Connection, connect
 from tests.support import Server
@@ -96,7 +96,7 @@ def test_any_schema_name_works_and_is_never_injected(empty_database_url: str, sc
     with connect(empty_database_url, schema) as conn:
         assert {"ready", "scheduled", "leases", "rejected"} <= tables(conn, schema)
         lease = claimed(conn, batch=1)
-        assert leases.settle(conn, lease.token, [Ending(ids[0], State.REJECTED, charged=True)])
+        assert leases.settle(conn, lease.token, [Settlement(ids[0], State.REJECTED, charged=True)])
         assert conn.execute("select requeue(%s)", (ids[0],)).fetchone() == (True,)
 
 

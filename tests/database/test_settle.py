@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from taskmaster.endings import Ending, released
 from taskmaster.job import State
+from taskmaster.settlement import Settlement, released
 from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many, states
@@ -20,13 +20,13 @@ def test_a_batch_that_acked_is_gone(conn: Connection) -> None:
 
 def test_each_job_of_a_batch_goes_where_its_ending_says(conn: Connection) -> None:
     acked, rejected, retried, snoozed, unstarted = put_many(conn, 5)
-    endings = [
-        Ending(rejected, State.REJECTED, charged=True, failure=FAILURE),
-        Ending(retried, State.SCHEDULED, charged=True, delay_seconds=60.0, failure=FAILURE),
-        Ending(snoozed, State.SCHEDULED, delay_seconds=60.0),
+    settlements = [
+        Settlement(rejected, State.REJECTED, charged=True, failure=FAILURE),
+        Settlement(retried, State.SCHEDULED, charged=True, delay_seconds=60.0, failure=FAILURE),
+        Settlement(snoozed, State.SCHEDULED, delay_seconds=60.0),
         released(unstarted),
     ]
-    assert leases.settle(conn, claimed(conn).token, endings)
+    assert leases.settle(conn, claimed(conn).token, settlements)
     assert states(conn) == {
         rejected: State.REJECTED,
         retried: State.SCHEDULED,
@@ -47,7 +47,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(conn: Connection) -> None:
     stranger = uuid4()
     assert not leases.settle(conn, stranger, [])
     assert not leases.settle(
-        conn, stranger, [Ending(job_id, State.REJECTED, charged=True, failure=FAILURE)]
+        conn, stranger, [Settlement(job_id, State.REJECTED, charged=True, failure=FAILURE)]
     )
     assert not leases.release(conn, stranger, [job_id])
     assert not leases.mark_started(conn, stranger, job_id)
@@ -57,9 +57,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing(conn: Connection) -> None:
 def test_a_batch_settled_twice_after_a_lost_answer_counts_once(conn: Connection) -> None:
     job_id = put(conn)
     token = claimed(conn).token
-    ending = [Ending(job_id, State.REJECTED, charged=True, failure=FAILURE)]
-    assert leases.settle(conn, token, ending)
-    assert not leases.settle(conn, token, ending)
+    settlement = [Settlement(job_id, State.REJECTED, charged=True, failure=FAILURE)]
+    assert leases.settle(conn, token, settlement)
+    assert not leases.settle(conn, token, settlement)
     record = jobs.get(conn, job_id)
     assert record is not None
     assert (record.run_count, len(record.failures)) == (1, 1)
@@ -72,7 +72,7 @@ def test_a_job_given_back_meanwhile_is_not_written_twice_by_the_settle(conn: Con
     assert leases.settle(
         conn,
         token,
-        [released(second), Ending(first, State.REJECTED, charged=True, failure=FAILURE)],
+        [released(second), Settlement(first, State.REJECTED, charged=True, failure=FAILURE)],
     )
     assert states(conn) == {first: State.REJECTED, second: State.READY}
 
@@ -81,7 +81,7 @@ def test_an_ending_for_a_job_of_another_batch_is_ignored(conn: Connection) -> No
     first, second = put_many(conn, 2)
     mine, theirs = claimed(conn, batch=1), claimed(conn, batch=1)
     assert leases.settle(
-        conn, mine.token, [Ending(second, State.REJECTED, charged=True, failure=FAILURE)]
+        conn, mine.token, [Settlement(second, State.REJECTED, charged=True, failure=FAILURE)]
     )
     assert states(conn) == {second: State.RUNNING}
     assert leases.settle(conn, theirs.token, [])
@@ -127,8 +127,8 @@ def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) ->
     job_id = put(conn)
     for run in range(1, 31):
         failure = {"cause": "exception", "run": run}
-        ending = Ending(job_id, State.READY, charged=True, failure=failure)
-        assert leases.settle(conn, claimed(conn).token, [ending])
+        settlement = Settlement(job_id, State.READY, charged=True, failure=failure)
+        assert leases.settle(conn, claimed(conn).token, [settlement])
     record = jobs.get(conn, job_id)
     assert record is not None
     assert record.run_count == 30
@@ -140,8 +140,8 @@ def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None
         conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"null", b'{"trace": "\\u00e4"}')
     )
     for _ in range(2):
-        ending = Ending(job_id, State.READY, charged=True, failure=FAILURE)
-        leases.settle(conn, claimed(conn).token, [ending])
+        settlement = Settlement(job_id, State.READY, charged=True, failure=FAILURE)
+        leases.settle(conn, claimed(conn).token, [settlement])
     record = jobs.get(conn, job_id)
     assert record is not None
     assert (record.headers, record.failures, record.payload) == (

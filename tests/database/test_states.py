@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from taskmaster.endings import Ending, released
 from taskmaster.job import TRANSITIONS, State
+from taskmaster.settlement import Settlement, released
 from taskmaster.store import jobs, leases, supervisors
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, put, register, rejected, rescue, states
@@ -67,10 +67,12 @@ def deletes_the_rejected(conn: Connection, job_id: int) -> object:
     return jobs.delete_queue(conn, "q", State.REJECTED)
 
 
-def settles(*endings: Callable[[int], Ending]) -> Callable[[Connection, int], object]:
+def settles(*settlements: Callable[[int], Settlement]) -> Callable[[Connection, int], object]:
     def settle(conn: Connection, job_id: int) -> object:
         row = conn.execute("select token from leases").fetchone()
-        return row and leases.settle(conn, row[0], [ending(job_id) for ending in endings])
+        return row and leases.settle(
+            conn, row[0], [settlement(job_id) for settlement in settlements]
+        )
 
     return settle
 
@@ -107,11 +109,11 @@ OPERATIONS: dict[str, tuple[Callable[[Connection, int], object], dict[State, Sta
     "delete rejected": (deletes_the_rejected, {State.REJECTED: GONE}),
     "ack": (settles(), {State.RUNNING: GONE}),
     "reject": (
-        settles(lambda n: Ending(n, State.REJECTED, charged=True)),
+        settles(lambda n: Settlement(n, State.REJECTED, charged=True)),
         {State.RUNNING: State.REJECTED},
     ),
     "retry": (
-        settles(lambda n: Ending(n, State.SCHEDULED, delay_seconds=9)),
+        settles(lambda n: Settlement(n, State.SCHEDULED, delay_seconds=9)),
         {State.RUNNING: State.SCHEDULED},
     ),
     "release at the end": (settles(released), {State.RUNNING: State.READY}),
@@ -182,7 +184,7 @@ def test_a_job_keeps_its_id_through_all_its_states(conn: Connection) -> None:
     job_id = put(conn, delay=FAR)
     promotes_in_time(conn, job_id)
     claims(conn, job_id)
-    settles(lambda n: Ending(n, State.REJECTED, charged=True))(conn, job_id)
+    settles(lambda n: Settlement(n, State.REJECTED, charged=True))(conn, job_id)
     requeues(conn, job_id)
     assert states(conn) == {job_id: State.READY}
 

@@ -11,10 +11,10 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
-from taskmaster.endings import Ending
-from taskmaster.processes.ledger.death import Death
-from taskmaster.processes.ledger.debts import Debts
+from taskmaster.processes.ledger.settlements import PendingSettlements
+from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
@@ -338,13 +338,13 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
 ) -> None:
     """Each of them ran it as its first run, for none of it had been written."""
     job_id, us = put(conn), register(conn)
-    debts, neighbour = Debts(SCHEMA), connection()
+    pending_settlements, neighbour = PendingSettlements(SCHEMA), connection()
     with neighbour.transaction():
         neighbour.execute("select from ready for update")
         for worker in ("one", "two"):
             unsettled_batch = UnsettledBatch(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
-            debts.take(
-                Death(
+            pending_settlements.take(
+                WorkerExit(
                     consumer(max_crashes=2),
                     worker,
                     0,
@@ -354,16 +354,20 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
                     time.monotonic_ns(),
                 )
             )
-            debts.pay(conn, us)
-        assert (states(conn), debts.owed, debts.crashes) == ({job_id: State.READY}, True, [])
-    debts.pay(conn, us)
-    assert (states(conn), debts.owed) == ({job_id: State.REJECTED}, False)
+            pending_settlements.flush(conn, us)
+        assert (states(conn), pending_settlements.has_pending, pending_settlements.crashes) == (
+            {job_id: State.READY},
+            True,
+            [],
+        )
+    pending_settlements.flush(conn, us)
+    assert (states(conn), pending_settlements.has_pending) == ({job_id: State.REJECTED}, False)
     record = admin.get(job_id)
     assert [(failure["run"], failure["worker"]) for failure in record.failures] == [
         (1, "one"),
         (2, "two"),
     ]
-    assert [crash.rejected for crash in debts.crashes] == [False, True]
+    assert [crash.rejected for crash in pending_settlements.crashes] == [False, True]
 
 
 @pytest.mark.parametrize("place", ["after the charge", "before the charge", "at the next charge"])
@@ -371,11 +375,11 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     conn: Connection, admin: Admin, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     first, second = put(conn), put(conn)
-    us, debts = register(conn), Debts(SCHEMA)
+    us, pending_settlements = register(conn), PendingSettlements(SCHEMA)
     for job_id in (first, second):
         unsettled_batch = UnsettledBatch(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
-        debts.take(
-            Death(
+        pending_settlements.take(
+            WorkerExit(
                 consumer(max_crashes=9),
                 "one",
                 0,
@@ -388,10 +392,10 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     real, failed = transactions.charge_lost, list[str]()
 
     def failing(
-        conn: Connection, schema: str, ending: Ending, **options: Any
+        conn: Connection, schema: str, settlement: Settlement, **options: Any
     ) -> transactions.Charged:
-        answer = real(conn, schema, ending, **options)
-        if not failed and ending.id == (second if place == "at the next charge" else first):
+        answer = real(conn, schema, settlement, **options)
+        if not failed and settlement.id == (second if place == "at the next charge" else first):
             failed.append(place)
             raise psycopg.OperationalError("the answer was lost")
         return answer
@@ -408,10 +412,10 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     )
     monkeypatch.setattr(target, name, forgetful if place == "before the charge" else failing)
     with pytest.raises(psycopg.OperationalError):
-        debts.pay(conn, us)
-    debts.pay(conn, us)
+        pending_settlements.flush(conn, us)
+    pending_settlements.flush(conn, us)
     assert failed
-    assert not debts.owed
+    assert not pending_settlements.has_pending
     assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
 

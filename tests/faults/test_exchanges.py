@@ -10,15 +10,15 @@ import psycopg
 import pytest
 
 from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
-from taskmaster.endings import Ending
-from taskmaster.processes.ledger.burial import crashes, endings
-from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.ledger.policy import crashes, settlements
+from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.identity import identity
 from taskmaster.processes.shared.scoreboard import ENDED, Scoreboard, UnsettledBatch
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place
 from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, supervisors
 from taskmaster.store.connection import BoundedConnection, Connection, connect
 from taskmaster.store.cursor import Cursor
@@ -104,14 +104,14 @@ def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its
 ) -> None:
     job_id = put(conn)
     lease = claimed(conn)
-    noted = Ending(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
+    noted = Settlement(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
     unsettled_batch = UnsettledBatch(lease.token, [], [asdict(noted)], job_id, 0, [])
-    death = Death(
+    worker_exit = WorkerExit(
         Consumer(QUEUE, callback=ACT), "w", 1, "signal SIGKILL", False, unsettled_batch, 1
     )
-    found = endings(death, unsettled_batch, leases.counts(conn, lease.token))
+    found = settlements(worker_exit, unsettled_batch, leases.counts(conn, lease.token))
     assert found == [noted]
-    assert crashes(death, unsettled_batch, found) == []
+    assert crashes(worker_exit, unsettled_batch, found) == []
     assert leases.settle(conn, lease.token, found)
     assert states(conn) == {job_id: State.SCHEDULED}
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
-from taskmaster.processes.ledger.silence import GIVEN_UP
+from taskmaster.processes.ledger.failure_detector import GIVEN_UP
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
@@ -49,7 +49,7 @@ def effects(conn: Connection) -> list[int]:
     return [id for (id,) in conn.execute("select job from public.effects")]
 
 
-def endings(admin: Admin) -> list[tuple[State, int, list[str]]]:
+def settlements(admin: Admin) -> list[tuple[State, int, list[str]]]:
     return [
         (job.state, job.run_count, [failure["cause"] for failure in job.failures])
         for job in admin.find()
@@ -93,7 +93,7 @@ def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
     with supervise(Consumer("q", callback=reject_at_the_gate), **RESCUE):
         eventually(lambda: len(journal.runs_of(job_id)) == 2, within=20.0)
         gates.open()
-        eventually(lambda: endings(admin) == REJECTED_ONCE)
+        eventually(lambda: settlements(admin) == REJECTED_ONCE)
     if first == "the worker":
         woken_at = database_now(conn)
         os.kill(worker, signal.SIGCONT)
@@ -106,7 +106,7 @@ def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
         eventually(lambda: "was lost, others have taken over its jobs" in sleeper.said())
         eventually(lambda: [one.lost_leases for one in admin.supervisors()] == [1])
     later = publisher.put("q")
-    eventually(lambda: endings(admin) == REJECTED_ONCE * 2)
+    eventually(lambda: settlements(admin) == REJECTED_ONCE * 2)
     assert [run.run for run in journal.runs_of(later)] == [1]
     assert sleeper.stop() == 0
 
@@ -261,14 +261,14 @@ def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wake
     eventually(lambda: effects(conn) == [held])
     affected.signal_all(signal.SIGSTOP)
     with supervise(Consumer("q", callback=AFFECT, delivery="at_most_once"), **RESCUE):
-        eventually(lambda: endings(admin) == [(State.REJECTED, 1, ["lost host"])], within=20.0)
+        eventually(lambda: settlements(admin) == [(State.REJECTED, 1, ["lost host"])], within=20.0)
         gates.open()
         affected.signal_all(signal.SIGCONT)
         eventually(lambda: "this supervisor was taken for dead" in affected.said())
         eventually(lambda: worker not in affected.workers())
         later = publisher.put("q", {"url": database_url})
         eventually(lambda: later in journal.finished())
-    eventually(lambda: endings(admin) == [(State.REJECTED, 1, ["lost host"])])
+    eventually(lambda: settlements(admin) == [(State.REJECTED, 1, ["lost host"])])
     assert effects(conn) == [held, later]
     assert len(journal.runs_of(held)) == 1
     assert affected.stop() == 0

@@ -231,7 +231,7 @@ def turns_within(seconds: float, ledger: Ledger, *, began: float) -> tuple[int, 
     """How often a loop comes to tend the ledger in so long, by a clock of our own, which then shows the second."""
     turns, now = 0, began
     while now < began + seconds and turns < 100:
-        ledger.tend(now, lambda: Report(idle=False, idle_ms=0), list)
+        ledger.run_due(now, lambda: Report(idle=False, idle_ms=0), list)
         now = max(now, ledger.next_due())
         turns += 1
     return turns, now

@@ -12,7 +12,7 @@ from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.options import host_and_port
 from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.supervisor.export import export_at
+from taskmaster.processes.supervisor.exporter_service import exporter_service_at
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.callbacks import ACT
 from tests.support.counters import COUNT
@@ -89,7 +89,7 @@ def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
 def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> (
     None
 ):
-    export = export_at(
+    export = exporter_service_at(
         ":0", Database("postgresql://nobody.asks", "taskmaster"), "/nowhere", source="test"
     )
     export.answer(lambda number: pytest.fail("nobody asks"))

@@ -7,7 +7,7 @@ import pytest
 
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.processes.ledger.ledger import Ledger
-from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.ledger.listener import Listener, Notifications
 from taskmaster.processes.shared.plan import Database
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
@@ -39,7 +39,7 @@ def notify(conn: Connection, payload: str) -> None:
 @pytest.fixture
 def listener(database_url: str) -> Iterator[Listener]:
     listener = Listener(database_url, SCHEMA)
-    assert listener.tend(0.0) is not None
+    assert listener.run_due(0.0) is not None
     yield listener
     listener.close()
 
@@ -50,7 +50,7 @@ def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_hear
 ) -> None:
     notify(conn, payload)
     notify(conn, "2 behind it")
-    heard = Heard()
+    heard = Notifications()
 
     def hear() -> bool:
         heard.jobs.update(listener.read().jobs)
@@ -89,7 +89,7 @@ def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeat
 
 def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
     ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
-    assert ledger.tend(
+    assert ledger.run_due(
         0.0, lambda: supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list
     )
     assert open_for_seconds(conn) > 2 * 5.0

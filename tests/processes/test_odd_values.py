@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from taskmaster import Admin, Consumer, Outcome, Publisher, Retry, Snooze, State
-from taskmaster.endings import Run, ended
+from taskmaster.settlement import Run, ended
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT, Seconds
@@ -49,10 +49,10 @@ def cli(database_url: str, tmp_path: Path) -> Cli:
 
 @pytest.mark.parametrize("outcome", [Snooze(Seconds(1.5)), Retry(Seconds(1.5))])
 def test_a_delay_of_a_subclass_of_float_can_be_kept_in_the_slot(outcome: Outcome) -> None:
-    ending = ended(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), {})
-    assert ending is not None
-    assert type(ending.delay_seconds) is float
-    assert orjson.loads(orjson.dumps(asdict(ending)))["delay_seconds"] == 1.5
+    settlement = ended(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), {})
+    assert settlement is not None
+    assert type(settlement.delay_seconds) is float
+    assert orjson.loads(orjson.dumps(asdict(settlement)))["delay_seconds"] == 1.5
 
 
 def test_a_callback_that_answers_in_floats_of_its_own_costs_no_worker_and_no_run(

@@ -1,7 +1,7 @@
 """Short words for what the tests of the store do over and over."""
 
-from taskmaster.endings import Ending
 from taskmaster.job import State
+from taskmaster.settlement import Settlement
 from taskmaster.store import jobs, leases, supervisors
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor
@@ -73,7 +73,7 @@ def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
     lease = claimed(conn, queue=queue)
     failure = {"cause": "rejected", "message": "no good", "run": 1}
     assert leases.settle(
-        conn, lease.token, [Ending(job_id, State.REJECTED, charged=True, failure=failure)]
+        conn, lease.token, [Settlement(job_id, State.REJECTED, charged=True, failure=failure)]
     )
     return job_id
 

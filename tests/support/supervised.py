@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taskmaster import Consumer, Supervisor
-from taskmaster.processes.supervisor.running import Running
+from taskmaster.processes.supervisor.background import Running
 from tests.support.waiting import eventually
 
 MARK = "TASKMASTER_TEST_MARK"

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from taskmaster import Consumer, SupervisorOptions
-from taskmaster.processes.ledger.death import Usage
-from taskmaster.processes.pool.cause import death_of
+from taskmaster.processes.ledger.worker_exit import Usage
+from taskmaster.processes.pool.cause import worker_exit_of
 from taskmaster.processes.pool.pool import WorkerPool
 from taskmaster.processes.pool.worker_process import WorkerProcess
 from taskmaster.processes.shared.limits import Excess
@@ -95,8 +95,8 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(
     slot.enforce_limits(now=1.0)
     assert slot.process.condemned is None
     slot.process.condemned = Excess(7, 1, "timeout", "still running")
-    death = death_of(slot, slot.process, "signal SIGKILL", Usage())
-    assert (death.excess, death.cut_off) == (
+    worker_exit = worker_exit_of(slot, slot.process, "signal SIGKILL", Usage())
+    assert (worker_exit.excess, worker_exit.cut_off) == (
         None,
         True,
     )  # killed by us, too late: nobody is charged

@@ -11,8 +11,8 @@ import psycopg
 
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.ledger.debts import Debts
-from taskmaster.processes.ledger.silence import Silence
+from taskmaster.processes.ledger.failure_detector import FailureDetector
+from taskmaster.processes.ledger.settlements import PendingSettlements
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.failures import HOST
 from taskmaster.processes.shared.plan import Database
@@ -58,19 +58,21 @@ class Ledger:
     locked: bool = False
     rescued: int = 0
     releases: deque[tuple[UUID, Sequence[int]]] = field(default_factory=deque)
-    debts: Debts = field(init=False)
-    silence: Silence = field(init=False)
+    pending_settlements: PendingSettlements = field(init=False)
+    failure_detector: FailureDetector = field(init=False)
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
 
     def __post_init__(self) -> None:
-        self.debts = Debts(self.database.schema)
-        self.silence = Silence(self.options.heartbeat_seconds, self.options.gone_after_seconds)
+        self.pending_settlements = PendingSettlements(self.database.schema)
+        self.failure_detector = FailureDetector(
+            self.options.heartbeat_seconds, self.options.gone_after_seconds
+        )
 
     @property
     def open(self) -> bool:
         return self.connection is not None
 
-    def tend(
+    def run_due(
         self,
         now: float,
         report: Callable[[], supervisors.Report],
@@ -100,8 +102,8 @@ class Ledger:
         dues = [self.heartbeat_at]
         if self.promote_at is not None:
             dues.append(self.promote_at)
-        if self.debts.owed:
-            dues.append(0.0 if self.debts.fresh else self.catch_up_at)
+        if self.pending_settlements.has_pending:
+            dues.append(0.0 if self.pending_settlements.fresh else self.catch_up_at)
         return min(dues)
 
     def write(self, conn: Connection, now: float, worker_names: Sequence[str] | None) -> None:
@@ -110,14 +112,14 @@ class Ledger:
         `living`: after a heartbeat, the workers that live.
         """
         try:
-            if self.debts.fresh or now >= self.catch_up_at:
+            if self.pending_settlements.fresh or now >= self.catch_up_at:
                 self.catch_up(conn, now)
             if worker_names is not None:
                 self.look_after(conn, now, worker_names)
             self.promote(conn, now)
         except BLOCKED as error:
             log.warning("waiting for a lock that somebody holds: %s", error.diag.message_primary)
-            self.catch_up_at, self.debts.fresh = now + LOCKED_SECONDS, False
+            self.catch_up_at, self.pending_settlements.fresh = now + LOCKED_SECONDS, False
             if self.promote_at is not None:
                 self.promote_at = max(self.promote_at, now + LOCKED_SECONDS)
 
@@ -126,11 +128,11 @@ class Ledger:
         while self.releases:
             leases.release(conn, *self.releases[0])
             self.releases.popleft()
-        if self.debts.deaths:
+        if self.pending_settlements.exits:
             self.orphans_until = now + ORPHANS_SECONDS
         assert self.supervisor is not None
-        self.debts.pay(conn, self.supervisor)
-        if self.debts.owed:  # somebody holds the job at this moment
+        self.pending_settlements.flush(conn, self.supervisor)
+        if self.pending_settlements.has_pending:  # somebody holds the job at this moment
             self.catch_up_at = now + LOCKED_SECONDS
 
     def heartbeat(self, conn: Connection, now: float, report: supervisors.Report) -> bool:
@@ -143,15 +145,15 @@ class Ledger:
         self.locked = beat.locked
         self.heartbeat_at = now + self.options.heartbeat_seconds
         self.promote_at = None if beat.due_seconds is None else now + max(0.0, beat.due_seconds)
-        self.silence.listen(beat.others, now)
+        self.failure_detector.listen(beat.others, now)
         return True
 
     def look_after(self, conn: Connection, now: float, worker_names: Sequence[str]) -> None:
         """After a heartbeat: give back what dead workers claimed with their last breath, and what others have left."""
         assert self.supervisor is not None
-        if now < self.orphans_until and not self.debts.deaths:
+        if now < self.orphans_until and not self.pending_settlements.exits:
             leases.release_orphans(conn, self.supervisor, worker_names)
-        silent = self.silence.silent(now)
+        silent = self.failure_detector.silent(now)
         if silent or now >= self.rescue_at:
             self.rescue_at = now + self.options.gone_after_seconds / 3
             rescued = supervisors.rescue(conn, silent, max_crashes=RESCUER_MAX_CRASHES)
@@ -189,7 +191,7 @@ class Ledger:
                 log.info("applied migration %s", migration)
             self.supervisor = supervisors.register(conn, f"{HOST}:{os.getpid()}")
         supervisors.watch_session(conn)
-        self.silence.forget()
+        self.failure_detector.forget()
         self.locked, self.heartbeat_at = False, 0.0
         return conn
 

@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(slots=True)
-class Heard:
+class Notifications:
     """What was heard: jobs per queue, and whether the schedule has changed."""
 
     jobs: Counter[str] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class Listener:
     def up(self) -> bool:
         return self.connection is not None
 
-    def tend(self, now: float) -> Heard | None:
+    def run_due(self, now: float) -> Notifications | None:
         """Connect when it is time; what is heard at once, or None when nothing has changed."""
         if self.connection is not None or now < self.connect_at:
             return None
@@ -58,9 +58,9 @@ class Listener:
         self.connection = connection
         return self.read()
 
-    def read(self) -> Heard:
+    def read(self) -> Notifications:
         """Take in what has arrived, without waiting."""
-        heard = Heard()
+        heard = Notifications()
         assert self.connection is not None
         try:
             for notify in self.connection.notifies(timeout=0):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from taskmaster.processes.ledger.death import Death, Usage
+from taskmaster.processes.ledger.worker_exit import Usage, WorkerExit
 from taskmaster.processes.pool.slot import WorkerSlot
 from taskmaster.processes.pool.worker_process import WorkerProcess
 from taskmaster.processes.shared import limits
@@ -23,7 +23,9 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 VMSTAT = Path("/proc/vmstat")
 
 
-def death_of(slot: WorkerSlot, process: WorkerProcess, cause: str, usage: Usage) -> Death:
+def worker_exit_of(
+    slot: WorkerSlot, process: WorkerProcess, cause: str, usage: Usage
+) -> WorkerExit:
     """The end of a worker that was waited for. Condemned for a job that had ended by then, it charges nobody."""
     unsettled_batch, excess = slot.row.unsettled_batch(), process.condemned
     run = (
@@ -34,7 +36,7 @@ def death_of(slot: WorkerSlot, process: WorkerProcess, cause: str, usage: Usage)
     innocent = excess is not None and run != (excess.job, excess.began_ns)
     if innocent:
         excess = None
-    return Death(
+    return WorkerExit(
         slot.consumer,
         process.name,
         process.pid or 0,
@@ -134,10 +136,12 @@ def refused(slot: WorkerSlot) -> bool:
     return not slot.row.booted and any(entry.get("final") for entry in slot.row.entries())
 
 
-def boot_failure(slot: WorkerSlot, death: Death) -> str:
+def boot_failure(slot: WorkerSlot, worker_exit: WorkerExit) -> str:
     """Why it makes no sense to go on, in a sentence."""
     reasons = [entry["boot"] for entry in slot.row.entries() if "boot" in entry]
-    reason = reasons[-1] if reasons else f"consumer {slot.consumer.queue_name!r}: {death.cause}"
+    reason = (
+        reasons[-1] if reasons else f"consumer {slot.consumer.queue_name!r}: {worker_exit.cause}"
+    )
     if refused(slot):
         return str(reason)
     return f"{slot.failed_boots} workers in a row died before their first claim; the last: {reason}"

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from taskmaster.endings import Crash
 from taskmaster.processes.pool.cause import cause
 from taskmaster.processes.pool.template_client import TemplateClient
 from taskmaster.processes.pool.worker_process import kill_group
 from taskmaster.processes.shared import messages
+from taskmaster.settlement import Crash
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -53,7 +53,7 @@ class Reporter:
         self.pending.clear()
         return pending
 
-    def tend(self, template: TemplateClient, now: float) -> None:
+    def run_due(self, template: TemplateClient, now: float) -> None:
         """Have one started for what is pending, and end one that hangs."""
         if self.end_at is not None and now >= self.end_at:
             log.warning(

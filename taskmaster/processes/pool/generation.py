@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from taskmaster.errors import WorkersFailed
-from taskmaster.processes.ledger.death import Death, Usage
 from taskmaster.processes.ledger.ledger import Releases
+from taskmaster.processes.ledger.worker_exit import Usage, WorkerExit
 from taskmaster.processes.pool.crash_reporter import Reporter
 from taskmaster.processes.pool.pool import WorkerPool
 from taskmaster.processes.pool.template_client import TemplateClient
@@ -35,7 +35,7 @@ class Generation:
 
     def prepare(self, now: float) -> bool:
         """See to the template; True once it is ready. Raises InvalidConfig or WorkersFailed."""
-        self.template.tend(now)
+        self.template.run_due(now)
         return self.template.ready
 
     def canary(self, now: float, supervisor: int) -> bool:
@@ -53,14 +53,14 @@ class Generation:
             raise WorkersFailed(self.pool.failure)
         return up
 
-    def tend(self, now: float, supervisor: int | None, elsewhere: Mapping[str, int]) -> Releases:
+    def run_due(self, now: float, supervisor: int | None, elsewhere: Mapping[str, int]) -> Releases:
         """Fill vacant slots, end what exceeds its limits; what waited behind slow jobs and is taken back."""
         if not self.pool.stopping:
             self.prepare(now)
             if supervisor is not None:
                 self.pool.spawn_missing(self.template, supervisor, now, elsewhere)
             self.pool.give_turns()
-        self.reporter.tend(self.template, now)
+        self.reporter.run_due(self.template, now)
         self.pool.oom_watch.look(now)
         self.pool.enforce_limits(now)
         self.pool.pass_on_output()
@@ -87,7 +87,7 @@ class Generation:
         channel = self.template.channel
         return {} if channel is None else {channel.fileno(): lambda: hear(self)}
 
-    def hear(self) -> Death | None:
+    def hear(self) -> WorkerExit | None:
         """Take in what the template says; the death of a worker that was told of only after it."""
         forked = self.template.read()
         if forked is None:
@@ -99,21 +99,21 @@ class Generation:
                 self.reporter.ended(status)
             return None
         self.pool.on_forked(forked)
-        return None if ended is None else self.bury(forked.pid, *ended)
+        return None if ended is None else self.on_exit(forked.pid, *ended)
 
     def owns(self, pid: int) -> bool:
         """Is it the template, or a worker or reporter that was born?"""
         return self.pool.knows(pid) or pid in (self.template.pid, self.reporter.pid)
 
-    def bury(self, pid: int, status: int, usage: Usage) -> Death | None:
+    def on_exit(self, pid: int, status: int, usage: Usage) -> WorkerExit | None:
         """A child was waited for: its death when it was a worker of ours; one that is not yet told of is remembered."""
         if pid == self.reporter.pid:
             self.reporter.ended(status)
             return None
-        death = self.pool.died(pid, status, usage)
-        if death is None and self.template.ordered:
+        worker_exit = self.pool.died(pid, status, usage)
+        if worker_exit is None and self.template.ordered:
             self.early_exits[pid] = status, usage
-        return death
+        return worker_exit
 
     def leave(self) -> Releases:
         """Have all workers leave after the job at hand; what they will not start. The template is needed no more."""

@@ -52,12 +52,12 @@ class Generations:
             self.coming.close()
             self.coming = None
 
-    def tend(self, now: float, supervisor: int | None) -> Releases:
+    def run_due(self, now: float, supervisor: int | None) -> Releases:
         """See to all of them; the jobs that their workers will not start."""
         released = self.take_over(now, supervisor) if self.coming is not None else []
         for generation in self:
             if generation is not self.coming:
-                released += generation.tend(now, supervisor, working(self.leaving))
+                released += generation.run_due(now, supervisor, working(self.leaving))
         for generation in [gone for gone in self.leaving if gone.gone]:
             self.leaving.remove(generation)
             generation.close()

@@ -12,8 +12,14 @@ from uuid import UUID
 
 from taskmaster.consumer import Consumer
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.ledger.death import Death, Usage
-from taskmaster.processes.pool.cause import IN_ORDER, OomWatch, boot_failure, death_of, refused
+from taskmaster.processes.ledger.worker_exit import Usage, WorkerExit
+from taskmaster.processes.pool.cause import (
+    IN_ORDER,
+    OomWatch,
+    boot_failure,
+    refused,
+    worker_exit_of,
+)
 from taskmaster.processes.pool.slot import WorkerSlot
 from taskmaster.processes.pool.template_client import TemplateClient
 from taskmaster.processes.pool.worker_process import STACK_SECONDS, WorkerProcess, kill_group
@@ -178,27 +184,29 @@ class WorkerPool:
     def knows(self, pid: int) -> bool:
         return any(process.pid == pid for process in self.processes())
 
-    def died(self, pid: int, status: int, usage: Usage) -> Death | None:
+    def died(self, pid: int, status: int, usage: Usage) -> WorkerExit | None:
         """A child was reaped: its death, to be settled; None when it was no worker."""
         for slot in self.slots:
             if slot.process is not None and slot.process.pid == pid:
-                death = death_of(slot, slot.process, self.oom_watch.cause(status), usage)
-                self.judge(slot, death)
-                return death
+                worker_exit = worker_exit_of(
+                    slot, slot.process, self.oom_watch.cause(status), usage
+                )
+                self.judge(slot, worker_exit)
+                return worker_exit
         return None
 
-    def judge(self, slot: WorkerSlot, death: Death) -> None:
+    def judge(self, slot: WorkerSlot, worker_exit: WorkerExit) -> None:
         """Decide when the slot is filled again, or that it makes no sense."""
         assert slot.process is not None
-        in_order = slot.row.booted and (death.cut_off or death.cause == IN_ORDER)
-        useful = in_order or slot.row.served > 0 or death.excess is not None
+        in_order = slot.row.booted and (worker_exit.cut_off or worker_exit.cause == IN_ORDER)
+        useful = in_order or slot.row.served > 0 or worker_exit.excess is not None
         lived = math.inf if useful else time.monotonic() - slot.process.ordered_at
         if slot.row.booted:
             slot.failed_boots, slot.proven = 0, True
-        elif not death.cut_off:
+        elif not worker_exit.cut_off:
             slot.failed_boots += 1
         if slot.failed_boots >= self.options.boot_attempts or refused(slot):
-            self.failure = boot_failure(slot, death)
+            self.failure = boot_failure(slot, worker_exit)
         self.vacate(slot, lived_seconds=lived)
 
     def vacate(self, slot: WorkerSlot, *, lived_seconds: float) -> None:

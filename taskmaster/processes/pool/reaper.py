@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.ledger.death import Death, Usage
-from taskmaster.processes.ledger.debts import Debts
-from taskmaster.processes.pool.counters import Tally
+from taskmaster.processes.ledger.settlements import PendingSettlements
+from taskmaster.processes.ledger.worker_exit import Usage, WorkerExit
+from taskmaster.processes.pool.counters import Counters
 from taskmaster.processes.pool.generation import Generation
 from taskmaster.processes.pool.generations import Generations
 from taskmaster.processes.pool.worker_process import kill_group
@@ -19,7 +19,7 @@ from taskmaster.processes.shared.orphans import children
 log = logging.getLogger("taskmaster.supervisor")
 
 
-class Attendant(Protocol):
+class ChildService(Protocol):
     """Looks after a child that is neither a worker nor a template: the exporter's, the embedded server's."""
 
     @property
@@ -37,10 +37,10 @@ class Reaper:
     """Passes deaths on to be settled. `failure`: why it makes no sense to go on."""
 
     generations: Generations
-    debts: Debts
-    attendants: Sequence[Attendant] = ()
+    pending_settlements: PendingSettlements
+    child_services: Sequence[ChildService] = ()
     failure: str | None = None
-    tally: Tally = field(default_factory=Tally)
+    counters: Counters = field(default_factory=Counters)
     leftovers: bool = False
     children_before: frozenset[int] = field(default_factory=lambda: frozenset(children()))
 
@@ -48,9 +48,9 @@ class Reaper:
         """Wait for every child that is dead. Raises WorkersFailed when the template dies again and again."""
         while (pid := dead_child()) is not None:
             if (
-                attendant := next((one for one in self.attendants if one.pid == pid), None)
+                child_service := next((one for one in self.child_services if one.pid == pid), None)
             ) is not None:
-                attendant.died()
+                child_service.died()
                 self.leftovers = True
                 continue
             owner = next(
@@ -69,7 +69,7 @@ class Reaper:
             _, status, used = os.wait4(pid, 0)
             usage = Usage(used.ru_maxrss / 1024, int((used.ru_utime + used.ru_stime) * 1e9))
             for generation in [owner] if owner else list(self.generations):
-                self.mourn(generation, generation.bury(pid, status, usage))
+                self.record_exit(generation, generation.on_exit(pid, status, usage))
 
     def template_died(self, owner: Generation) -> None:
         try:
@@ -80,29 +80,29 @@ class Reaper:
     def hear(self, generation: Generation) -> None:
         """Take in what a template says. Raises InvalidConfig when the one at work cannot be loaded."""
         try:
-            self.mourn(generation, generation.hear())
+            self.record_exit(generation, generation.hear())
         except TaskmasterError as error:
             self.generations.blame(generation, error)
 
-    def mourn(self, generation: Generation, death: Death | None) -> None:
+    def record_exit(self, generation: Generation, worker_exit: WorkerExit | None) -> None:
         """See to it that a dead worker's batch is settled."""
-        if death is None:
+        if worker_exit is None:
             return
         job = (
             ""
-            if death.unsettled_batch is None or death.unsettled_batch.running is None
-            else f" under job {death.unsettled_batch.running}"
+            if worker_exit.unsettled_batch is None or worker_exit.unsettled_batch.running is None
+            else f" under job {worker_exit.unsettled_batch.running}"
         )
         log.info(
             "worker %s (pid %d) of %r left%s: %s",
-            *death[1:3],
-            death.consumer.queue_name,
+            *worker_exit[1:3],
+            worker_exit.consumer.queue_name,
             job,
-            death.cause,
+            worker_exit.cause,
         )
-        self.debts.take(death)
+        self.pending_settlements.take(worker_exit)
         self.leftovers = True
-        self.tally.bury(death)
+        self.counters.count_exit(worker_exit)
         if (
             generation is not self.generations.coming
         ):  # that one is refused when it is looked after next
@@ -135,7 +135,7 @@ class Reaper:
             self.children_before |= {pid}
 
     def known(self, pid: int) -> bool:
-        return any(one.owns(pid) for one in (*self.generations, *self.attendants))
+        return any(one.owns(pid) for one in (*self.generations, *self.child_services))
 
 
 def dead_child() -> int | None:

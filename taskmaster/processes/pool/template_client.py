@@ -60,7 +60,7 @@ class TemplateClient:
         """More at once would fill the channel in both directions, and each end would wait for the other."""
         return self.ready and len(self.ordered) < MOST_ORDERED
 
-    def tend(self, now: float) -> None:
+    def run_due(self, now: float) -> None:
         """Start a template when there is none, and give up on one that does not answer."""
         if self.answer_by is not None and now >= self.answer_by:
             self.end("it did not answer in time")

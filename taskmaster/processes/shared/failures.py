@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import taskmaster
-from taskmaster.endings import Failure
 from taskmaster.processes.shared.scoreboard import Progress
+from taskmaster.settlement import Failure
 
 HOST = socket.gethostname()
 OWN = str(Path(taskmaster.__file__).parent)

@@ -11,17 +11,17 @@ from functools import partial
 from taskmaster.errors import WorkersFailed
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.ledger.ledger import Evicted, Ledger
-from taskmaster.processes.ledger.listener import Heard, Listener
+from taskmaster.processes.ledger.listener import Listener, Notifications
 from taskmaster.processes.pool.crash_reporter import REPORT_SECONDS
 from taskmaster.processes.pool.generations import Generations
 from taskmaster.processes.pool.reaper import Reaper
 from taskmaster.processes.pool.worker_process import WorkerProcess
 from taskmaster.processes.shared import lines
 from taskmaster.processes.shared.snapshot import Snapshot
-from taskmaster.processes.supervisor.export import Export
-from taskmaster.processes.supervisor.revival import Revival
+from taskmaster.processes.supervisor.embedded_service import EmbeddedService
+from taskmaster.processes.supervisor.exporter_service import ExporterService
 from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
-from taskmaster.processes.supervisor.standing import queue_states
+from taskmaster.processes.supervisor.snapshot import queue_states
 from taskmaster.store.supervisors import Report
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -42,24 +42,26 @@ class Loop:
     listener: Listener
     ledger: Ledger
     on_ready: Callable[[], object]
-    export: Export | None = None
-    revival: Revival | None = None
+    exporter_service: ExporterService | None = None
+    embedded_service: EmbeddedService | None = None
     ready: bool = False
     stop_by: float | None = None
     reaper: Reaper = field(init=False)
 
     def __post_init__(self) -> None:
-        attendants = [one for one in (self.export, self.revival) if one is not None]
-        self.reaper = Reaper(self.generations, self.ledger.debts, attendants)
+        child_services = [
+            one for one in (self.exporter_service, self.embedded_service) if one is not None
+        ]
+        self.reaper = Reaper(self.generations, self.ledger.pending_settlements, child_services)
 
     def run(self) -> None:
         """Run until all have left in order. Raises InvalidConfig, SchemaMismatch or WorkersFailed."""
         while not self.finished():
             now = time.monotonic()
-            self.tend_store(now)
-            self.tend_workers(now)
-            if self.export is not None:
-                self.export.tend(now)
+            self.run_store(now)
+            self.run_workers(now)
+            if self.exporter_service is not None:
+                self.exporter_service.run_due(now)
             self.say_ready()
             self.wait()
         if self.reaper.failure is not None:
@@ -85,17 +87,17 @@ class Loop:
 
     # -- what is due
 
-    def tend_store(self, now: float) -> None:
+    def run_store(self, now: float) -> None:
         """Settle, beat, promote, rescue, listen."""
         try:
-            if self.ledger.tend(now, self.report, self.worker_names):
+            if self.ledger.run_due(now, self.report, self.worker_names):
                 self.after_heartbeat()
         except Evicted:
             self.evicted()
-        if self.revival is not None:
-            self.revival.tend(now, reachable=self.ledger.open)
+        if self.embedded_service is not None:
+            self.embedded_service.run_due(now, reachable=self.ledger.open)
         if self.ledger.open:
-            self.hear(self.listener.tend(now))
+            self.hear(self.listener.run_due(now))
 
     def report(self) -> Report:
         """What a heartbeat says of us."""
@@ -103,7 +105,7 @@ class Loop:
         return Report(
             idle=any(pool.idle() for pool in pools),
             idle_ms=self.options.notify_ms,
-            lost_leases=self.reaper.tally.lost_leases.total()
+            lost_leases=self.reaper.counters.lost_leases.total()
             + sum(pool.lost_leases() for pool in pools),
             running=[run for pool in pools for run in pool.running()],
         )
@@ -118,7 +120,7 @@ class Loop:
             current.scoreboard.notified_until_ns = (
                 time.monotonic_ns() + self.options.notify_ms * 1_000_000
             )
-        self.reaper.tally.wakeups["heartbeat"] += current.pool.wake_one_each()
+        self.reaper.counters.wakeups["heartbeat"] += current.pool.wake_one_each()
 
     def evicted(self) -> None:
         """Others have taken over our jobs: whoever runs them here must not go on."""
@@ -127,15 +129,15 @@ class Loop:
         )
         self.kill_all()
 
-    def tend_workers(self, now: float) -> None:
+    def run_workers(self, now: float) -> None:
         """Keep the workers as they should be, and end what outlives the grace."""
         if self.reaper.failure is not None and self.stop_by is None:
             self.stop("workers fail")
         if self.stop_by is not None and now >= self.stop_by:
             self.kill_all()
-        self.generations.current.reporter.take(self.ledger.debts.crashes)
-        self.ledger.debts.crashes.clear()
-        self.ledger.releases.extend(self.generations.tend(now, self.ledger.supervisor))
+        self.generations.current.reporter.take(self.ledger.pending_settlements.crashes)
+        self.ledger.pending_settlements.crashes.clear()
+        self.ledger.releases.extend(self.generations.run_due(now, self.ledger.supervisor))
         self.reaper.end_leftovers()
         lines.pass_on()
 
@@ -162,8 +164,10 @@ class Loop:
             watched[self.listener.connection.fileno()] = lambda: self.hear(self.listener.read())
         for generation in self.generations:
             watched |= generation.watched(self.reaper.hear)
-        if self.export is not None and self.export.channel is not None:
-            watched[self.export.channel.fileno()] = partial(self.export.answer, self.snapshot)
+        if self.exporter_service is not None and self.exporter_service.channel is not None:
+            watched[self.exporter_service.channel.fileno()] = partial(
+                self.exporter_service.answer, self.snapshot
+            )
         return watched
 
     def wait_seconds(self) -> float:
@@ -171,18 +175,21 @@ class Loop:
         registered = self.ledger.supervisor is not None
         dues = [generation.next_due(now, registered=registered) for generation in self.generations]
         dues.append(self.ledger.next_due())
-        if self.export is not None and (due := self.export.next_due()) is not None:
+        if (
+            self.exporter_service is not None
+            and (due := self.exporter_service.next_due()) is not None
+        ):
             dues.append(due)
         if self.stop_by is not None and self.stop_by > now:
             dues.append(self.stop_by)
         return min(LONGEST_WAIT_SECONDS, max(0.0, min(dues) - now))
 
-    def hear(self, heard: Heard | None) -> None:
+    def hear(self, heard: Notifications | None) -> None:
         """Pass on what LISTEN brought."""
         if heard is None:
             return
         for queue_name, jobs in heard.jobs.items():
-            self.reaper.tally.wakeups["notify"] += self.generations.current.pool.wake(
+            self.reaper.counters.wakeups["notify"] += self.generations.current.pool.wake(
                 queue_name, jobs
             )
         if heard.due:
@@ -202,8 +209,10 @@ class Loop:
         """How things stand, for the exporter."""
         return Snapshot(
             number,
-            queue_states([generation.pool for generation in self.generations], self.reaper.tally),
-            self.reaper.tally.wakeups,
+            queue_states(
+                [generation.pool for generation in self.generations], self.reaper.counters
+            ),
+            self.reaper.counters.wakeups,
             self.ledger.rescued,
             listener_up=self.listener.up,
             database_up=self.ledger.open,
@@ -239,8 +248,8 @@ class Loop:
         """Leave nobody and nothing behind."""
         self.generations.drop_coming()
         self.kill_all()
-        if self.revival is not None:
-            self.revival.close()
+        if self.embedded_service is not None:
+            self.embedded_service.close()
         self.reaper.leftovers = True
         deadline = time.monotonic() + CLOSE_SECONDS
         while (any(self.processes()) or self.reaper.leftovers) and time.monotonic() < deadline:
@@ -253,7 +262,7 @@ class Loop:
         worker_names = self.worker_names()  # nobody, unless the kernel takes its time
         for generation in self.generations:
             generation.close()
-        if self.export is not None:
-            self.export.close()
+        if self.exporter_service is not None:
+            self.exporter_service.close()
         self.listener.close()
         self.ledger.close(time.monotonic(), worker_names)

@@ -23,11 +23,11 @@ from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.supervisor import descriptors
-from taskmaster.processes.supervisor.counting import counting_directory
-from taskmaster.processes.supervisor.export import Export, export_at
+from taskmaster.processes.supervisor.background import Running
+from taskmaster.processes.supervisor.embedded_service import EmbeddedService
+from taskmaster.processes.supervisor.exporter_service import ExporterService, exporter_service_at
 from taskmaster.processes.supervisor.loop import Loop
-from taskmaster.processes.supervisor.revival import Revival
-from taskmaster.processes.supervisor.running import Running
+from taskmaster.processes.supervisor.metrics_directory import counting_directory
 from taskmaster.processes.supervisor.signals import Signals
 from taskmaster.processes.supervisor.stdio import keep_for_stdio
 from taskmaster.validation import check_schema
@@ -104,7 +104,7 @@ class Supervisor:
                 Listener(database.url, database.schema),
                 Ledger(database, self.options),
             )
-            export = self._export(grounds)
+            exporter_service = self._export(grounds)
             loop = Loop(
                 self.options,
                 signals,
@@ -112,7 +112,7 @@ class Supervisor:
                 listener,
                 ledger,
                 on_ready,
-                export,
+                exporter_service,
                 self._revival(),
             )
             stack.enter_context(closing(loop)).run()
@@ -127,15 +127,15 @@ class Supervisor:
         """
         return Running(self, within_seconds=within_seconds)
 
-    def _revival(self) -> Revival | None:
+    def _revival(self) -> EmbeddedService | None:
         directory = directory_of(self.database_url)
-        return None if directory is None else Revival(directory)
+        return None if directory is None else EmbeddedService(directory)
 
-    def _export(self, grounds: "Grounds") -> Export | None:
+    def _export(self, grounds: "Grounds") -> ExporterService | None:
         counted, http = grounds.numbers.directory, self.options.http
         if http is None or counted is None:
             return None
-        return export_at(http, grounds.database, counted, source=self.source)
+        return exporter_service_at(http, grounds.database, counted, source=self.source)
 
     def _generation(self, grounds: "Grounds") -> Generation:
         workers = sum(consumer.concurrency for consumer in self.consumers)

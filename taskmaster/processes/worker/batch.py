@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import psycopg
 
-from taskmaster.endings import Ending, released
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.output import written
 from taskmaster.processes.shared.scoreboard import (
@@ -20,6 +19,7 @@ from taskmaster.processes.shared.scoreboard import (
     ScoreboardRow,
 )
 from taskmaster.processes.worker.run import Place, run_one
+from taskmaster.settlement import Settlement, released
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
@@ -39,7 +39,7 @@ class Result(NamedTuple):
     """How a batch went: the jobs started, and the endings of those that did not simply ack."""
 
     started: int
-    endings: list[Ending]
+    settlements: list[Settlement]
 
 
 def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
@@ -48,17 +48,17 @@ def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
     place.row.begin(lease.token, ids)
     note_beginning(place.row)
     place.allow(len(ids))
-    endings: list[Ending] = []
-    started = _run_in_order(place, conn, lease, endings)
+    settlements: list[Settlement] = []
+    started = _run_in_order(place, conn, lease, settlements)
     if started < len(ids):
         if place.intact:
             permits.drain(place.permits_fd)
-        endings += map(released, ids[started:])
-    return Result(started, endings)
+        settlements += map(released, ids[started:])
+    return Result(started, settlements)
 
 
 def _run_in_order(
-    place: Place, conn: Connection, lease: leases.Lease, endings: list[Ending]
+    place: Place, conn: Connection, lease: leases.Lease, settlements: list[Settlement]
 ) -> int:
     """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
     cells, permits_fd = place.row.cells, place.permits_fd
@@ -74,28 +74,30 @@ def _run_in_order(
         if noted:
             note_beginning(place.row)
         cells[STARTED] = number + 1
-        ending = run_one(place, job)
-        if ending is not None:
-            endings.append(ending)
-            if not noted_ending(place.row, ending, others=len(lease.jobs) - number - 1):
+        settlement = run_one(place, job)
+        if settlement is not None:
+            settlements.append(settlement)
+            if not noted_ending(place.row, settlement, others=len(lease.jobs) - number - 1):
                 return number + 1
         cells[ENDED] = number + 1
     return len(lease.jobs)
 
 
-def noted_ending(row: ScoreboardRow, ending: Ending, *, others: int) -> bool:
+def noted_ending(row: ScoreboardRow, settlement: Settlement, *, others: int) -> bool:
     """Keep the ending in the slot; in brief, when `others` that may follow would find no room beside it."""
-    return row.write(asdict(ending), leaving=others * BRIEF_BYTES) or row.write(
-        asdict(briefly(ending))
+    return row.write(asdict(settlement), leaving=others * BRIEF_BYTES) or row.write(
+        asdict(briefly(settlement))
     )
 
 
-def briefly(ending: Ending) -> Ending:
+def briefly(settlement: Settlement) -> Settlement:
     """The ending without what it tells at length."""
-    said = {name: value for name, value in (ending.failure or {}).items() if name not in LENGTHY}
+    said = {
+        name: value for name, value in (settlement.failure or {}).items() if name not in LENGTHY
+    }
     if "message" in said:
         said["message"] = said["message"][:BRIEF_MESSAGE]
-    return replace(ending, failure=said or None)
+    return replace(settlement, failure=said or None)
 
 
 def note_beginning(row: ScoreboardRow) -> None:

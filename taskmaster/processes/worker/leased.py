@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from taskmaster.endings import Ending
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import LOST
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.batching import BatchSize
 from taskmaster.processes.worker.run import Place
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect
 from taskmaster.store.cursor import Cursor
@@ -31,7 +31,7 @@ class Leased:
     database: Database
     claimant: leases.Claimant
     place: Place
-    unsettled: tuple[UUID, Sequence[Ending]] | None = None
+    unsettled: tuple[UUID, Sequence[Settlement]] | None = None
     sent: bool = False  # the settle, and its answer did not come
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
@@ -86,7 +86,7 @@ class Leased:
         began = time.monotonic()
         result = batch.run(self.place, conn, lease)
         self.size.record(result.started, time.monotonic() - began)
-        self.unsettled = lease.token, result.endings
+        self.unsettled = lease.token, result.settlements
         return result.started
 
     def claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
@@ -113,9 +113,11 @@ class Leased:
         """Settle what is unsettled, in one statement."""
         if self.unsettled is None:
             return
-        token, endings = self.unsettled
+        token, settlements = self.unsettled
         sent_before, self.sent = self.sent, True
-        self.finished(token, settled=leases.settle(conn, token, endings), sent_before=sent_before)
+        self.finished(
+            token, settled=leases.settle(conn, token, settlements), sent_before=sent_before
+        )
 
     def finished(self, token: UUID, *, settled: bool, sent_before: bool) -> None:
         if not settled:

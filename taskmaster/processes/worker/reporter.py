@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, ExitStack
 import msgspec
 from setproctitle import setproctitle
 
-from taskmaster.endings import Crash
 from taskmaster.middlewares import CrashReporter
 from taskmaster.processes.worker.main import Prepared
+from taskmaster.settlement import Crash
 
 log = logging.getLogger("taskmaster.reporter")
 

@@ -11,7 +11,6 @@ import psycopg
 
 from taskmaster.chain import Handler, checked
 from taskmaster.consumer import Consumer
-from taskmaster.endings import Ending, Failure, Run, ended
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.shared import permits
@@ -20,6 +19,7 @@ from taskmaster.processes.shared.identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
 from taskmaster.processes.shared.scoreboard import CPU_BEGAN, ERR_AT, OUT_AT, STOP, ScoreboardRow
 from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.settlement import Failure, Run, Settlement, ended
 from taskmaster.store.leases import ClaimedJob
 
 
@@ -67,7 +67,7 @@ def unforked(
     return run
 
 
-def run_one(place: Place, job: ClaimedJob) -> Ending | None:
+def run_one(place: Place, job: ClaimedJob) -> Settlement | None:
     """Run the callback in its chain; None: acked. The one place that turns a surprise into an outcome."""
     began = time.monotonic_ns()
     error: BaseException | None = None

@@ -12,7 +12,6 @@ from uuid import UUID
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from taskmaster.endings import Ending, Run, ended
 from taskmaster.job import Retry
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure
@@ -21,6 +20,7 @@ from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import Place, run_one
+from taskmaster.settlement import Run, Settlement, ended
 from taskmaster.store import transactions
 from taskmaster.store.connection import Connection, connect, lend_anew
 from taskmaster.store.cursor import Cursor
@@ -37,13 +37,13 @@ class Transactional:
     database: Database
     worker: str
     place: Place
-    owed: Ending | None = None
+    unwritten: Settlement | None = None
     cursor: Cursor = field(default_factory=Cursor)
     socket: Identity | None = None
 
     @property
     def pending(self) -> bool:
-        return self.owed is not None
+        return self.unwritten is not None
 
     @property
     def unsure(self) -> bool:
@@ -63,7 +63,7 @@ class Transactional:
 
     def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Hold, run and end one job; 1, or None: there was nothing."""
-        if self.owed is not None:
+        if self.unwritten is not None:
             self.finish(conn)
             return 0
         held, written = None, False
@@ -77,13 +77,13 @@ class Transactional:
                 )
                 if held is None or not self.begin(held):
                     return None
-                self.owed = self.run(conn, held)
-                transactions.end(conn, self.database.schema, held, self.owed)
+                self.unwritten = self.run(conn, held)
+                transactions.end(conn, self.database.schema, held, self.unwritten)
                 written = True
         except (psycopg.Error, psycopg.Rollback) as error:
             if held is None:
                 raise
-            self.owed = self.owed or self.not_committed(conn, held, error)
+            self.unwritten = self.unwritten or self.not_committed(conn, held, error)
             if (
                 conn.info.transaction_status is not TransactionStatus.IDLE
             ):  # lost, in a query cut off, or left open
@@ -94,7 +94,7 @@ class Transactional:
         if (
             written
         ):  # else the transaction was ended or lost under it, and `finish` writes what is owed
-            self.owed = None
+            self.unwritten = None
             self.place.row.finish()
         return 1
 
@@ -108,26 +108,26 @@ class Transactional:
             return False
         return True
 
-    def run(self, conn: Connection, held: transactions.Held) -> Ending | None:
+    def run(self, conn: Connection, held: transactions.Held) -> Settlement | None:
         """Run the callback behind a savepoint; what it wrote stays only when it acks."""
         cells = self.place.row.cells
         cells[STARTED_AT] = time.monotonic_ns()
         batch.note_beginning(self.place.row)
         cells[STARTED] = 1
         with conn.transaction():
-            ending = run_one(self.place, held.job)
+            settlement = run_one(self.place, held.job)
             if not conn.closed and identity(conn.fileno()) != self.socket:
                 conn.close()  # a callback has closed its descriptor, and another file has the number
-            ending = ending or self.broken(conn, held)
-            if ending is not None:
-                self.place.row.write(asdict(ending))
-                self.owed = ending  # until the transaction has committed it
+            settlement = settlement or self.broken(conn, held)
+            if settlement is not None:
+                self.place.row.write(asdict(settlement))
+                self.unwritten = settlement  # until the transaction has committed it
             cells[ENDED] = 1
-            if ending is not None:
+            if settlement is not None:
                 raise psycopg.Rollback
-        return ending
+        return settlement
 
-    def broken(self, conn: Connection, held: transactions.Held) -> Ending | None:
+    def broken(self, conn: Connection, held: transactions.Held) -> Settlement | None:
         """An ack that cannot be had: the callback went past an error of the database's, or ended the transaction."""
         if conn.closed:
             return self.failed(
@@ -149,7 +149,7 @@ class Transactional:
 
     def not_committed(
         self, conn: Connection, held: transactions.Held, error: Exception
-    ) -> Ending | None:
+    ) -> Settlement | None:
         """The run acked, and its commit was refused. When the connection broke, nobody knows: then nothing is said."""
         return (
             None
@@ -159,7 +159,7 @@ class Transactional:
 
     def failed(
         self, held: transactions.Held, message: str, *, cause: str = "exception"
-    ) -> Ending | None:
+    ) -> Settlement | None:
         run = held.job.run_count
         record = failure(
             cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0)
@@ -168,11 +168,11 @@ class Transactional:
 
     def finish(self, conn: Connection) -> None:
         """Charge the run whose transaction was lost, when whoever has taken the job meanwhile lets go of it."""
-        if self.owed is not None and self.owed.failure is not None:
-            run = self.owed.failure["run"]
+        if self.unwritten is not None and self.unwritten.failure is not None:
+            run = self.unwritten.failure["run"]
             if transactions.charge_lost(
-                conn, self.database.schema, self.owed, run=run, wait_ms=CHARGE_WAIT_MS
+                conn, self.database.schema, self.unwritten, run=run, wait_ms=CHARGE_WAIT_MS
             ).locked:
                 return
-        self.owed = None
+        self.unwritten = None
         self.place.row.finish()

@@ -15,7 +15,7 @@ JITTER = (0.75, 1.25)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Settlement:
     """Where one job goes when its batch is settled. A job without an ending is acked.
 
     `charged`: the run counts against `max_runs`. `crashed`: it counts against `max_crashes` as well.
@@ -49,49 +49,51 @@ class Run(NamedTuple):
     crashes: int
 
 
-def released(job_id: int) -> Ending:
+def released(job_id: int) -> Settlement:
     """Back to ready, uncharged."""
-    return Ending(job_id, State.READY)
+    return Settlement(job_id, State.READY)
 
 
-def ended(run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | None) -> Ending | None:
+def ended(
+    run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | None
+) -> Settlement | None:
     """What becomes of a job whose callback answered; None: acked."""
     if isinstance(outcome, Ack):
         return None
     if isinstance(outcome, Reject) or consumer.once:
-        return Ending(run.id, State.REJECTED, charged=True, failure=failure)
+        return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     if isinstance(outcome, Retry):
         return _retried(run, outcome.delay_seconds, consumer, failure)
-    return Ending(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
+    return Settlement(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
 
 
 def _retried(
     run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None
-) -> Ending:
+) -> Settlement:
     if run.run >= consumer.max_runs:
-        return Ending(run.id, State.REJECTED, charged=True, failure=failure)
+        return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     delay = retry_delay(run.run, consumer) if delay_seconds is None else float(delay_seconds)
-    return Ending(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
+    return Settlement(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
 
 
-def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False) -> Ending:
+def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False) -> Settlement:
     """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
     if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs or consumer.once:
-        return Ending(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
+        return Settlement(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
     if (
         run.crashes == 0 and not certain
     ):  # the first time the blame is uncertain: at once, with another worker
-        return Ending(run.id, State.READY, charged=True, crashed=True, failure=failure)
+        return Settlement(run.id, State.READY, charged=True, crashed=True, failure=failure)
     delay = retry_delay(run.run, consumer)
-    return Ending(
+    return Settlement(
         run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure
     )
 
 
-def cut_off(run: Run, consumer: Consumer, failure: Failure) -> Ending:
+def cut_off(run: Run, consumer: Consumer, failure: Failure) -> Settlement:
     """What becomes of a job that a shutdown stopped: it runs again, uncharged, unless it must never run twice."""
     if consumer.once:
-        return Ending(run.id, State.REJECTED, charged=True, failure=failure)
+        return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     return released(run.id)
 
 

@@ -15,7 +15,7 @@ END_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class Revival:
+class EmbeddedService:
     """Has a process of its own do it, for that takes a while. The server then is an orphan, and so a child of ours."""
 
     directory: Path
@@ -31,7 +31,7 @@ class Revival:
         """While the server starts, nobody can be told from it."""
         return self.process is not None or pid == pid_of(self.directory)
 
-    def tend(self, now: float, *, reachable: bool) -> None:
+    def run_due(self, now: float, *, reachable: bool) -> None:
         """See to it that there is a server."""
         if reachable:
             self.backoff.reset()
@@ -42,7 +42,7 @@ class Revival:
     def start(self) -> None:
         fd = hand_over(self.directory)
         self.process = interpreter(
-            "taskmaster.processes.supervisor.revival", (fd,), process_group=0
+            "taskmaster.processes.supervisor.embedded_service", (fd,), process_group=0
         )
         os.close(fd)
 

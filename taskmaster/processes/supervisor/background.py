@@ -30,7 +30,7 @@ class Running:
         handed = hand_over(supervisor)
         try:
             self._process = interpreter(
-                "taskmaster.processes.supervisor.running",
+                "taskmaster.processes.supervisor.background",
                 (handed, report_write, self._lifeline.read_fd),
                 process_group=0,
             )

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 
-from taskmaster.processes.pool.counters import Tally
+from taskmaster.processes.pool.counters import Counters
 from taskmaster.processes.pool.pool import WorkerPool
 from taskmaster.processes.pool.slot import WorkerSlot
 from taskmaster.processes.shared.snapshot import QueueState
 
 
-def queue_states(pools: Iterable[WorkerPool], tally: Tally) -> list[QueueState]:
+def queue_states(pools: Iterable[WorkerPool], counters: Counters) -> list[QueueState]:
     """The queues of all configurations that have workers, with what their dead workers have left in the tally."""
     states: dict[str, QueueState] = {}
     for pool in pools:
         for slot in pool.slots:
             name = slot.consumer.queue_name
-            state = states.setdefault(name, _of_the_dead(name, tally))
+            state = states.setdefault(name, _of_the_dead(name, counters))
             state.memory_limit_mb = slot.consumer.memory_limit_mb
             if slot.process is not None:
                 _count(state, slot)
@@ -23,16 +23,16 @@ def queue_states(pools: Iterable[WorkerPool], tally: Tally) -> list[QueueState]:
     return list(states.values())
 
 
-def _of_the_dead(name: str, tally: Tally) -> QueueState:
+def _of_the_dead(name: str, counters: Counters) -> QueueState:
     exits = {
-        cause: times for (queue_name, cause), times in tally.exits.items() if queue_name == name
+        cause: times for (queue_name, cause), times in counters.exits.items() if queue_name == name
     }
     return QueueState(
         name,
         exits=exits,
-        found=tally.found[name],
-        empty=tally.empty[name],
-        lost_leases=tally.lost_leases[name],
+        found=counters.found[name],
+        empty=counters.empty[name],
+        lost_leases=counters.lost_leases[name],
     )
 
 

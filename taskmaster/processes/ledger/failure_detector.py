@@ -15,7 +15,7 @@ AWAY_HEARTBEATS = 3  # between two of our own, and we were away
 GIVEN_UP = 4  # so many times `gone_after`: then a session lock counts no more, for a stopped process holds it too
 
 
-class Heard(NamedTuple):
+class LastHeartbeat(NamedTuple):
     """The last heartbeat of one supervisor, and since when we have heard no other."""
 
     heartbeat_at: datetime
@@ -23,12 +23,12 @@ class Heard(NamedTuple):
 
 
 @dataclass(slots=True)
-class Silence:
+class FailureDetector:
     """What one supervisor knows of the others."""
 
     heartbeat_seconds: float
     gone_after_seconds: float
-    heard: dict[int, Heard] = field(default_factory=dict)
+    heard: dict[int, LastHeartbeat] = field(default_factory=dict)
     listened_at: float = 0.0
 
     def forget(self) -> None:
@@ -42,7 +42,9 @@ class Silence:
         self.listened_at = now
         known = self.heard
         self.heard = {
-            id: known[id] if id in known and known[id].heartbeat_at == at else Heard(at, now)
+            id: known[id]
+            if id in known and known[id].heartbeat_at == at
+            else LastHeartbeat(at, now)
             for id, at in others.items()
         }
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskmaster import Ack, Consumer, Outcome, Reject, Retry, Snooze, State
-from taskmaster.endings import Run, crashed, ended, released, retry_delay
+from taskmaster.settlement import Run, crashed, ended, released, retry_delay
 
 
 def consumer(
@@ -30,36 +30,44 @@ def test_an_ack_needs_no_ending() -> None:
 
 
 def test_a_rejected_job_is_not_run_again_whatever_max_runs_allows() -> None:
-    ending = ended(FIRST, Reject("no good"), consumer(max_runs=100), FAILURE)
-    assert ending is not None
-    assert (ending.state, ending.charged, ending.failure) == (State.REJECTED, True, FAILURE)
+    settlement = ended(FIRST, Reject("no good"), consumer(max_runs=100), FAILURE)
+    assert settlement is not None
+    assert (settlement.state, settlement.charged, settlement.failure) == (
+        State.REJECTED,
+        True,
+        FAILURE,
+    )
 
 
 def test_a_failed_run_is_tried_again_until_max_runs_and_not_once_more() -> None:
     states = []
     for run in (1, 2, 3):
-        ending = ended(Run(1, run, 0), Retry(), consumer(max_runs=3), FAILURE)
-        assert ending is not None
-        assert ending.charged
-        states.append(ending.state)
+        settlement = ended(Run(1, run, 0), Retry(), consumer(max_runs=3), FAILURE)
+        assert settlement is not None
+        assert settlement.charged
+        states.append(settlement.state)
     assert states == [State.SCHEDULED, State.SCHEDULED, State.REJECTED]
 
 
 def test_a_callback_that_names_a_delay_gets_exactly_that_delay() -> None:
-    ending = ended(FIRST, Retry(delay_seconds=0.0), consumer(), FAILURE)
-    assert ending is not None
-    assert ending.delay_seconds == 0.0
+    settlement = ended(FIRST, Retry(delay_seconds=0.0), consumer(), FAILURE)
+    assert settlement is not None
+    assert settlement.delay_seconds == 0.0
 
 
 def test_a_snooze_is_not_counted_as_a_run_even_on_the_last_one() -> None:
-    ending = ended(Run(1, 5, 0), Snooze(60.0), consumer(max_runs=5), None)
-    assert ending is not None
-    assert (ending.state, ending.charged, ending.delay_seconds) == (State.SCHEDULED, False, 60.0)
+    settlement = ended(Run(1, 5, 0), Snooze(60.0), consumer(max_runs=5), None)
+    assert settlement is not None
+    assert (settlement.state, settlement.charged, settlement.delay_seconds) == (
+        State.SCHEDULED,
+        False,
+        60.0,
+    )
 
 
 def test_a_job_that_was_not_started_goes_back_uncharged() -> None:
-    ending = released(7)
-    assert (ending.id, ending.state, ending.charged, ending.crashed) == (
+    settlement = released(7)
+    assert (settlement.id, settlement.state, settlement.charged, settlement.crashed) == (
         7,
         State.READY,
         False,
@@ -111,10 +119,14 @@ def test_the_wait_before_a_retry_is_bounded_and_never_overflows(run: int) -> Non
 def test_no_outcome_leaves_a_job_in_a_state_it_cannot_reach_from_running(
     outcome: Outcome, run: int, crashes: int
 ) -> None:
-    endings = [
+    settlements = [
         ended(Run(1, run, crashes), outcome, consumer(), FAILURE),
         crashed(Run(1, run, crashes), consumer(), {}),
     ]
-    for ending in endings:
-        assert ending is None or ending.state in {State.SCHEDULED, State.REJECTED, State.READY}
-        assert ending is None or not ending.crashed or ending.charged
+    for settlement in settlements:
+        assert settlement is None or settlement.state in {
+            State.SCHEDULED,
+            State.REJECTED,
+            State.READY,
+        }
+        assert settlement is None or not settlement.crashed or settlement.charged

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskmaster.processes.ledger.silence import AWAY_HEARTBEATS, GIVEN_UP, Silence
+from taskmaster.processes.ledger.failure_detector import AWAY_HEARTBEATS, GIVEN_UP, FailureDetector
 
 HEARTBEAT_SECONDS, GONE_AFTER_SECONDS = 1.0, 10.0
 LONG_AGO = datetime(1999, 1, 1, tzinfo=UTC)
@@ -17,7 +17,9 @@ A, B = 7, 8
 class Cluster:
     """A supervisor that listens, and the last heartbeats of the others by a clock that is not ours."""
 
-    silence: Silence = field(default_factory=lambda: Silence(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS))
+    failure_detector: FailureDetector = field(
+        default_factory=lambda: FailureDetector(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
+    )
     now: float = 1000.0
     others: dict[int, datetime] = field(default_factory=dict)
 
@@ -35,13 +37,13 @@ class Cluster:
             self.listen()
 
     def listen(self) -> None:
-        self.silence.listen(self.others, self.now)
+        self.failure_detector.listen(self.others, self.now)
 
     def silent(self) -> list[int]:
-        return [one.id for one in self.silence.silent(self.now)]
+        return [one.id for one in self.failure_detector.silent(self.now)]
 
     def given_up(self) -> list[int]:
-        return [one.id for one in self.silence.silent(self.now) if one.given_up]
+        return [one.id for one in self.failure_detector.silent(self.now) if one.given_up]
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_
 ) -> None:
     last = cluster.others[A]
     cluster.passes(GONE_AFTER_SECONDS, B)
-    (found,) = cluster.silence.silent(cluster.now)
+    (found,) = cluster.failure_detector.silent(cluster.now)
     assert (found.id, found.heartbeat_at, found.given_up) == (A, last, False)
 
 
@@ -128,7 +130,7 @@ def test_a_late_heartbeat_of_our_own_is_no_absence(cluster: Cluster) -> None:
 
 def test_a_new_connection_begins_the_count_anew(cluster: Cluster) -> None:
     cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP, B)
-    cluster.silence.forget()
+    cluster.failure_detector.forget()
     assert cluster.silent() == []
     cluster.passes(GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS, B)
     assert cluster.silent() == []
@@ -140,7 +142,7 @@ def test_after_a_failover_two_that_were_both_away_accuse_each_other_of_nothing()
         one.beats(A)
         one.listen()
         one.now += GONE_AFTER_SECONDS * GIVEN_UP * 2
-        one.silence.forget()
+        one.failure_detector.forget()
         one.listen()
         assert one.silent() == []
 
@@ -175,7 +177,7 @@ def test_a_dead_one_is_found_in_time_and_a_live_one_has_many_heartbeats_to_miss(
 
 @pytest.mark.parametrize("ids", [{}, {B: LONG_AGO}])
 def test_before_it_has_listened_it_knows_of_nobody(ids: Mapping[int, datetime]) -> None:
-    silence = Silence(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
-    assert silence.silent(10.0**9) == []
-    silence.listen(ids, 10.0**9)
-    assert silence.silent(10.0**9) == []
+    failure_detector = FailureDetector(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
+    assert failure_detector.silent(10.0**9) == []
+    failure_detector.listen(ids, 10.0**9)
+    assert failure_detector.silent(10.0**9) == []

@@ -14,7 +14,7 @@ class Usage(NamedTuple):
     cpu_ns: int = 0
 
 
-class Death(NamedTuple):
+class WorkerExit(NamedTuple):
     """One worker's end. `cut_off`: the supervisor ended it, so nobody is charged. Times are monotonic.
 
     `excess`: the limit for which the supervisor ended it; `stack`: what it wrote of its stack then; `printed`: what

@@ -7,14 +7,14 @@ import orjson
 import pytest
 
 from taskmaster import Consumer, State
-from taskmaster.endings import Ending
-from taskmaster.processes.ledger.burial import endings
-from taskmaster.processes.ledger.death import Death
+from taskmaster.processes.ledger.policy import settlements
+from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.pool.cause import cause
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
+from taskmaster.settlement import Settlement
 
 CONSUMER = Consumer("q", callback=lambda job: None)
-REJECTED = Ending(2, State.REJECTED, charged=True, failure={"cause": "rejected"})
+REJECTED = Settlement(2, State.REJECTED, charged=True, failure={"cause": "rejected"})
 
 
 def unsettled_batch(running: int | None = 3) -> UnsettledBatch:
@@ -23,8 +23,8 @@ def unsettled_batch(running: int | None = 3) -> UnsettledBatch:
     return UnsettledBatch(uuid4(), [1, 2], [entry], running, 1_000_000_000, [4, 5])
 
 
-def death(*, cut_off: bool = False) -> Death:
-    return Death(
+def worker_exit(*, cut_off: bool = False) -> WorkerExit:
+    return WorkerExit(
         CONSUMER, "host:1:1", 4711, "signal SIGKILL", cut_off, unsettled_batch(), 3_500_000_000
     )
 
@@ -33,7 +33,10 @@ COUNTS = dict.fromkeys([1, 2, 3, 4, 5], (0, 0))
 
 
 def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
-    found = {ending.id: ending for ending in endings(death(), unsettled_batch(), COUNTS)}
+    found = {
+        settlement.id: settlement
+        for settlement in settlements(worker_exit(), unsettled_batch(), COUNTS)
+    }
     assert sorted(found) == [2, 3, 4, 5]  # job 1 was acked
     assert found[2] == REJECTED
     assert (found[3].charged, found[3].crashed) == (True, True)
@@ -42,7 +45,9 @@ def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
 
 def test_the_history_says_who_died_of_what_and_when() -> None:
     charged = next(
-        ending for ending in endings(death(), unsettled_batch(), COUNTS) if ending.id == 3
+        settlement
+        for settlement in settlements(worker_exit(), unsettled_batch(), COUNTS)
+        if settlement.id == 3
     )
     assert charged.failure is not None
     assert charged.failure["cause"] == "signal SIGKILL"
@@ -53,29 +58,29 @@ def test_the_history_says_who_died_of_what_and_when() -> None:
 
 def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
     cut = next(
-        ending
-        for ending in endings(death(cut_off=True), unsettled_batch(), COUNTS)
-        if ending.id == 3
+        settlement
+        for settlement in settlements(worker_exit(cut_off=True), unsettled_batch(), COUNTS)
+        if settlement.id == 3
     )
     assert (cut.state, cut.charged, cut.crashed) == (State.READY, False, False)
 
 
 def test_a_job_that_the_lease_no_longer_holds_is_charged_to_nobody() -> None:
-    found = endings(death(), unsettled_batch(), {1: (0, 0)})
-    assert 3 not in [ending.id for ending in found]
+    found = settlements(worker_exit(), unsettled_batch(), {1: (0, 0)})
+    assert 3 not in [settlement.id for settlement in found]
 
 
 def test_earlier_runs_and_crashes_count() -> None:
-    found = endings(death(), unsettled_batch(), {**COUNTS, 3: (2, 2)})
-    charged = next(ending for ending in found if ending.id == 3)
+    found = settlements(worker_exit(), unsettled_batch(), {**COUNTS, 3: (2, 2)})
+    charged = next(settlement for settlement in found if settlement.id == 3)
     assert charged.state == State.REJECTED
     assert charged.failure is not None
     assert charged.failure["run"] == 3
 
 
 def test_a_death_between_two_jobs_charges_nobody() -> None:
-    found = endings(death(), replace_running(None), COUNTS)
-    assert not any(ending.crashed for ending in found)
+    found = settlements(worker_exit(), replace_running(None), COUNTS)
+    assert not any(settlement.crashed for settlement in found)
 
 
 def replace_running(running: int | None) -> UnsettledBatch:
@@ -87,7 +92,7 @@ def test_an_ending_survives_the_way_through_the_slot() -> None:
         REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"}
     )
     entry = orjson.loads(orjson.dumps(asdict(full)))
-    (found, *_) = endings(death(), unsettled_batch()._replace(entries=[entry]), {})
+    (found, *_) = settlements(worker_exit(), unsettled_batch()._replace(entries=[entry]), {})
     assert found == full
 
 

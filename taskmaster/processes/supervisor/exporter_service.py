@@ -26,7 +26,7 @@ SLOW_READER = (errno.EAGAIN, errno.EPIPE, errno.ECONNRESET, errno.EMSGSIZE)
 
 
 @dataclass(slots=True)
-class Export:
+class ExporterService:
     """Keeps one exporter alive. The listening socket is ours, so that it stays open while an exporter is replaced."""
 
     listening: socket.socket
@@ -44,7 +44,7 @@ class Export:
     def owns(self, pid: int) -> bool:
         return pid == self.pid
 
-    def tend(self, now: float) -> None:
+    def run_due(self, now: float) -> None:
         """Start an exporter when there is none."""
         if self.process is None and now >= self.start_at:
             self.start(now)
@@ -98,7 +98,9 @@ class Export:
         self.listening.close()
 
 
-def export_at(http: str, database: Database, metrics_dir: str, *, source: str) -> Export:
+def exporter_service_at(
+    http: str, database: Database, metrics_dir: str, *, source: str
+) -> ExporterService:
     """Listen on `http`, "host:port". Raises InvalidConfig when that cannot be had."""
     host, port = host_and_port(http)
     try:
@@ -109,7 +111,7 @@ def export_at(http: str, database: Database, metrics_dir: str, *, source: str) -
         ) from None
     bound = listening.getsockname()[1]
     log.info("metrics on http://%s:%d/metrics", f"[{host}]" if ":" in host else host, bound)
-    return Export(listening, ExporterPlan(database, metrics_dir))
+    return ExporterService(listening, ExporterPlan(database, metrics_dir))
 
 
 def _family(host: str) -> socket.AddressFamily:
