@@ -28,10 +28,10 @@ def measure(url: str) -> Figures:
 def one_run(url: str) -> tuple[float, float]:
     """The share of the cores' time that went into callbacks, and the mean of a job's CPU in milliseconds."""
     cores = len(os.sched_getaffinity(0))
-    jobs, turns = cores * JOBS_PER_CORE, calibrated()
+    jobs, recycle_permits = cores * JOBS_PER_CORE, calibrated()
     with place(url) as here:
         with here.publisher() as publisher:
-            publisher.put_many(QUEUE, [{"turns": turns}] * jobs)
+            publisher.put_many(QUEUE, [{"turns": recycle_permits}] * jobs)
         with here.supervisor(notes.consumer(here, burn, workers=cores)).start():
             noted = notes.wait_for(here, jobs, within_seconds=WITHIN_SECONDS)
         here.expect_jobs(0)
@@ -47,9 +47,9 @@ def burn(job: Job) -> None:
     notes.note(job.component, began, time.monotonic(), time.process_time() - cpu)
 
 
-def spin(turns: int) -> int:
+def spin(recycle_permits: int) -> int:
     value = 1
-    for number in range(turns):
+    for number in range(recycle_permits):
         value = (value * 31 + number) % 1_000_003
     return value
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from benchmarks.report import Figures
 from taskmaster import Job
 from taskmaster.processes.shared.scoreboard import Scoreboard
-from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.context import WorkerJobContext
 
 CALLS = 100_000
 RUNS = 5
@@ -16,7 +16,7 @@ RUNS = 5
 def measure(url: str) -> Figures:
     """Microseconds of one call, in a worker's slot."""
     job = Job(
-        1, "q", {}, None, 0, 1, datetime.now(UTC), surroundings=Surroundings(Scoreboard(1).row(0))
+        1, "q", {}, None, 0, 1, datetime.now(UTC), context=WorkerJobContext(Scoreboard(1).row(0))
     )
     return {"progress_us": statistics.median(run(job) for _ in range(RUNS))}
 

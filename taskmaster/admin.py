@@ -8,8 +8,8 @@ from taskmaster.errors import InvalidJob, JobNotFound
 from taskmaster.job import JobRecord, State
 from taskmaster.session import Session
 from taskmaster.store import jobs, supervisors
-from taskmaster.store.jobs import Count
-from taskmaster.store.supervisors import Running, SupervisorStatus
+from taskmaster.store.jobs import QueueCount
+from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 from taskmaster.validation import check_queue_name
 
 MOST = 100
@@ -46,7 +46,7 @@ class Admin:
         """Up to `most` jobs of a queue that wait for a worker."""
         return self.find(queue_name=queue_name, state=State.READY, most=most)
 
-    def counts(self) -> list[Count]:
+    def counts(self) -> list[QueueCount]:
         """Jobs, and the age in seconds of the oldest, by queue and state."""
         with self._session.use() as conn:
             return jobs.counts(conn)
@@ -60,7 +60,7 @@ class Admin:
         with self._session.use() as conn:
             return supervisors.find(conn)
 
-    def running(self, job_id: int | None = None, *, most: int = MOST) -> list[Running]:
+    def running(self, job_id: int | None = None, *, most: int = MOST) -> list[RunningJob]:
         """Runs that have lasted for a second or say how far they are, longest first; of one job, or of all.
 
         As their supervisors last said it: with each heartbeat, once a second.

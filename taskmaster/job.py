@@ -69,7 +69,7 @@ Outcome = Ack | Reject | Retry | Snooze
 ACK = Ack()
 
 
-class Surroundings(Protocol):
+class JobContext(Protocol):
     """What a worker lends to the jobs that it runs."""
 
     @property
@@ -102,26 +102,26 @@ class Job(msgspec.Struct, frozen=True):
     crashes: int = 0
     rescues: int = 0
     ready_at: datetime | None = None
-    surroundings: Surroundings | None = None
+    context: JobContext | None = None
 
     @property
     def component(self) -> Any:
         """What the consumer's `component` yielded in this worker; None when it has none."""
-        return None if self.surroundings is None else self.surroundings.component
+        return None if self.context is None else self.context.component
 
     @property
     def stopping(self) -> bool:
         """True once the worker was asked to leave: a long callback should wrap up."""
-        return self.surroundings is not None and self.surroundings.stopping
+        return self.context is not None and self.context.stopping
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
         """With `delivery = "transactional"`: the connection whose transaction commits what the callback writes, and the
         job's end, together. It has the defaults of its role. `job.connection.transaction()` makes savepoints; to
         commit is not the callback's to do. Raises TaskmasterError with any other delivery."""
-        if self.surroundings is None:
+        if self.context is None:
             raise TaskmasterError("job.connection: this job runs nowhere")
-        return self.surroundings.connection
+        return self.context.connection
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Say how far the run is: `fraction` from 0 to 1, `note` up to 200 bytes. Shown by `taskmaster status` and
@@ -133,8 +133,8 @@ class Job(msgspec.Struct, frozen=True):
             raise ValueError(f"progress must be from 0 to 1, got {fraction!r}")
         if not isinstance(note, str):
             raise ValueError(f"a note on progress must be text, got {note!r:.100}")
-        if self.surroundings is not None:
-            self.surroundings.progress(fraction, note)
+        if self.context is not None:
+            self.context.progress(fraction, note)
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import psycopg
 from taskmaster.chain import Draft, PutMiddleware
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidJob
-from taskmaster.middlewares import put_middlewares
+from taskmaster.plugins import put_middlewares
 from taskmaster.session import Session
 from taskmaster.store import jobs
 from taskmaster.validation import (

@@ -12,23 +12,23 @@ import psycopg
 from taskmaster.chain import build, checked, innermost
 from taskmaster.consumer import Callback, Consumer
 from taskmaster.errors import TaskmasterError
+from taskmaster.imports import resolve_callable
 from taskmaster.job import Job, Outcome
-from taskmaster.middlewares import middleware_factories, open_middleware
-from taskmaster.references import resolve_callable
+from taskmaster.plugins import middleware_factories, open_middleware
 from taskmaster.validation import check_priority, check_queue_name, encode
 
 
 @dataclass(frozen=True, slots=True)
-class _Lent:
+class FakeJobContext:
     component: Any
     stopping: bool
-    lent_connection: psycopg.Connection[Any] | None = None
+    user_connection: psycopg.Connection[Any] | None = None
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
-        if self.lent_connection is None:
+        if self.user_connection is None:
             raise TaskmasterError("job.connection: give make_job or run a connection")
-        return self.lent_connection
+        return self.user_connection
 
     def progress(self, fraction: float, note: str) -> None:
         """Nobody watches."""
@@ -62,7 +62,7 @@ def make_job(
         run_count=run_count,
         created_at=(now := datetime.now(UTC)),
         ready_at=now,
-        surroundings=_Lent(component, stopping, connection),
+        context=FakeJobContext(component, stopping, connection),
     )
 
 

@@ -16,8 +16,8 @@ import orjson
 
 from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig, InvalidPayload
+from taskmaster.imports import resolve
 from taskmaster.job import Job, Outcome, Reject
-from taskmaster.references import resolve
 from taskmaster.validation import encode
 
 try:

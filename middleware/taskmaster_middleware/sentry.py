@@ -17,7 +17,7 @@ from sentry_sdk.scope import Scope
 from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import Ack, Job, Outcome, Snooze
-from taskmaster.middlewares import CrashReporter
+from taskmaster.plugins import CrashReporter
 from taskmaster.settlement import Crash
 
 FLUSH_SECONDS = 2.0

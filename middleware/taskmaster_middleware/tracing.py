@@ -11,8 +11,8 @@ from typing import Any
 
 from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
+from taskmaster.imports import resolve_callable
 from taskmaster.job import Ack, Job, Outcome, Snooze
-from taskmaster.references import resolve_callable
 
 try:
     from opentelemetry import propagate, trace

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 import psycopg
 
-from taskmaster.cli import jobs, look, put, run, setup
+from taskmaster.cli import inspect, jobs, put, run, setup
 from taskmaster.cli.demo import demo
 from taskmaster.cli.output import printable
 from taskmaster.errors import InvalidJob, TaskmasterError
@@ -27,7 +27,7 @@ def cli() -> None:
 
 for command in (
     *(setup.init, setup.migrate, setup.check, run.run, demo),
-    *(put.put, look.status, look.jobs, look.show, jobs.requeue, jobs.delete),
+    *(put.put, inspect.status, inspect.jobs, inspect.show, jobs.requeue, jobs.delete),
 ):
     cli.add_command(command)
 

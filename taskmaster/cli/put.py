@@ -52,7 +52,7 @@ def put(
         consumers=settings.consumers,
     ) as publisher:
         if payload == "-":
-            lines = Lines(sys.stdin.buffer)
+            lines = StdinLines(sys.stdin.buffer)
             with lines.named():
                 ids = publisher.put_many(queue, lines, **options)
         else:
@@ -91,7 +91,7 @@ def headers_object(headers: str | None) -> dict[str, Any] | None:
     return found
 
 
-class Lines:
+class StdinLines:
     """The JSON of each line of a file that is not blank, with progress for a person who watches."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -7,7 +7,7 @@ import click
 
 from taskmaster.cli.common import add_to_path, config_option
 from taskmaster.config import Settings, load
-from taskmaster.processes.shared.lines import write_lines
+from taskmaster.processes.shared.log import set_up_logging
 from taskmaster.processes.supervisor.supervisor import Supervisor
 
 log = logging.getLogger("taskmaster")
@@ -20,7 +20,7 @@ def run(config: Path | None) -> None:
 
     SIGHUP reloads consumers and code; running jobs finish on the old.
     """
-    write_lines()
+    set_up_logging()
     settings = load(config)
     add_to_path(settings)
     supervisor = supervisor_of(settings)

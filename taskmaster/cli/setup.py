@@ -14,7 +14,7 @@ from taskmaster.cli.output import print_json, printable
 from taskmaster.config import Settings, load, load_or_default
 from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
-from taskmaster.processes.shared.fresh import hand_over, interpreter
+from taskmaster.processes.shared.spawn import hand_over, interpreter
 from taskmaster.store import migrate as migrations
 from taskmaster.store.connection import connect
 
@@ -101,7 +101,7 @@ def check(*, as_json: bool, config: Path | None) -> None:
         raise TaskmasterError("something is to be mended: see above")
 
 
-class Result(NamedTuple):
+class CheckResult(NamedTuple):
     """How one examination ended."""
 
     what: str
@@ -109,12 +109,12 @@ class Result(NamedTuple):
     says: str
 
 
-def report(what: str, examined: Callable[[], str], *, as_json: bool) -> Result:
+def report(what: str, examined: Callable[[], str], *, as_json: bool) -> CheckResult:
     """Examine, and print how it ended at once: some examinations take their time."""
     try:
-        result = Result(what, True, examined())
+        result = CheckResult(what, True, examined())
     except (TaskmasterError, psycopg.Error) as error:
-        result = Result(what, False, " ".join(str(error).split()))
+        result = CheckResult(what, False, " ".join(str(error).split()))
     if not as_json:
         print(f"{'ok' if result.ok else 'failed':<7} {what}: {printable(result.says)}", flush=True)
     return result
@@ -148,7 +148,7 @@ def callbacks(settings: Settings) -> str:
     """Import what the consumers name in a process of its own: this one never runs user code."""
     fd = hand_over(settings)
     try:
-        process = interpreter("taskmaster.cli.examine", (fd,), stdout=subprocess.PIPE)
+        process = interpreter("taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE)
     finally:
         os.close(fd)
     try:

@@ -21,10 +21,10 @@ from setproctitle import setproctitle
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.shared import lifeline, messages
-from taskmaster.processes.shared.fresh import take
-from taskmaster.processes.shared.lines import write_lines
+from taskmaster.processes.shared.log import set_up_logging
 from taskmaster.processes.shared.plan import Plan
 from taskmaster.processes.shared.scoreboard import Scoreboard
+from taskmaster.processes.shared.spawn import take
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
 
@@ -63,11 +63,11 @@ class Template(NamedTuple):
 
 def prepare(plan: Plan) -> list[worker_main.Prepared]:
     """Import all that the workers will need, and keep it out of the garbage collector's way: pages stay shared."""
-    write_lines()
+    set_up_logging()
     if plan.metrics_dir is not None:
-        from taskmaster.processes.shared import metering  # it costs 30 ms
+        from taskmaster.processes.shared import prometheus_files  # it costs 30 ms
 
-        metering.prepare(plan.metrics_dir)
+        prometheus_files.prepare(plan.metrics_dir)
     prepared = []
     for consumer in plan.consumers:
         prepared.append(worker_main.prepare(consumer, source=plan.source))

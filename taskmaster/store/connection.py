@@ -56,7 +56,7 @@ def connect(
     name: str = "taskmaster",
     statement_seconds: float = 60.0,
     hot: bool = False,
-    lent: bool = False,
+    user_session: bool = False,
 ) -> Connection:
     """Open a connection in autocommit whose search path is `schema`.
 
@@ -65,10 +65,10 @@ def connect(
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig for a URL that is none.
     """
-    conn = _opened(database_url, name, psycopg.Connection if lent else BoundedConnection)
+    conn = _opened(database_url, name, psycopg.Connection if user_session else BoundedConnection)
     try:
-        if lent:
-            conn.execute(statement("session_lent"))
+        if user_session:
+            conn.execute(statement("user_session"))
             return conn
         conn.execute(
             statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
@@ -84,13 +84,13 @@ def connect(
     return conn
 
 
-def lend_anew(conn: Connection) -> None:
+def reset_session(conn: Connection) -> None:
     """Make a lent connection as it was, whatever a callback has done to its session. Raises psycopg.Error."""
     conn.row_factory, conn.cursor_factory = tuple_row, psycopg.Cursor
     conn.isolation_level = conn.read_only = conn.deferrable = None
     conn.autocommit = True
     conn.execute(
-        statement("session_anew") + b";" + statement("session_lent"), prepare=False
+        statement("reset_session") + b";" + statement("user_session"), prepare=False
     )  # in one message
 
 

@@ -10,7 +10,7 @@ from psycopg.rows import tuple_row
 from taskmaster.errors import InvalidJob
 from taskmaster.job import JobRecord, State
 from taskmaster.store.connection import Connection
-from taskmaster.store.statements import qualified, statement
+from taskmaster.store.statements import statement, statement_for
 
 COPY_CHUNK = 5_000
 # How COPY's text format writes what it would otherwise read as its own.
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
     delay_seconds: float
 
 
-class Count(NamedTuple):
+class QueueCount(NamedTuple):
     """Jobs of one queue in one state, and the age of the oldest in seconds."""
 
     queue_name: str
@@ -44,7 +44,7 @@ def put(conn: Connection, schema: str, entry: Entry, content: Content) -> int:
     try:
         row = (
             Cursor(conn, row_factory=tuple_row)
-            .execute(qualified("put", schema), parameters)
+            .execute(statement_for("put", schema), parameters)
             .fetchone()
         )
     except UnicodeEncodeError as error:
@@ -75,7 +75,7 @@ def _copy(conn: Connection, schema: str, entry: Entry, contents: Sequence[Conten
     assert row is not None
     ids, due = row
     table = "copy_scheduled" if entry.delay_seconds else "copy_ready"
-    with cursor.copy(qualified(table, schema)) as copy:
+    with cursor.copy(statement_for(table, schema)) as copy:
         copy.write(b"".join(_copy_lines(ids, entry, due, contents)))
     return list(ids)
 
@@ -137,11 +137,12 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
     )  # fmt: skip
 
 
-def counts(conn: Connection) -> list[Count]:
+def counts(conn: Connection) -> list[QueueCount]:
     """Jobs by queue and state."""
     rows = conn.execute(statement("counts")).fetchall()
     return [
-        Count(queue_name, State(state), jobs, oldest) for queue_name, state, jobs, oldest in rows
+        QueueCount(queue_name, State(state), jobs, oldest)
+        for queue_name, state, jobs, oldest in rows
     ]
 
 

@@ -45,7 +45,7 @@ class Lease(NamedTuple):
     jobs: Sequence[ClaimedJob]
 
 
-class Claimed(NamedTuple):
+class ClaimResult(NamedTuple):
     """`settled`: whether the lease of the batch that was done was still there. `lease`: what is to be run next."""
 
     settled: bool
@@ -59,7 +59,7 @@ def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -
 
 def exchange(
     conn: Connection, done: UUID | None, claimant: Claimant, cursor: Cursor, *, batch: int
-) -> Claimed:
+) -> ClaimResult:
     """The same, and on the way settle the batch `done`, whose jobs all acked: one round trip, one commit."""
     sweep, began = cursor.sweeping(), time.monotonic()
     parameters = {
@@ -76,7 +76,7 @@ def exchange(
     cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
     if cursor.horizon_wanted(sweep, took):
         cursor.raise_floors(places, wanted=batch, horizon=horizon(conn))
-    return Claimed(
+    return ClaimResult(
         settled, Lease(token, [ClaimedJob._make(row[3:]) for row in found]) if found else None
     )
 
@@ -127,9 +127,9 @@ def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) ->
     return _count(conn, "release_orphans", {"supervisor": supervisor, "living": list(living)})
 
 
-def release_forgotten(conn: Connection, supervisor: int, worker: str) -> int:
+def release_unacknowledged(conn: Connection, supervisor: int, worker: str) -> int:
     """Give back what a worker holds that has no batch, or is dead and its batch settled; how many jobs."""
-    return _count(conn, "release_forgotten", {"supervisor": supervisor, "worker": worker})
+    return _count(conn, "release_unacknowledged", {"supervisor": supervisor, "worker": worker})
 
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:

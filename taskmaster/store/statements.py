@@ -13,7 +13,7 @@ def statement(name: str) -> bytes:  # psycopg takes bytes; a str would have to b
 
 
 @cache
-def qualified(name: str, schema: str) -> bytes:
+def statement_for(name: str, schema: str) -> bytes:
     """The same for any connection: `{schema}` in the file becomes the quoted name of the schema."""
     text, name_in_sql = statement(name).decode(), sql.Identifier(schema).as_string()
     if "%(" in text:  # psycopg reads a % as its own in a statement with parameters, and in no other

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import orjson
 
 from taskmaster.store.connection import Connection
-from taskmaster.store.statements import qualified, statement
+from taskmaster.store.statements import statement, statement_for
 
 PROMOTE_AT_MOST = 1000
 
 
-class Report(NamedTuple):
+class HeartbeatReport(NamedTuple):
     """What a supervisor says with a heartbeat. `locked`: its session holds the lock that says it lives."""
 
     idle: bool
@@ -47,7 +47,7 @@ class SupervisorStatus(NamedTuple):
     lost_leases: int
 
 
-class Running(NamedTuple):
+class RunningJob(NamedTuple):
     """A run that has lasted for a second or longer. `progress` is from 0 to 1; None: it has not said."""
 
     job_id: int
@@ -76,7 +76,7 @@ def watch_session(conn: Connection) -> None:
     conn.execute(statement("liveness"))
 
 
-def heartbeat(conn: Connection, supervisor: int, report: Report) -> Heartbeat | None:
+def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Heartbeat | None:
     """Say that the supervisor lives; None: others took it for dead."""
     parameters = {
         **report._asdict(),
@@ -90,9 +90,9 @@ def heartbeat(conn: Connection, supervisor: int, report: Report) -> Heartbeat | 
     return Heartbeat(due_seconds, dict(zip(ids or (), heartbeats or (), strict=True)), locked)
 
 
-def doze(conn: Connection, schema: str, idle_ms: int) -> None:
+def announce_idle(conn: Connection, schema: str, idle_ms: int) -> None:
     """Say that somebody sleeps: puts shall notify for so long. Works on any connection."""
-    conn.execute(qualified("doze", schema), {"schema": schema, "idle_ms": idle_ms})
+    conn.execute(statement_for("announce_idle", schema), {"schema": schema, "idle_ms": idle_ms})
 
 
 def promote(conn: Connection) -> tuple[int, float | None]:
@@ -114,10 +114,10 @@ def rescue(conn: Connection, silent: Sequence[Silent], *, max_crashes: int) -> i
     return int(row[0]) if row else 0
 
 
-def running(conn: Connection, job_id: int | None, *, most: int) -> list[Running]:
+def running(conn: Connection, job_id: int | None, *, most: int) -> list[RunningJob]:
     """What runs now, longest first; of one job, or (None) of all."""
     rows = conn.execute(statement("running"), {"id": job_id, "most": most}).fetchall()
-    return [Running(*row) for row in rows]
+    return [RunningJob(*row) for row in rows]
 
 
 def find(conn: Connection) -> list[SupervisorStatus]:

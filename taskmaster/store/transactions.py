@@ -15,10 +15,10 @@ from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor
 from taskmaster.store.leases import ClaimedJob
-from taskmaster.store.statements import qualified
+from taskmaster.store.statements import statement_for
 
 
-class Held(NamedTuple):
+class LockedJob(NamedTuple):
     """A job locked by the transaction: where its row is, and the job."""
 
     place: str
@@ -32,27 +32,31 @@ class Charged(NamedTuple):
     locked: bool
 
 
-def hold_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> Held | None:
+def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> LockedJob | None:
     """Lock the next job of a queue until the transaction ends; None when there is nothing."""
     sweep = cursor.sweeping()
     parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
     began = time.monotonic()
     found = (
         Sql(conn, row_factory=tuple_row)
-        .execute(qualified("hold_one", schema), parameters)
+        .execute(statement_for("claim_one", schema), parameters)
         .fetchone()
     )
     places = [] if found is None else [(found[6], found[1])]
     cursor.record(places, wanted=1, sweep=sweep, seconds=time.monotonic() - began)
-    return None if found is None else Held(found[0], ClaimedJob._make(found[2:]))
+    return None if found is None else LockedJob(found[0], ClaimedJob._make(found[2:]))
 
 
-def end(conn: Connection, schema: str, held: Held, settlement: Settlement | None) -> None:
+def end(
+    conn: Connection, schema: str, locked_job: LockedJob, settlement: Settlement | None
+) -> None:
     """End the job that the transaction holds; None: it is acked."""
     if settlement is None:
-        conn.execute(qualified("ack_one", schema), {"place": held.place, "id": held.job.id})
+        conn.execute(
+            statement_for("ack_one", schema), {"place": locked_job.place, "id": locked_job.job.id}
+        )
     else:
-        charge(conn, schema, settlement, run=held.job.run_count)
+        charge(conn, schema, settlement, run=locked_job.job.run_count)
 
 
 def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -> Charged:
@@ -68,7 +72,7 @@ def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -
     }
     row = (
         Sql(conn, row_factory=tuple_row)
-        .execute(qualified("charge_one", schema), parameters)
+        .execute(statement_for("charge_one", schema), parameters)
         .fetchone()
     )
     assert row is not None
@@ -85,7 +89,7 @@ def charge_lost(
     """
     try:
         with conn.transaction():
-            conn.execute(qualified("lock_timeout", schema), {"wait_ms": wait_ms})
+            conn.execute(statement_for("lock_timeout", schema), {"wait_ms": wait_ms})
             return charge(conn, schema, settlement, run=run)
     except psycopg.errors.LockNotAvailable:
         return Charged(moved=False, locked=True)
@@ -95,7 +99,7 @@ def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, i
     """Runs and crashes so far of the job, when it is in ready."""
     row = (
         Sql(conn, row_factory=tuple_row)
-        .execute(qualified("held_counts", schema), {"id": job_id})
+        .execute(statement_for("held_counts", schema), {"id": job_id})
         .fetchone()
     )
     return {} if row is None else {job_id: (row[0], row[1])}
@@ -103,4 +107,4 @@ def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, i
 
 def terminate(conn: Connection, schema: str, backend: int, name: str) -> None:
     """End the server process of a worker that is dead, so that its locks go."""
-    conn.execute(qualified("terminate_backend", schema), {"backend": backend, "name": name})
+    conn.execute(statement_for("terminate_backend", schema), {"backend": backend, "name": name})

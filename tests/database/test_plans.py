@@ -10,7 +10,7 @@ import pytest
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES
 from taskmaster.store.statements import statement
-from taskmaster.store.supervisors import Report
+from taskmaster.store.supervisors import HeartbeatReport
 from tests.support.store import claimed, put_many
 
 DEAD = 50_000
@@ -134,7 +134,11 @@ def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(
         ("promote", {"most": 1000}),
         (
             "heartbeat",
-            {**Report(idle=True, idle_ms=1000)._asdict(), "running": "[]", "supervisor": 1},
+            {
+                **HeartbeatReport(idle=True, idle_ms=1000)._asdict(),
+                "running": "[]",
+                "supervisor": 1,
+            },
         ),
     ):
         plan = explained(conn, name, parameters)

@@ -406,7 +406,7 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
             raise psycopg.OperationalError("the connection was lost")
 
     target, name = (
-        (leases, "release_forgotten")
+        (leases, "release_unacknowledged")
         if place == "before the charge"
         else (transactions, "charge_lost")
     )

@@ -13,11 +13,11 @@ from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
 from taskmaster.processes.ledger.policy import crashes, settlements
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.identity import identity
+from taskmaster.processes.shared.fd_identity import identity
 from taskmaster.processes.shared.scoreboard import ENDED, Scoreboard, UnsettledBatch
 from taskmaster.processes.worker import batch
-from taskmaster.processes.worker.run import Place
-from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.context import WorkerJobContext
+from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.settlement import Settlement
 from taskmaster.store import leases, supervisors
 from taskmaster.store.connection import BoundedConnection, Connection, connect
@@ -129,13 +129,15 @@ def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_
         print(long)
         raise ValueError(long)
 
-    place = Place(consumer, "w", row, permits_fd, failing, Surroundings(row), identity(permits_fd))
+    context = WorkerContext(
+        consumer, "w", row, permits_fd, failing, WorkerJobContext(row), identity(permits_fd)
+    )
     rows = [
         leases.ClaimedJob(number, QUEUE, b"{}", None, 0, 1, None, 0, 0, None)  # type: ignore[arg-type]
         for number in range(1, 101)
     ]
     try:
-        result = batch.run(place, None, leases.Lease(uuid4(), rows))  # type: ignore[arg-type]
+        result = batch.run(context, None, leases.Lease(uuid4(), rows))  # type: ignore[arg-type]
         assert result.started == row.cells[ENDED] == 100
         assert [entry["id"] for entry in row.entries()] == list(range(1, 101))
         assert all(entry["failure"]["message"] for entry in row.entries())

@@ -17,17 +17,17 @@ from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
 from taskmaster.job import ACK
 from taskmaster.processes.ledger.ledger import Ledger
 from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.identity import identity
+from taskmaster.processes.shared.fd_identity import identity
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import Scoreboard
+from taskmaster.processes.worker.context import WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.run import Place
-from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor
 from taskmaster.store.leases import Claimant
-from taskmaster.store.supervisors import Report
+from taskmaster.store.supervisors import HeartbeatReport
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.store import (
@@ -135,14 +135,14 @@ def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_n
     leases.claim(conn, Claimant(us, "its neighbour", QUEUE), Cursor(), batch=1)
     leases.claim(conn, Claimant(them, f"worker of {us}", QUEUE), Cursor(), batch=1)
 
-    assert leases.release_forgotten(connection(), us, f"worker of {us}") == 2
+    assert leases.release_unacknowledged(connection(), us, f"worker of {us}") == 2
 
     ready, running = (
         dict.fromkeys(forgotten, State.READY),
         dict.fromkeys([others, foreign], State.RUNNING),
     )
     assert states(conn) == ready | running
-    assert leases.release_forgotten(conn, us, f"worker of {us}") == 0
+    assert leases.release_unacknowledged(conn, us, f"worker of {us}") == 0
     assert [row.run_count for row in claimed(conn).jobs] == [1, 1]
     assert leases_left(conn) == 3
 
@@ -156,19 +156,19 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
         Scoreboard(1),
         permits.create(),
     )
-    place = Place(
+    context = WorkerContext(
         consumer,
         "w",
         scoreboard.row(0),
         permits_fd,
         lambda job: ACK,
-        Surroundings(scoreboard.row(0)),
+        WorkerJobContext(scoreboard.row(0)),
         identity(permits_fd),
     )
-    delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), place)
+    delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), context)
     delivery.lost()
     with delivery.connect() as own:
-        delivery.give_back_forgotten(own, until=delivery.forgotten_until or 0.0)
+        delivery.release_unacknowledged(own, until=delivery.unacknowledged_until or 0.0)
         assert delivery.unsure
         leases.claim(
             conn, delivery.claimant, Cursor(), batch=1
@@ -176,7 +176,7 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
         assert states(conn) == {job_id: State.RUNNING}
 
         def given_back() -> bool:
-            delivery.give_back_forgotten(own, until=0.0)
+            delivery.release_unacknowledged(own, until=0.0)
             return states(conn) == {job_id: State.READY}
 
         eventually(given_back)
@@ -219,8 +219,8 @@ def test_a_due_job_that_somebody_has_locked_does_not_make_the_supervisor_spin(
     locking = connection()
     with locking.transaction():
         locking.execute("select from scheduled for update")
-        turns, now = turns_within(1.0, ledger, began=1000.0)
-        assert turns < 30
+        recycle_permits, now = turns_within(1.0, ledger, began=1000.0)
+        assert recycle_permits < 30
         assert states(conn) == {job_id: State.SCHEDULED}
     turns_within(0.2, ledger, began=now)  # let go of, it need not wait for a heartbeat
     assert states(conn) == {job_id: State.READY}
@@ -229,9 +229,9 @@ def test_a_due_job_that_somebody_has_locked_does_not_make_the_supervisor_spin(
 
 def turns_within(seconds: float, ledger: Ledger, *, began: float) -> tuple[int, float]:
     """How often a loop comes to tend the ledger in so long, by a clock of our own, which then shows the second."""
-    turns, now = 0, began
-    while now < began + seconds and turns < 100:
-        ledger.run_due(now, lambda: Report(idle=False, idle_ms=0), list)
+    recycle_permits, now = 0, began
+    while now < began + seconds and recycle_permits < 100:
+        ledger.run_due(now, lambda: HeartbeatReport(idle=False, idle_ms=0), list)
         now = max(now, ledger.next_due())
-        turns += 1
-    return turns, now
+        recycle_permits += 1
+    return recycle_permits, now

@@ -8,12 +8,12 @@ import pytest
 
 from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
 from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.identity import identity
+from taskmaster.processes.shared.fd_identity import identity
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import STOP, Scoreboard
+from taskmaster.processes.worker.context import WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.run import Place
-from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.connection import Connection
 from taskmaster.store.leases import Claimant
@@ -192,14 +192,16 @@ def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_
     def started(job: Job) -> Outcome:
         pytest.fail("it has run")
 
-    place = Place(consumer, "w", row, permits_fd, started, Surroundings(row), identity(permits_fd))
+    context = WorkerContext(
+        consumer, "w", row, permits_fd, started, WorkerJobContext(row), identity(permits_fd)
+    )
     database = Database(database_url, SCHEMA)
-    worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), place)
+    worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), context)
     if consumer.transactional:
-        worker = Transactional(database, "w", place)
+        worker = Transactional(database, "w", context)
     with worker.connect() as own:
         row.cells[STOP] = 1
-        worker.turn(own, at_most=None)
+        worker.step(own, at_most=None)
         worker.finish(own)
     assert states(conn) == {job_id: State.READY}
     for fd in (permits_fd, scoreboard.fd):

@@ -7,7 +7,7 @@ import pytest
 
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry
-from taskmaster.middlewares import middleware_factory
+from taskmaster.plugins import middleware_factory
 from taskmaster.testing import make_job
 from taskmaster_middleware.errors import errors
 

@@ -211,7 +211,7 @@ def test_an_option_that_cannot_be_meant_is_refused(options: dict[str, Any], sent
 
 def test_importing_taskmaster_brings_in_no_middleware() -> None:
     code = (
-        "import sys, taskmaster.testing, taskmaster.config, taskmaster.references; "
+        "import sys, taskmaster.testing, taskmaster.config, taskmaster.imports; "
         "sys.exit(any(name.startswith('taskmaster_middleware') for name in sys.modules))"
     )
     root = Path(taskmaster_middleware.__file__ or "").parent.parent.parent

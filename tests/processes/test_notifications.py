@@ -90,7 +90,7 @@ def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeat
 def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
     ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
     assert ledger.run_due(
-        0.0, lambda: supervisors.Report(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list
+        0.0, lambda: supervisors.HeartbeatReport(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list
     )
     assert open_for_seconds(conn) > 2 * 5.0
     ledger.close(0.0)
@@ -106,7 +106,7 @@ def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(
 def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connection) -> None:
     us = register(conn)
     beat(conn, us, idle=True, idle_ms=15_000)
-    supervisors.doze(conn, "taskmaster", 3_000)
+    supervisors.announce_idle(conn, "taskmaster", 3_000)
     beat(conn, us, idle=True, idle_ms=3_000)
     assert open_for_seconds(conn) > 10.0
 

@@ -50,7 +50,7 @@ STEPS = [
 ]
 
 # Where each step is, by the names that the product calls: the first of each pair is of leased deliveries.
-CLAIMS = [(leases, "claim"), (transactions, "hold_one")]
+CLAIMS = [(leases, "claim"), (transactions, "claim_one")]
 STARTS = [(batch, "run_one"), (transactional, "run_one")]
 ENDS = [
     (leases, "exchange"),

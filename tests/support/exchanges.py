@@ -19,7 +19,7 @@ def dies_after_an_exchange() -> Iterator[None]:
     """The component of a worker that dies so, unless three have died before it."""
     exchange = leases.exchange
 
-    def dying(conn: Any, done: Any, *arguments: Any, **keywords: Any) -> leases.Claimed:
+    def dying(conn: Any, done: Any, *arguments: Any, **keywords: Any) -> leases.ClaimResult:
         claimed = exchange(conn, done, *arguments, **keywords)
         if (
             done is not None

@@ -98,7 +98,9 @@ def beat(
     conn: Connection, supervisor: int, *, idle: bool = False, idle_ms: int = 0
 ) -> supervisors.Heartbeat | None:
     """A heartbeat; None: it was taken for dead."""
-    return supervisors.heartbeat(conn, supervisor, supervisors.Report(idle=idle, idle_ms=idle_ms))
+    return supervisors.heartbeat(
+        conn, supervisor, supervisors.HeartbeatReport(idle=idle, idle_ms=idle_ms)
+    )
 
 
 def rescue(conn: Connection, *silent: int, given_up: bool = False, max_crashes: int = 3) -> int:

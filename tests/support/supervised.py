@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from taskmaster import Consumer, Supervisor
-from taskmaster.processes.supervisor.background import Running
+from taskmaster.processes.supervisor.background import BackgroundSupervisor
 from tests.support.waiting import eventually
 
 MARK = "TASKMASTER_TEST_MARK"
@@ -23,7 +23,7 @@ PROC = Path("/proc")
 class Supervised:
     """A running supervisor and its processes."""
 
-    running: Running
+    running: BackgroundSupervisor
     mark: str
     expected_exit: int | None = 0  # None: whatever it is
     exit_code: int | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from taskmaster.processes.shared.metering import readable
+from taskmaster.processes.shared.prometheus_files import readable
 
 
 class Counted:

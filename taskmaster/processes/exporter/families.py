@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from taskmaster.processes.shared.limits import MIB, resident_bytes
 from taskmaster.processes.shared.snapshot import QueueState, Snapshot
-from taskmaster.store.figures import QueueFigures
+from taskmaster.store.stats import QueueStats
 
 # Present from the start: of a series that begins with 1 Prometheus sees no increase.
 COMMON_CAUSES = (
@@ -112,7 +112,7 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
     yield lost
 
 
-def of_queues(figures: Mapping[str, QueueFigures]) -> Iterator[Metric]:
+def of_queues(figures: Mapping[str, QueueStats]) -> Iterator[Metric]:
     """What the store knows."""
     jobs = GaugeMetricFamily(
         "taskmaster_queue_jobs", "Jobs by state, counted to a million.", labels=["queue", "state"]

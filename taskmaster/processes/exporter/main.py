@@ -13,9 +13,9 @@ from taskmaster.processes.exporter.counted import Counted
 from taskmaster.processes.exporter.pages import Pages
 from taskmaster.processes.exporter.queues import Queues
 from taskmaster.processes.exporter.web import serve
-from taskmaster.processes.shared.fresh import take
-from taskmaster.processes.shared.lines import write_lines
+from taskmaster.processes.shared.log import set_up_logging
 from taskmaster.processes.shared.plan import ExporterPlan
+from taskmaster.processes.shared.spawn import take
 
 LOOK_MS = 1_000
 
@@ -29,7 +29,7 @@ def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
         signal.SIGHUP,
     ):  # to the whole service: the supervisor ends us
         signal.signal(number, signal.SIG_IGN)
-    write_lines()
+    set_up_logging()
     plan: ExporterPlan = take(plan_fd)
     channel = Channel(socket.socket(fileno=channel_fd))
     queues = Queues(plan.database)

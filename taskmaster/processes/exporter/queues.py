@@ -10,7 +10,7 @@ import psycopg
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.shared.plan import Database
 from taskmaster.store.connection import Connection, connect
-from taskmaster.store.figures import QueueFigures, queue_figures
+from taskmaster.store.stats import QueueStats, queue_stats
 
 log = logging.getLogger("taskmaster.exporter")
 
@@ -28,13 +28,13 @@ class Queues:
         self._database = database
         self._every_seconds = every_seconds
         self._names: Sequence[str] = ()
-        self._figures: Mapping[str, QueueFigures] = {}
+        self._figures: Mapping[str, QueueStats] = {}
         self._counted_at = -STALE_SECONDS
         self._connection: Connection | None = None
         self._asked = threading.Event()
         self._counted = threading.Event()
 
-    def figures(self, names: Sequence[str]) -> Mapping[str, QueueFigures]:
+    def figures(self, names: Sequence[str]) -> Mapping[str, QueueStats]:
         """What is known of these queues, seconds old; nothing when the database has not answered for a minute."""
         self._names = names
         self._asked.set()
@@ -57,7 +57,7 @@ class Queues:
         began = time.monotonic()
         try:
             conn = self._connection or self._connected()
-            self._figures = queue_figures(conn, self._names)
+            self._figures = queue_stats(conn, self._names)
             self._counted_at = time.monotonic()
             self._counted.set()
         except (psycopg.Error, TaskmasterError) as error:

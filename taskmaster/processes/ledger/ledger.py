@@ -75,7 +75,7 @@ class Ledger:
     def run_due(
         self,
         now: float,
-        report: Callable[[], supervisors.Report],
+        report: Callable[[], supervisors.HeartbeatReport],
         worker_names: Callable[[], Sequence[str]],
     ) -> bool:
         """Do what is due; True when this was a heartbeat. Raises Evicted, and SchemaMismatch on connecting.
@@ -135,7 +135,7 @@ class Ledger:
         if self.pending_settlements.has_pending:  # somebody holds the job at this moment
             self.catch_up_at = now + LOCKED_SECONDS
 
-    def heartbeat(self, conn: Connection, now: float, report: supervisors.Report) -> bool:
+    def heartbeat(self, conn: Connection, now: float, report: supervisors.HeartbeatReport) -> bool:
         assert self.supervisor is not None
         beat = supervisors.heartbeat(conn, self.supervisor, report._replace(locked=self.locked))
         if beat is None:

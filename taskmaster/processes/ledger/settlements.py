@@ -65,7 +65,7 @@ class PendingSettlements:
             worker_exit = self.exits[0]
             if worker_exit.unsettled_batch is not None:
                 self.settle(conn, worker_exit, worker_exit.unsettled_batch)
-            leases.release_forgotten(
+            leases.release_unacknowledged(
                 conn, supervisor, worker_exit.worker
             )  # claimed with its last breath
             self.exits.popleft()

@@ -59,7 +59,7 @@ class Generation:
             self.prepare(now)
             if supervisor is not None:
                 self.pool.spawn_missing(self.template, supervisor, now, elsewhere)
-            self.pool.give_turns()
+            self.pool.refill_recycle_permits()
         self.reporter.run_due(self.template, now)
         self.pool.oom_watch.look(now)
         self.pool.enforce_limits(now)

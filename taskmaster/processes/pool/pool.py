@@ -26,8 +26,8 @@ from taskmaster.processes.pool.worker_process import STACK_SECONDS, WorkerProces
 from taskmaster.processes.shared import messages, permits
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.failures import HOST
-from taskmaster.processes.shared.numbers import Numbers
 from taskmaster.processes.shared.scoreboard import Scoreboard
+from taskmaster.processes.shared.worker_numbers import Numbers
 
 SERIALS = itertools.count(1)  # of all workers of this process
 ROOM_LOOK_SECONDS = 0.02  # while workers of an older configuration have the places
@@ -47,10 +47,10 @@ class WorkerPool:
     scoreboard: Scoreboard
     numbers: Numbers = field(default_factory=Numbers)
     slots: list[WorkerSlot] = field(default_factory=list)
-    turns: list[int] = field(
+    recycle_permits: list[int] = field(
         default_factory=list
     )  # per consumer: whose turn it is to be replaced, see recycling.py
-    turns_out: set[int] = field(default_factory=set)
+    recycle_permits_taken: set[int] = field(default_factory=set)
     oom_watch: OomWatch = field(default_factory=OomWatch)
     stopping: bool = False
     at_work: bool = False
@@ -58,8 +58,8 @@ class WorkerPool:
 
     def __post_init__(self) -> None:
         for number, consumer in enumerate(self.consumers):
-            self.turns.append(permits.create())
-            self.turns_out.add(number)
+            self.recycle_permits.append(permits.create())
+            self.recycle_permits_taken.add(number)
             for _ in range(consumer.concurrency):
                 backoff = Backoff(
                     self.options.restart_base_seconds, self.options.restart_max_seconds
@@ -142,17 +142,17 @@ class WorkerPool:
         )
         wakeups, permits_fd, stack, *output = process.fds()
         template.order(
-            wanted, (wakeups, permits_fd, stack, self.turns[slot.consumer_index], *output)
+            wanted, (wakeups, permits_fd, stack, self.recycle_permits[slot.consumer_index], *output)
         )
         process.wakeups.handed_over()
 
-    def give_turns(self) -> None:
+    def refill_recycle_permits(self) -> None:
         """Let the next worn worker of a consumer leave, once all of its workers are up."""
-        for number in list(self.turns_out):
+        for number in list(self.recycle_permits_taken):
             if all(m.alive and m.row.booted for m in self.slots if m.consumer_index == number):
-                permits.drain(self.turns[number])
-                permits.fill(self.turns[number], 1)
-                self.turns_out.discard(number)
+                permits.drain(self.recycle_permits[number])
+                permits.fill(self.recycle_permits[number], 1)
+                self.recycle_permits_taken.discard(number)
 
     def on_forked(self, forked: messages.Forked) -> None:
         """Note the pid of a worker; one that is not wanted any more is ended."""
@@ -213,7 +213,7 @@ class WorkerPool:
         assert slot.process is not None
         self.let_go(slot.process)
         slot.process = None
-        self.turns_out.add(slot.consumer_index)
+        self.recycle_permits_taken.add(slot.consumer_index)
         slot.start_at = time.monotonic() + slot.backoff.record(lived_seconds)
 
     def enforce_limits(self, now: float) -> None:
@@ -314,5 +314,5 @@ class WorkerPool:
     def close(self) -> None:
         for process in self.processes():
             self.let_go(process)
-        for fd in self.turns:
+        for fd in self.recycle_permits:
             os.close(fd)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import InvalidConfig, WorkersFailed
+from taskmaster.imports import listed, name_of
 from taskmaster.processes.pool.cause import in_words
 from taskmaster.processes.shared import messages
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.fresh import hand_over, interpreter
 from taskmaster.processes.shared.plan import Plan
-from taskmaster.references import listed, name_of
+from taskmaster.processes.shared.spawn import hand_over, interpreter
 
 log = logging.getLogger("taskmaster.supervisor")
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from taskmaster.processes.shared.target import CHUNK, target_of
+from taskmaster.processes.shared.nonblocking import CHUNK, writer_for
 
 TAIL_BYTES = 4096
 STANDARD = (1, 2)
@@ -30,7 +30,7 @@ class Stream:
     def __init__(self, number: int) -> None:
         self.fd = os.memfd_create(f"taskmaster-output-{number}")
         fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
-        self._target = target_of(number)
+        self._writer = writer_for(number)
         self._passed_on = 0
         self._freed = 0
 
@@ -42,7 +42,7 @@ class Stream:
         while self._passed_on < end:
             chunk = os.pread(self.fd, min(CHUNK, end - self._passed_on), self._passed_on)
             try:
-                taken = self._target.write(chunk)
+                taken = self._writer.write(chunk)
             except OSError:  # nobody reads it any more: it is only kept
                 self._passed_on = size
                 break

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from taskmaster.errors import TaskmasterError, WorkersFailed
-from taskmaster.processes.shared.fresh import hand_over, interpreter, take
 from taskmaster.processes.shared.lifeline import Lifeline, hold
+from taskmaster.processes.shared.spawn import hand_over, interpreter, take
 
 if TYPE_CHECKING:
     from taskmaster.processes.supervisor.supervisor import Supervisor
@@ -20,7 +20,7 @@ READY = b"ready"
 LEAVE_SECONDS = 3.0  # beyond the grace: the supervisor is always out within two
 
 
-class Running:
+class BackgroundSupervisor:
     """A supervisor that was started. Leaving the `with` block stops it, within its grace."""
 
     def __init__(self, supervisor: "Supervisor", *, within_seconds: float) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from taskmaster.embedded import pid_of, start_again
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.fresh import hand_over, interpreter, take
+from taskmaster.processes.shared.spawn import hand_over, interpreter, take
 
 END_SECONDS = 5.0
 

@@ -14,9 +14,9 @@ import msgspec
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import host_and_port
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.fresh import hand_over, interpreter
 from taskmaster.processes.shared.plan import Database, ExporterPlan
 from taskmaster.processes.shared.snapshot import QUESTION_BYTES, Snapshot
+from taskmaster.processes.shared.spawn import hand_over, interpreter
 
 log = logging.getLogger("taskmaster.supervisor")
 

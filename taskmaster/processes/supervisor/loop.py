@@ -16,13 +16,13 @@ from taskmaster.processes.pool.crash_reporter import REPORT_SECONDS
 from taskmaster.processes.pool.generations import Generations
 from taskmaster.processes.pool.reaper import Reaper
 from taskmaster.processes.pool.worker_process import WorkerProcess
-from taskmaster.processes.shared import lines
+from taskmaster.processes.shared.log import write_pending_lines
 from taskmaster.processes.shared.snapshot import Snapshot
 from taskmaster.processes.supervisor.embedded_service import EmbeddedService
 from taskmaster.processes.supervisor.exporter_service import ExporterService
 from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
 from taskmaster.processes.supervisor.snapshot import queue_states
-from taskmaster.store.supervisors import Report
+from taskmaster.store.supervisors import HeartbeatReport
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -99,10 +99,10 @@ class Loop:
         if self.ledger.open:
             self.hear(self.listener.run_due(now))
 
-    def report(self) -> Report:
+    def report(self) -> HeartbeatReport:
         """What a heartbeat says of us."""
         pools = [generation.pool for generation in self.generations]
-        return Report(
+        return HeartbeatReport(
             idle=any(pool.idle() for pool in pools),
             idle_ms=self.options.notify_ms,
             lost_leases=self.reaper.counters.lost_leases.total()
@@ -139,7 +139,7 @@ class Loop:
         self.ledger.pending_settlements.crashes.clear()
         self.ledger.releases.extend(self.generations.run_due(now, self.ledger.supervisor))
         self.reaper.end_leftovers()
-        lines.pass_on()
+        write_pending_lines()
 
     def say_ready(self) -> None:
         if not self.ready and self.listener.up and self.generations.current.pool.proven():

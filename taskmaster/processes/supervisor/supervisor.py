@@ -18,12 +18,12 @@ from taskmaster.processes.pool.generations import Generations
 from taskmaster.processes.pool.pool import WorkerPool
 from taskmaster.processes.pool.template_client import TemplateClient
 from taskmaster.processes.shared.lifeline import Lifeline
-from taskmaster.processes.shared.numbers import Numbers
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.scoreboard import Scoreboard
+from taskmaster.processes.shared.worker_numbers import Numbers
 from taskmaster.processes.supervisor import descriptors
-from taskmaster.processes.supervisor.background import Running
+from taskmaster.processes.supervisor.background import BackgroundSupervisor
 from taskmaster.processes.supervisor.embedded_service import EmbeddedService
 from taskmaster.processes.supervisor.exporter_service import ExporterService, exporter_service_at
 from taskmaster.processes.supervisor.loop import Loop
@@ -33,7 +33,7 @@ from taskmaster.processes.supervisor.stdio import keep_for_stdio
 from taskmaster.validation import check_schema
 
 
-class Grounds(NamedTuple):
+class SupervisorContext(NamedTuple):
     """What all generations of one supervisor stand on."""
 
     database: Database
@@ -92,19 +92,19 @@ class Supervisor:
             adopt_orphans()
             lifeline = stack.enter_context(closing(Lifeline()))
             counted = stack.enter_context(counting_directory()) if self.options.http else None
-            grounds = Grounds(database, lifeline, self.options, Numbers(counted))
+            context = SupervisorContext(database, lifeline, self.options, Numbers(counted))
 
             def renewed() -> Generation:
                 newer = self if reload is None else reload()
                 self._refuse_changes(newer)
-                return newer._generation(grounds)
+                return newer._generation(context)
 
-            generations = Generations(self._generation(grounds), renewed)
+            generations = Generations(self._generation(context), renewed)
             listener, ledger = (
                 Listener(database.url, database.schema),
                 Ledger(database, self.options),
             )
-            exporter_service = self._export(grounds)
+            exporter_service = self._export(context)
             loop = Loop(
                 self.options,
                 signals,
@@ -117,7 +117,7 @@ class Supervisor:
             )
             stack.enter_context(closing(loop)).run()
 
-    def start(self, *, within_seconds: float = 60.0) -> Running:
+    def start(self, *, within_seconds: float = 60.0) -> BackgroundSupervisor:
         """Run in a process of its own, and return when all workers are up. Safe in an application with threads.
 
         Raises WorkersFailed with the reason when it is not ready within `within_seconds`.
@@ -125,33 +125,33 @@ class Supervisor:
         >>> with supervisor.start():  # doctest: +SKIP
         ...     publisher.put("mail", {"to": "ada"})
         """
-        return Running(self, within_seconds=within_seconds)
+        return BackgroundSupervisor(self, within_seconds=within_seconds)
 
     def _revival(self) -> EmbeddedService | None:
         directory = directory_of(self.database_url)
         return None if directory is None else EmbeddedService(directory)
 
-    def _export(self, grounds: "Grounds") -> ExporterService | None:
-        counted, http = grounds.numbers.directory, self.options.http
+    def _export(self, context: "SupervisorContext") -> ExporterService | None:
+        counted, http = context.numbers.directory, self.options.http
         if http is None or counted is None:
             return None
-        return exporter_service_at(http, grounds.database, counted, source=self.source)
+        return exporter_service_at(http, context.database, counted, source=self.source)
 
-    def _generation(self, grounds: "Grounds") -> Generation:
+    def _generation(self, context: "SupervisorContext") -> Generation:
         workers = sum(consumer.concurrency for consumer in self.consumers)
         descriptors.allow_for(workers, self.source)
         scoreboard = Scoreboard(workers)
         plan = Plan(
-            database=grounds.database,
+            database=context.database,
             consumers=self.consumers,
             source=self.source,
             workers=scoreboard.count,
-            notify_ms=grounds.options.notify_ms,
-            metrics_dir=grounds.numbers.directory,
+            notify_ms=context.options.notify_ms,
+            metrics_dir=context.numbers.directory,
         )
-        pool = WorkerPool(self.consumers, grounds.options, scoreboard, grounds.numbers)
+        pool = WorkerPool(self.consumers, context.options, scoreboard, context.numbers)
         return Generation(
-            scoreboard, pool, TemplateClient(plan, scoreboard.fd, grounds.lifeline.read_fd)
+            scoreboard, pool, TemplateClient(plan, scoreboard.fd, context.lifeline.read_fd)
         )
 
     def _refuse_changes(self, newer: "Supervisor") -> None:

@@ -18,7 +18,7 @@ from taskmaster.processes.shared.scoreboard import (
     STARTED_AT,
     ScoreboardRow,
 )
-from taskmaster.processes.worker.run import Place, run_one
+from taskmaster.processes.worker.run import WorkerContext, run_one
 from taskmaster.settlement import Settlement, released
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
@@ -35,49 +35,49 @@ BRIEF_BYTES = 800  # an ending without these, and its message cut off: so 500 of
 BRIEF_MESSAGE = 200
 
 
-class Result(NamedTuple):
+class BatchResult(NamedTuple):
     """How a batch went: the jobs started, and the endings of those that did not simply ack."""
 
     started: int
     settlements: list[Settlement]
 
 
-def run(place: Place, conn: Connection, lease: leases.Lease) -> Result:
+def run(context: WorkerContext, conn: Connection, lease: leases.Lease) -> BatchResult:
     """Run the jobs in order, as long as there are permits to start them; what was not started is given back."""
     ids = [job.id for job in lease.jobs]
-    place.row.begin(lease.token, ids)
-    note_beginning(place.row)
-    place.allow(len(ids))
+    context.row.begin(lease.token, ids)
+    note_beginning(context.row)
+    context.allow(len(ids))
     settlements: list[Settlement] = []
-    started = _run_in_order(place, conn, lease, settlements)
+    started = _run_in_order(context, conn, lease, settlements)
     if started < len(ids):
-        if place.intact:
-            permits.drain(place.permits_fd)
+        if context.intact:
+            permits.drain(context.permits_fd)
         settlements += map(released, ids[started:])
-    return Result(started, settlements)
+    return BatchResult(started, settlements)
 
 
 def _run_in_order(
-    place: Place, conn: Connection, lease: leases.Lease, settlements: list[Settlement]
+    context: WorkerContext, conn: Connection, lease: leases.Lease, settlements: list[Settlement]
 ) -> int:
     """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
-    cells, permits_fd = place.row.cells, place.permits_fd
-    noted = place.consumer.cpu_limit_seconds is not None or len(lease.jobs) <= LARGEST_NOTED_BATCH
+    cells, permits_fd = context.row.cells, context.permits_fd
+    noted = context.consumer.cpu_limit_seconds is not None or len(lease.jobs) <= LARGEST_NOTED_BATCH
     for number, job in enumerate(lease.jobs):
         if job.rescues and not _marked(conn, lease, job.id):
             return number
-        if noted and not place.intact:
+        if noted and not context.intact:
             return number
         if not permits.take(permits_fd):
             return number
         cells[STARTED_AT] = time.monotonic_ns()
         if noted:
-            note_beginning(place.row)
+            note_beginning(context.row)
         cells[STARTED] = number + 1
-        settlement = run_one(place, job)
+        settlement = run_one(context, job)
         if settlement is not None:
             settlements.append(settlement)
-            if not noted_ending(place.row, settlement, others=len(lease.jobs) - number - 1):
+            if not noted_ending(context.row, settlement, others=len(lease.jobs) - number - 1):
                 return number + 1
         cells[ENDED] = number + 1
     return len(lease.jobs)

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from taskmaster.processes.shared.identity import identity
+from taskmaster.processes.shared.fd_identity import identity
 from taskmaster.processes.shared.limits import DUMP
 from taskmaster.processes.shared.orphans import dead_children
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import LOST
 from taskmaster.processes.worker import batch
-from taskmaster.processes.worker.batching import BatchSize
-from taskmaster.processes.worker.run import Place
+from taskmaster.processes.worker.batch_size import BatchSize
+from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect
@@ -20,8 +20,8 @@ log = logging.getLogger("taskmaster.worker")
 
 # After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then
 # may commit for as long as Postgres lets a statement run, unless the server process that had it is gone.
-FORGOTTEN_SECONDS = 65.0
-FORGOTTEN_LOOK_SECONDS = 0.2
+UNACKNOWLEDGED_SECONDS = 65.0
+UNACKNOWLEDGED_LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -30,17 +30,17 @@ class Leased:
 
     database: Database
     claimant: leases.Claimant
-    place: Place
+    context: WorkerContext
     unsettled: tuple[UUID, Sequence[Settlement]] | None = None
     sent: bool = False  # the settle, and its answer did not come
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
-    forgotten_until: float | None = None
-    forgotten_at: float = 0.0
+    unacknowledged_until: float | None = None
+    unacknowledged_at: float = 0.0
     backend: int = 0
 
     def __post_init__(self) -> None:
-        wanted = self.place.consumer.batch
+        wanted = self.context.consumer.batch
         fixed = None if wanted == "auto" else wanted
         self.size = BatchSize(fixed=1 if fixed is None and self.claimant.once else fixed)
 
@@ -66,25 +66,28 @@ class Leased:
     @property
     def unsure(self) -> bool:
         """May it hold jobs without knowing?"""
-        return self.forgotten_until is not None
+        return self.unacknowledged_until is not None
 
     def lost(self) -> None:
         self.size.claim_failed()
-        self.forgotten_until, self.forgotten_at = time.monotonic() + FORGOTTEN_SECONDS, 0.0
+        self.unacknowledged_until, self.unacknowledged_at = (
+            time.monotonic() + UNACKNOWLEDGED_SECONDS,
+            0.0,
+        )
 
-    def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
+    def step(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Settle the last batch, claim up to `at_most` jobs and run them, to be settled by the next turn or `finish`;
         how many were started, None: there was nothing."""
-        if self.forgotten_until is not None:
+        if self.unacknowledged_until is not None:
             self.finish(conn)
-            self.give_back_forgotten(conn, until=self.forgotten_until)
+            self.release_unacknowledged(conn, until=self.unacknowledged_until)
         wanted = self.size.next()
         lease = self.claim(conn, batch=min(wanted, at_most or wanted))
         if lease is None:
             return None
         lease = self.alone(conn, lease)
         began = time.monotonic()
-        result = batch.run(self.place, conn, lease)
+        result = batch.run(self.context, conn, lease)
         self.size.record(result.started, time.monotonic() - began)
         self.unsettled = lease.token, result.settlements
         return result.started
@@ -123,7 +126,7 @@ class Leased:
         if not settled:
             self.missed(token, sent_before=sent_before)
         self.unsettled, self.sent = None, False
-        self.place.row.finish()
+        self.context.row.finish()
 
     def missed(self, token: UUID, *, sent_before: bool) -> None:
         """There is no such lease. When it was sent before, and its answer lost, that may have settled it."""
@@ -133,18 +136,18 @@ class Leased:
                 token,
             )
             return
-        self.place.row.cells[LOST] += 1
+        self.context.row.cells[LOST] += 1
         log.warning(
             "lease %s was lost, others have taken over its jobs: outcomes were not written", token
         )
 
-    def give_back_forgotten(self, conn: Connection, *, until: float) -> None:
+    def release_unacknowledged(self, conn: Connection, *, until: float) -> None:
         """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
         now = time.monotonic()
         is_over = now >= until
-        if now < self.forgotten_at and not is_over:
+        if now < self.unacknowledged_at and not is_over:
             return
-        self.forgotten_at = now + FORGOTTEN_LOOK_SECONDS
-        leases.release_forgotten(conn, self.claimant.supervisor, self.claimant.worker)
+        self.unacknowledged_at = now + UNACKNOWLEDGED_LOOK_SECONDS
+        leases.release_unacknowledged(conn, self.claimant.supervisor, self.claimant.worker)
         if is_over:
-            self.forgotten_until = None
+            self.unacknowledged_until = None

@@ -12,29 +12,30 @@ from setproctitle import setproctitle
 from taskmaster.chain import Handler, build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
-from taskmaster.middlewares import (
+from taskmaster.imports import check_takes_job, resolve_callable
+from taskmaster.plugins import (
     CrashReporterFactory,
     MiddlewareFactory,
     crash_reporters,
     middleware_factories,
     open_middleware,
 )
-from taskmaster.processes.shared import limits, lines, output
+from taskmaster.processes.shared import limits, output
 from taskmaster.processes.shared.failures import describe
-from taskmaster.processes.shared.identity import identity
+from taskmaster.processes.shared.fd_identity import identity
+from taskmaster.processes.shared.log import log_into_memory
 from taskmaster.processes.shared.messages import WorkerOrder
 from taskmaster.processes.shared.orphans import adopt_orphans
 from taskmaster.processes.shared.plan import Database, Plan
 from taskmaster.processes.shared.scoreboard import Scoreboard
 from taskmaster.processes.shared.wakeups import WakeupReader
+from taskmaster.processes.worker.context import WorkerJobContext
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.recycling import Wear
-from taskmaster.processes.worker.run import Place, unforked
-from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.recycling import Recycling
+from taskmaster.processes.worker.run import WorkerContext, unforked
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.processes.worker.worker import Delivery, Worker
-from taskmaster.references import check_takes_job, resolve_callable
 from taskmaster.store.leases import Claimant
 
 CONFIRM_SECONDS = 10.0  # within which the supervisor confirms a birth
@@ -93,20 +94,20 @@ def main(
     """Be the worker that was ordered; the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     row = scoreboard.row(order.row)
-    wakeups_fd, permits_fd, stack_fd, turn_fd, *output_fds = fds
+    wakeups_fd, permits_fd, stack_fd, recycle_permit_fd, *output_fds = fds
     wakeups = WakeupReader(wakeups_fd)
     if not wakeups.get(CONFIRM_SECONDS):
         return 1  # the supervisor does not know of this worker: its place may be another's by now
     output.capture(output_fds)
-    lines.follow()
+    log_into_memory()
     if plan.metrics_dir is not None:
-        from taskmaster.processes.shared import metering  # the template has imported it
+        from taskmaster.processes.shared import prometheus_files  # the template has imported it
 
-        metering.become(order.number, plan.metrics_dir)
+        prometheus_files.become(order.number, plan.metrics_dir)
     with ExitStack() as stack:
-        surroundings = Surroundings(row)
+        job_context = WorkerJobContext(row)
         try:
-            handler = _build(prepared, surroundings, stack)
+            handler = _build(prepared, job_context, stack)
             limits.prepare_worker(prepared.consumer, stack_fd)
         except InvalidConfig as error:  # no use in trying again
             row.write({"boot": str(error), "final": True})
@@ -117,22 +118,22 @@ def main(
             log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
             row.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
             return 1
-        place = Place(
+        context = WorkerContext(
             prepared.consumer,
             order.worker,
             row,
             permits_fd,
             handler,
-            surroundings,
+            job_context,
             identity(permits_fd),
         )
         worker = Worker(
             plan.database.schema,
-            _delivery(plan.database, place, order.supervisor),
+            _delivery(plan.database, context, order.supervisor),
             row,
             scoreboard,
             wakeups,
-            Wear(prepared.consumer, turn_fd),
+            Recycling(prepared.consumer, recycle_permit_fd),
             plan.notify_ms,
             order.parked,
         )
@@ -140,24 +141,24 @@ def main(
     return 0
 
 
-def _build(prepared: Prepared, surroundings: Surroundings, stack: ExitStack) -> Handler:
+def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) -> Handler:
     """What the jobs need, made in this process: after the fork."""
     adopt_orphans()
     os.nice(prepared.consumer.nice)
     if prepared.consumer.cpu_affinity:
         os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
-    os.register_at_fork(after_in_child=partial(setattr, surroundings, "forked", True))
+    os.register_at_fork(after_in_child=partial(setattr, job_context, "forked", True))
     if prepared.component is not None:
-        surroundings.component = stack.enter_context(prepared.component())
-    handler = prepared.chain(stack, unforked(prepared.callback, surroundings))
+        job_context.component = stack.enter_context(prepared.component())
+    handler = prepared.chain(stack, unforked(prepared.callback, job_context))
     timeout = prepared.consumer.timeout_seconds
     return handler if timeout is None else limits.with_timeout(handler, timeout)
 
 
-def _delivery(database: Database, place: Place, supervisor: int) -> Delivery:
-    consumer = place.consumer
+def _delivery(database: Database, context: WorkerContext, supervisor: int) -> Delivery:
+    consumer = context.consumer
     if consumer.transactional:
-        return Transactional(database, place.worker, place)
+        return Transactional(database, context.worker, context)
     return Leased(
-        database, Claimant(supervisor, place.worker, consumer.queue_name, consumer.once), place
+        database, Claimant(supervisor, context.worker, consumer.queue_name, consumer.once), context
     )

@@ -14,11 +14,11 @@ from taskmaster.processes.shared.limits import MIB, resident_bytes
 
 
 @dataclass(slots=True)
-class Wear:
+class Recycling:
     """How much one worker has served."""
 
     consumer: Consumer
-    turn_fd: int
+    recycle_permit_fd: int
     jobs: int = 0
 
     def left(self) -> int | None:
@@ -29,7 +29,9 @@ class Wear:
     def record(self, jobs: int) -> bool:
         """Note that so many jobs have run; True: leave now."""
         self.jobs += jobs
-        return self._worn() and (self.consumer.concurrency == 1 or permits.take(self.turn_fd))
+        return self._worn() and (
+            self.consumer.concurrency == 1 or permits.take(self.recycle_permit_fd)
+        )
 
     def _worn(self) -> bool:
         most_jobs, most_mb = (

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 import msgspec
 from setproctitle import setproctitle
 
-from taskmaster.middlewares import CrashReporter
+from taskmaster.plugins import CrashReporter
 from taskmaster.processes.worker.main import Prepared
 from taskmaster.settlement import Crash
 

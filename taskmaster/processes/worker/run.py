@@ -15,10 +15,10 @@ from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
-from taskmaster.processes.shared.identity import Identity, identity
+from taskmaster.processes.shared.fd_identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
 from taskmaster.processes.shared.scoreboard import CPU_BEGAN, ERR_AT, OUT_AT, STOP, ScoreboardRow
-from taskmaster.processes.worker.surroundings import Surroundings
+from taskmaster.processes.worker.context import WorkerJobContext
 from taskmaster.settlement import Failure, Run, Settlement, ended
 from taskmaster.store.leases import ClaimedJob
 
@@ -27,7 +27,7 @@ class UnreadablePayload(Exception):
     """A payload that came into the table by SQL and cannot be decoded."""
 
 
-class Place(NamedTuple):
+class WorkerContext(NamedTuple):
     """Where jobs run: all that stays the same for a worker's life. `permits_file`: what `permits_fd` stands for."""
 
     consumer: Consumer
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     row: ScoreboardRow
     permits_fd: int
     handler: Handler
-    surroundings: Surroundings
+    job_context: WorkerJobContext
     permits_file: Identity | None
 
     @property
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 def unforked(
-    callback: Callable[[Job], Outcome | None], surroundings: Surroundings
+    callback: Callable[[Job], Outcome | None], job_context: WorkerJobContext
 ) -> Callable[[Job], Outcome | None]:
     """The callback, from which a child that it forks does not come back: the run and its chain are its parent's."""
 
@@ -61,20 +61,20 @@ def unforked(
         try:
             return callback(job)
         finally:
-            if surroundings.forked:
+            if job_context.forked:
                 os._exit(0)
 
     return run
 
 
-def run_one(place: Place, job: ClaimedJob) -> Settlement | None:
+def run_one(context: WorkerContext, job: ClaimedJob) -> Settlement | None:
     """Run the callback in its chain; None: acked. The one place that turns a surprise into an outcome."""
     began = time.monotonic_ns()
     error: BaseException | None = None
     outcome: Outcome
     try:
-        outcome = place.handler(_job(job, place.surroundings))
-        if outcome is ACK and not place.surroundings.forked:
+        outcome = context.handler(_job(job, context.job_context))
+        if outcome is ACK and not context.job_context.forked:
             return None
         outcome = checked(outcome, who="a middleware")
     except UnreadablePayload as unreadable:
@@ -82,14 +82,14 @@ def run_one(place: Place, job: ClaimedJob) -> Settlement | None:
     except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
         error, outcome = surprise, Retry(reason=describe(surprise))
     if (
-        place.surroundings.forked
+        context.job_context.forked
     ):  # a child of a middleware's that came back from it: the run is its parent's
         os._exit(0)
-    record = _record(place, job, outcome, error, (time.monotonic_ns() - began) / 1e9)
-    return ended(Run(job.id, job.run_count, job.crashes), outcome, place.consumer, record)
+    record = _record(context, job, outcome, error, (time.monotonic_ns() - began) / 1e9)
+    return ended(Run(job.id, job.run_count, job.crashes), outcome, context.consumer, record)
 
 
-def _job(job: ClaimedJob, surroundings: Surroundings) -> Job:
+def _job(job: ClaimedJob, job_context: WorkerJobContext) -> Job:
     """The job, its JSON decoded. SQL may have put what orjson refuses, like 1e999: it must not stop the others."""
     (
         job_id,
@@ -117,20 +117,24 @@ def _job(job: ClaimedJob, surroundings: Surroundings) -> Job:
         crashes,
         rescues,
         ready_at,
-        surroundings,
+        job_context,
     )
 
 
 def _record(
-    place: Place, job: ClaimedJob, outcome: Outcome, error: BaseException | None, seconds: float
+    context: WorkerContext,
+    job: ClaimedJob,
+    outcome: Outcome,
+    error: BaseException | None,
+    seconds: float,
 ) -> Failure | None:
     """What goes on the job's history; nothing for an ack, nor for a snooze that can be had."""
     match outcome:
         case Reject(reason=reason):
             cause = "rejected"
         case Retry(reason=reason):
-            cause = _cause(place, error)
-        case Snooze() if place.consumer.once:
+            cause = _cause(context, error)
+        case Snooze() if context.consumer.once:
             cause, reason = (
                 "rejected",
                 "it asked to run later, and delivery = 'at_most_once' never runs a job again",
@@ -141,17 +145,17 @@ def _record(
         cause,
         text_of(reason),
         run=job.run_count,
-        worker=place.worker,
+        worker=context.worker,
         duration_seconds=seconds,
-        used=_used(place.row),
+        used=_used(context.row),
         traceback=None if error is None else stack(error),
     )
 
 
-def _cause(place: Place, error: BaseException | None) -> str:
+def _cause(context: WorkerContext, error: BaseException | None) -> str:
     if error is None:
         return "retry"
-    connection = place.surroundings.lent_connection
+    connection = context.job_context.user_connection
     if connection is not None and connection.closed and isinstance(error, psycopg.Error):
         return "lost database"
     return "timeout" if isinstance(error, JobTimeout) else "exception"

@@ -10,7 +10,7 @@ import psycopg
 
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.identity import Identity, identity
+from taskmaster.processes.shared.fd_identity import Identity, identity
 from taskmaster.processes.shared.scoreboard import (
     BACKEND,
     EMPTY,
@@ -25,7 +25,7 @@ from taskmaster.processes.shared.scoreboard import (
     ScoreboardRow,
 )
 from taskmaster.processes.shared.wakeups import WakeupReader
-from taskmaster.processes.worker.recycling import Wear
+from taskmaster.processes.worker.recycling import Recycling
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 
@@ -58,7 +58,7 @@ class Delivery(Protocol):
     def finish(self, conn: Connection) -> None:
         """Write what is pending."""
 
-    def turn(self, conn: Connection, *, at_most: int | None) -> int | None:
+    def step(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Write what is pending, claim and run up to `at_most` jobs; how many were started, None: there was nothing."""
 
 
@@ -79,7 +79,7 @@ class Worker:
     row: ScoreboardRow
     scoreboard: Scoreboard
     wakeups: WakeupReader
-    wear: Wear
+    recycling: Recycling
     notify_ms: int
     parked: bool = False
     leaving: bool = False
@@ -105,7 +105,7 @@ class Worker:
         self.row.cells[PHASE] = WORKING
         while self.delivery.pending or not self.stopping:
             try:
-                self.turn()
+                self.step()
             except (psycopg.Error, DatabaseUnreachable) as error:
                 self.lost(error)
             health.watch_signals()
@@ -124,19 +124,19 @@ class Worker:
             self.parked = not self.wakeups.get(IDLE_SECONDS)
         self.row.cells[WOKEN] = 0
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Run what is there, or wait for something; when stopping, write what is pending."""
         conn = self.connection or self.connected()
         if self.stopping:
             return self.delivery.finish(conn)
-        ran = self.delivery.turn(conn, at_most=self.wear.left())
+        ran = self.delivery.step(conn, at_most=self.recycling.left())
         self.backoff.reset()
         if ran is None:
             self.row.cells[EMPTY] += 1
             return self.idle(conn)
         self.row.cells[FOUND] += 1
         self.look = 0
-        if self.wear.record(ran):
+        if self.recycling.record(ran):
             self.leave()
         return None
 
@@ -152,7 +152,7 @@ class Worker:
         """Renew what makes puts notify, unless the supervisor has done it."""
         now = time.monotonic_ns()
         if self.scoreboard.notified_until_ns < now + self.notify_ms * 1_000_000 // 3:
-            supervisors.doze(conn, self.schema, self.notify_ms)
+            supervisors.announce_idle(conn, self.schema, self.notify_ms)
             self.scoreboard.notified_until_ns = now + self.notify_ms * 1_000_000
 
     def waited(self) -> bool:

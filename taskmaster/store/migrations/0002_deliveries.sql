@@ -15,7 +15,7 @@ create view running as
 
 -- The next job of a queue, locked until the caller's transaction ends. The settings pin the plan, for churn makes
 -- statistics lie, and end with the call: the transaction is the callback's to write in.
-create function hold_one(wanted text, priorities smallint[], lows bigint[]) returns table (
+create function claim_one(wanted text, priorities smallint[], lows bigint[]) returns table (
   place tid, "position" bigint, id bigint, queue_name text, payload text, headers text, priority smallint, run_count int,
   created_at timestamptz, crashes smallint, rescues smallint)
 language plpgsql set search_path from current set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$

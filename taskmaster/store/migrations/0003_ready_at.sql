@@ -3,8 +3,8 @@ alter table ready add column ready_at timestamptz not null default now();
 alter table ready alter column ready_at set default clock_timestamp();
 
 -- As before, and since when the job could run.
-drop function hold_one(text, smallint[], bigint[]);
-create function hold_one(wanted text, priorities smallint[], lows bigint[]) returns table (
+drop function claim_one(text, smallint[], bigint[]);
+create function claim_one(wanted text, priorities smallint[], lows bigint[]) returns table (
   place tid, "position" bigint, id bigint, queue_name text, payload text, headers text, priority smallint, run_count int,
   created_at timestamptz, crashes smallint, rescues smallint, ready_at timestamptz)
 language plpgsql set search_path from current set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$

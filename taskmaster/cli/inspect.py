@@ -18,7 +18,7 @@ from taskmaster.cli.output import (
     short_json,
 )
 from taskmaster.job import JobRecord, State
-from taskmaster.store.supervisors import Running, SupervisorStatus
+from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 
 USED = {"cpu_seconds": "s of CPU", "peak_memory_mb": "MB at its peak"}
 SILENT_SECONDS = 10.0  # a supervisor that says nothing for so long is not well
@@ -75,7 +75,7 @@ def status(*, as_json: bool, config: Path | None) -> None:
     )
 
 
-def running_row(run: Running) -> list[object]:
+def running_row(run: RunningJob) -> list[object]:
     return [
         run.job_id,
         run.queue_name,
@@ -86,7 +86,7 @@ def running_row(run: Running) -> list[object]:
     ]
 
 
-def progress(run: Running) -> str:
+def progress(run: RunningJob) -> str:
     return "" if run.progress is None else f"{run.progress:.0%}"
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskmaster.consumer import MAX_BATCH
-from taskmaster.processes.worker.batching import TARGET_SECONDS, BatchSize
+from taskmaster.processes.worker.batch_size import TARGET_SECONDS, BatchSize
 
 
 def test_the_first_claim_of_slow_jobs_does_not_take_five_hundred() -> None:

@@ -11,7 +11,7 @@ from taskmaster.chain import Middleware, PutMiddleware
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
 from taskmaster.errors import InvalidConfig
-from taskmaster.references import listed, name_of, resolve_callable
+from taskmaster.imports import listed, name_of, resolve_callable
 from taskmaster.settlement import Crash
 
 ENTRY_POINT_GROUP = "taskmaster.middleware"

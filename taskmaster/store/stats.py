@@ -10,21 +10,21 @@ from taskmaster.store.statements import statement
 MOST = 1_000_000  # jobs of a state that are counted: more are not looked at
 
 
-class QueueFigures(NamedTuple):
+class QueueStats(NamedTuple):
     """Jobs of a queue by state, and the age in seconds of the oldest ready one; None: there is none."""
 
     jobs: Mapping[str, int]
     oldest_seconds: float | None
 
 
-def queue_figures(
+def queue_stats(
     conn: Connection, queue_names: Sequence[str], *, most: int = MOST
-) -> dict[str, QueueFigures]:
+) -> dict[str, QueueStats]:
     """The figures of each queue. Its states: ready, scheduled, running, rejected; each counted up to `most`."""
     parameters = {"queue_names": list(queue_names), "priorities": PRIORITIES, "most": most}
-    rows = conn.execute(statement("queue_figures"), parameters).fetchall()
+    rows = conn.execute(statement("queue_stats"), parameters).fetchall()
     return {
-        name: QueueFigures(
+        name: QueueStats(
             {"ready": ready, "scheduled": scheduled, "running": running, "rejected": rejected},
             None if oldest is None else max(0.0, oldest),
         )

@@ -10,7 +10,7 @@ from functools import cache, partial
 CHUNK = 4096  # a pipe that is ready takes so much (PIPE_BUF) without blocking
 
 
-class Target:
+class NonBlockingWriter:
     """A descriptor of another's that is shared with other processes: how it blocks is not ours to change."""
 
     def __init__(self, fd: int) -> None:
@@ -54,9 +54,9 @@ class Target:
 
 
 @cache
-def target_of(fd: int) -> Target:
+def writer_for(fd: int) -> NonBlockingWriter:
     """The one of this process."""
-    return Target(fd)
+    return NonBlockingWriter(fd)
 
 
 def _send(fd: int, data: bytes) -> int:

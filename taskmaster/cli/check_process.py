@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from taskmaster.config import Settings
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.shared.fresh import take
+from taskmaster.processes.shared.spawn import take
 from taskmaster.processes.worker.main import Prepared, prepare
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
+from taskmaster.imports import resolve, resolve_callable
 from taskmaster.job import ACK, Job, Outcome, Reject
-from taskmaster.middlewares import middleware_factories, middleware_factory, open_middleware
-from taskmaster.references import resolve, resolve_callable
+from taskmaster.plugins import middleware_factories, middleware_factory, open_middleware
 from taskmaster.testing import make_job
 
 WHERE = "taskmaster.toml: consumer 'mail': callback"

@@ -9,15 +9,15 @@ from taskmaster.store.connection import Connection
 
 
 @dataclass(slots=True)
-class Surroundings:
+class WorkerJobContext:
     """What jobs see of their worker. `lent`: a job has asked for the connection. `forked` is True in a process that a
     callback has forked.
     """
 
     row: ScoreboardRow
     component: Any = None
-    lent_connection: Connection | None = None
-    lent: bool = False
+    user_connection: Connection | None = None
+    connection_used: bool = False
     forked: bool = False
 
     @property
@@ -26,12 +26,12 @@ class Surroundings:
 
     @property
     def connection(self) -> Connection:
-        if self.lent_connection is None:
+        if self.user_connection is None:
             raise TaskmasterError(
                 "job.connection is there for consumers with delivery = 'transactional' only"
             )
-        self.lent = True
-        return self.lent_connection
+        self.connection_used = True
+        return self.user_connection
 
     def progress(self, fraction: float, note: str) -> None:
         self.row.note_progress(fraction, note)
