@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from benchmarks.report import Figures
 from taskmaster import Job
-from taskmaster.processes.shared.scoreboard import Scoreboard
+from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.worker.context import WorkerJobContext
 
 CALLS = 100_000

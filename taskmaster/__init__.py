@@ -18,8 +18,8 @@ from taskmaster.errors import (
 )
 from taskmaster.job import Ack, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.publisher import Publisher
+from taskmaster.supervisor import Supervisor
 
 __all__ = [
     # the two ends

@@ -6,9 +6,9 @@ from typing import Self
 
 from taskmaster.errors import InvalidJob, JobNotFound
 from taskmaster.job import JobRecord, State
-from taskmaster.session import Session
 from taskmaster.store import jobs, supervisors
 from taskmaster.store.jobs import QueueCount
+from taskmaster.store.session import Session
 from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 from taskmaster.validation import check_queue_name
 

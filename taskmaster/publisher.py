@@ -11,8 +11,8 @@ from taskmaster.chain import Draft, PutMiddleware
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidJob
 from taskmaster.plugins import put_middlewares
-from taskmaster.session import Session
 from taskmaster.store import jobs
+from taskmaster.store.session import Session
 from taskmaster.validation import (
     MAX_PAYLOAD_BYTES,
     check_delay,

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 
 from taskmaster.config import Settings
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.shared.spawn import take
-from taskmaster.processes.worker.main import Prepared, prepare
+from taskmaster.processes.ipc.spawn import take
+from taskmaster.processes.worker.prepared import Prepared, prepare
 
 
 def main(handed_fd: int) -> None:

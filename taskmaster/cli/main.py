@@ -14,7 +14,7 @@ from taskmaster.cli import inspect, jobs, put, run, setup
 from taskmaster.cli.demo import demo
 from taskmaster.cli.output import printable
 from taskmaster.errors import InvalidJob, TaskmasterError
-from taskmaster.processes.supervisor.stdio import keep_for_stdio
+from taskmaster.processes.system.stdio import keep_for_stdio
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 

@@ -7,8 +7,8 @@ import click
 
 from taskmaster.cli.common import add_to_path, config_option
 from taskmaster.config import Settings, load
-from taskmaster.processes.shared.log import set_up_logging
-from taskmaster.processes.supervisor.supervisor import Supervisor
+from taskmaster.processes.system.log import set_up_logging
+from taskmaster.supervisor import Supervisor
 
 log = logging.getLogger("taskmaster")
 

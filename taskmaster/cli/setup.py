@@ -14,7 +14,7 @@ from taskmaster.cli.output import print_json, printable
 from taskmaster.config import Settings, load, load_or_default
 from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
-from taskmaster.processes.shared.spawn import hand_over, interpreter
+from taskmaster.processes.ipc.spawn import hand_over, interpreter
 from taskmaster.store import migrate as migrations
 from taskmaster.store.connection import connect
 

@@ -16,8 +16,8 @@ from taskmaster.demo.mandelbrot import Poster
 from taskmaster.demo.work import answer, render, studio
 from taskmaster.embedded import resolve_url
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.store.connection import connect
+from taskmaster.supervisor import Supervisor
 
 TILES = "tiles"
 PROBES = "probes"  # apart: jobs of no work at all would have a worker expect the same of the tiles

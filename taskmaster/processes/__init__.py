@@ -1,5 +1,6 @@
-"""The running system. Knows the store; the command line knows it.
+"""The running system: one folder per process, and what they share.
 
-`supervisor` is the process one starts; `crew` its workers as it sees them; `ledger` its dealings with the store;
-`template.py` forks the workers; `worker` is what happens inside one; `shared` is what both sides hold.
+`supervisor` is the process that users start. `template` forks the workers. `worker` claims and runs jobs.
+`exporter` serves metrics. `ipc` is what they share, `system` what they need of Linux. They know the store;
+the command line knows them.
 """

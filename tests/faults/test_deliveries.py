@@ -1,20 +1,15 @@
 """What each delivery promises, whatever step its worker dies at; and what transactional callbacks do wrong."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import psycopg
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
-from taskmaster.processes.ledger.settlements import PendingSettlements
-from taskmaster.processes.ledger.worker_exit import WorkerExit
-from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Settlement
+from taskmaster.settlement import Crash, Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
@@ -28,7 +23,8 @@ from tests.support.deliveries import (
     STEP,
     STEPS,
 )
-from tests.support.store import SCHEMA, leases_left, put, register, states
+from tests.support.exits import batch_of_one, exit_of, pending_settlements
+from tests.support.store import leases_left, put, register, states
 
 PAGE = Path(__file__).parents[2] / "docs" / "deliveries.md"
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
@@ -230,7 +226,7 @@ def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_i
 @pytest.mark.parametrize(
     ("do", "cause", "message", "left"),
     [
-        ("swallow", "exception", "acked after an error of the database's", 0),
+        ("swallow", "exception", "acked after a database error", 0),
         ("commit", "exception", "ended the transaction", 1),
         ("commit_and_begin", "exception", "was not committed", 1),
         ("rollback", "exception", "ended the transaction", 0),
@@ -338,36 +334,27 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
 ) -> None:
     """Each of them ran it as its first run, for none of it had been written."""
     job_id, us = put(conn), register(conn)
-    pending_settlements, neighbour = PendingSettlements(SCHEMA), connection()
+    crashes: list[Crash] = []
+    outbox, neighbour = pending_settlements(conn, us, crashes), connection()
     with neighbour.transaction():
         neighbour.execute("select from ready for update")
         for worker in ("one", "two"):
-            unsettled_batch = UnsettledBatch(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
-            pending_settlements.take(
-                WorkerExit(
-                    consumer(max_crashes=2),
-                    worker,
-                    0,
-                    "signal SIGKILL",
-                    False,
-                    unsettled_batch,
-                    time.monotonic_ns(),
-                )
-            )
-            pending_settlements.flush(conn, us)
-        assert (states(conn), pending_settlements.has_pending, pending_settlements.crashes) == (
+            batch = batch_of_one(job_id)
+            outbox.settle(exit_of(consumer(max_crashes=2), batch, worker=worker))
+            outbox.flush(conn)
+        assert (states(conn), outbox.has_pending, crashes) == (
             {job_id: State.READY},
             True,
             [],
         )
-    pending_settlements.flush(conn, us)
-    assert (states(conn), pending_settlements.has_pending) == ({job_id: State.REJECTED}, False)
+    outbox.flush(conn)
+    assert (states(conn), outbox.has_pending) == ({job_id: State.REJECTED}, False)
     record = admin.get(job_id)
     assert [(failure["run"], failure["worker"]) for failure in record.failures] == [
         (1, "one"),
         (2, "two"),
     ]
-    assert [crash.rejected for crash in pending_settlements.crashes] == [False, True]
+    assert [crash.rejected for crash in crashes] == [False, True]
 
 
 @pytest.mark.parametrize("place", ["after the charge", "before the charge", "at the next charge"])
@@ -375,20 +362,9 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     conn: Connection, admin: Admin, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     first, second = put(conn), put(conn)
-    us, pending_settlements = register(conn), PendingSettlements(SCHEMA)
+    outbox = pending_settlements(conn, register(conn))
     for job_id in (first, second):
-        unsettled_batch = UnsettledBatch(UUID(int=0), [], [], job_id, time.monotonic_ns(), [])
-        pending_settlements.take(
-            WorkerExit(
-                consumer(max_crashes=9),
-                "one",
-                0,
-                "signal SIGKILL",
-                False,
-                unsettled_batch,
-                time.monotonic_ns(),
-            )
-        )
+        outbox.settle(exit_of(consumer(max_crashes=9), batch_of_one(job_id), worker="one"))
     real, failed = transactions.charge_lost, list[str]()
 
     def failing(
@@ -412,10 +388,10 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     )
     monkeypatch.setattr(target, name, forgetful if place == "before the charge" else failing)
     with pytest.raises(psycopg.OperationalError):
-        pending_settlements.flush(conn, us)
-    pending_settlements.flush(conn, us)
+        outbox.flush(conn)
+    outbox.flush(conn)
     assert failed
-    assert not pending_settlements.has_pending
+    assert not outbox.has_pending
     assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
 
@@ -490,7 +466,7 @@ def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_whi
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
     assert failure["message"].endswith(
-        "TaskmasterError: job.connection is there for consumers with delivery = 'transactional' only"
+        "TaskmasterError: job.connection exists only for consumers with delivery = 'transactional'"
     )
 
 

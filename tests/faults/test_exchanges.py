@@ -10,14 +10,12 @@ import psycopg
 import pytest
 
 from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
-from taskmaster.processes.ledger.policy import crashes, settlements
-from taskmaster.processes.ledger.worker_exit import WorkerExit
-from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.fd_identity import identity
-from taskmaster.processes.shared.scoreboard import ENDED, Scoreboard, UnsettledBatch
+from taskmaster.processes.ipc import permits
+from taskmaster.processes.ipc.scoreboard import Scoreboard, ScoreboardRow, UnsettledBatch
+from taskmaster.processes.supervisor.exits.policy import crash_reports, settlements
+from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.worker import batch
-from taskmaster.processes.worker.context import WorkerJobContext
-from taskmaster.processes.worker.run import WorkerContext
+from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.settlement import Settlement
 from taskmaster.store import leases, supervisors
 from taskmaster.store.connection import BoundedConnection, Connection, connect
@@ -25,6 +23,7 @@ from taskmaster.store.cursor import Cursor
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.exchanges import DIES, MOST_DEATHS
+from tests.support.exits import batch_of_one, exit_of
 from tests.support.server import SCHEMA
 from tests.support.store import (
     QUEUE,
@@ -105,13 +104,11 @@ def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its
     job_id = put(conn)
     lease = claimed(conn)
     noted = Settlement(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
-    unsettled_batch = UnsettledBatch(lease.token, [], [asdict(noted)], job_id, 0, [])
-    worker_exit = WorkerExit(
-        Consumer(QUEUE, callback=ACT), "w", 1, "signal SIGKILL", False, unsettled_batch, 1
-    )
+    unsettled_batch = batch_of_one(job_id, token=lease.token, entries=[asdict(noted)])
+    worker_exit = exit_of(Consumer(QUEUE, callback=ACT), unsettled_batch)
     found = settlements(worker_exit, unsettled_batch, leases.counts(conn, lease.token))
     assert found == [noted]
-    assert crashes(worker_exit, unsettled_batch, found) == []
+    assert crash_reports(worker_exit, unsettled_batch, found) == []
     assert leases.settle(conn, lease.token, found)
     assert states(conn) == {job_id: State.SCHEDULED}
 
@@ -138,9 +135,9 @@ def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_
     ]
     try:
         result = batch.run(context, None, leases.Lease(uuid4(), rows))  # type: ignore[arg-type]
-        assert result.started == row.cells[ENDED] == 100
-        assert [entry["id"] for entry in row.entries()] == list(range(1, 101))
-        assert all(entry["failure"]["message"] for entry in row.entries())
+        assert (result.started, unsettled(row).unstarted) == (100, [])
+        assert [entry["id"] for entry in row.batch.entries()] == list(range(1, 101))
+        assert all(entry["failure"]["message"] for entry in row.batch.entries())
     finally:
         for fd in (permits_fd, scoreboard.fd):
             os.close(fd)
@@ -192,3 +189,9 @@ def test_a_supervisor_that_has_left_has_no_session_and_no_lock_in_the_database(
         supervisor.left()
         eventually(lambda: sessions() == [])
     eventually(lambda: locks() == [])  # autovacuum has some for a moment
+
+
+def unsettled(row: ScoreboardRow) -> UnsettledBatch:
+    batch = row.batch.unsettled()
+    assert batch is not None
+    return batch

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
-from taskmaster.processes.ledger.failure_detector import GIVEN_UP
+from taskmaster.processes.supervisor.database.failure_detector import GIVEN_UP_FACTOR
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
@@ -99,11 +99,11 @@ def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
         os.kill(worker, signal.SIGCONT)
         eventually(lambda: went_on(conn, woken_at))
     sleeper.signal_all(signal.SIGCONT)
-    eventually(lambda: "this supervisor was taken for dead" in sleeper.said())
+    eventually(lambda: "supervisor evicted" in sleeper.said())
     eventually(lambda: sleeper.workers() not in ([], [worker]))
     assert before not in heartbeats(conn)
     if first == "the worker":
-        eventually(lambda: "was lost, others have taken over its jobs" in sleeper.said())
+        eventually(lambda: "lease lost" in sleeper.said())
         eventually(lambda: [one.lost_leases for one in admin.supervisors()] == [1])
     later = publisher.put("q")
     eventually(lambda: settlements(admin) == REJECTED_ONCE * 2)
@@ -209,7 +209,10 @@ def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_give
             gates.open()
             eventually(lambda: admin.find() == [])
     robbed = journal.runs_of(held)[1].began - began
-    assert robbed > GIVEN_UP * GONE_AFTER_SECONDS - 2 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS
+    assert (
+        robbed
+        > GIVEN_UP_FACTOR * GONE_AFTER_SECONDS - 2 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS
+    )
 
 
 def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
@@ -264,7 +267,7 @@ def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wake
         eventually(lambda: settlements(admin) == [(State.REJECTED, 1, ["lost host"])], within=20.0)
         gates.open()
         affected.signal_all(signal.SIGCONT)
-        eventually(lambda: "this supervisor was taken for dead" in affected.said())
+        eventually(lambda: "supervisor evicted" in affected.said())
         eventually(lambda: worker not in affected.workers())
         later = publisher.put("q", {"url": database_url})
         eventually(lambda: later in journal.finished())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskmaster import Admin, Consumer, JobRecord, Publisher, State
-from taskmaster.processes.pool import cause
-from taskmaster.processes.pool.cause import OomWatch
-from taskmaster.processes.shared.output import TAIL_BYTES
+from taskmaster.processes.ipc.output import TAIL_BYTES
+from taskmaster.processes.supervisor.exits import cause
+from taskmaster.processes.supervisor.exits.cause import OomWatch
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
@@ -141,7 +141,7 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
         failure = failure_of(admin, publisher.put("q", {"do": "eat", "mb": 400}))
         hungry.stop()
     assert failure["cause"] == "out of memory"
-    assert "died under it: out of memory" in failure["message"]
+    assert "ended while it ran: out of memory" in failure["message"]
     assert failure["peak_memory_mb"] > 30
 
 
@@ -197,11 +197,11 @@ def test_a_kill_of_the_kernels_long_ago_is_not_taken_for_the_cause_of_a_sigkill_
     kernel = Kernel(tmp_path, monkeypatch)
     oom_watch = OomWatch()
     kernel.kills(1)  # of some other program
-    oom_watch.look(100.0)
-    oom_watch.look(200.0)
+    oom_watch.run_due(100.0)
+    oom_watch.run_due(200.0)
     assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
     kernel.kills(2)
-    oom_watch.look(300.0)  # just between the kill and its burial
+    oom_watch.run_due(300.0)  # just between the kill and its burial
     assert oom_watch.cause(SIGKILLED) == "out of memory"
 
 

@@ -15,21 +15,19 @@ from psycopg.conninfo import conninfo_to_dict
 
 from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
 from taskmaster.job import ACK
-from taskmaster.processes.ledger.ledger import Ledger
-from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.fd_identity import identity
-from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.scoreboard import Scoreboard
-from taskmaster.processes.worker.context import WorkerJobContext
+from taskmaster.processes.ipc import permits
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.ipc.scoreboard import Scoreboard
+from taskmaster.processes.system.fd_identity import identity
+from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor
 from taskmaster.store.leases import Claimant
-from taskmaster.store.supervisors import HeartbeatReport
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.services import database_services
 from tests.support.store import (
     QUEUE,
     SCHEMA,
@@ -166,10 +164,10 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
         identity(permits_fd),
     )
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), context)
-    delivery.lost()
+    delivery.on_connection_lost()
     with delivery.connect() as own:
         delivery.release_unacknowledged(own, until=delivery.unacknowledged_until or 0.0)
-        assert delivery.unsure
+        assert delivery.is_unsure
         leases.claim(
             conn, delivery.claimant, Cursor(), batch=1
         )  # sent on the connection that was cut
@@ -180,7 +178,7 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
             return states(conn) == {job_id: State.READY}
 
         eventually(given_back)
-        assert not delivery.unsure  # it has looked when nothing could come any more
+        assert not delivery.is_unsure  # it has looked when nothing could come any more
     for fd in (permits_fd, scoreboard.fd):
         os.close(fd)
 
@@ -215,23 +213,12 @@ def test_a_due_job_that_somebody_has_locked_does_not_make_the_supervisor_spin(
 ) -> None:
     job_id = put(conn, delay=60.0)
     conn.execute("update scheduled set run_at = clock_timestamp() - interval '1 s'")
-    ledger = Ledger(Database(database_url, SCHEMA), SupervisorOptions(heartbeat_seconds=0.5))
+    options = SupervisorOptions(heartbeat_seconds=0.5)
     locking = connection()
-    with locking.transaction():
-        locking.execute("select from scheduled for update")
-        recycle_permits, now = turns_within(1.0, ledger, began=1000.0)
-        assert recycle_permits < 30
-        assert states(conn) == {job_id: State.SCHEDULED}
-    turns_within(0.2, ledger, began=now)  # let go of, it need not wait for a heartbeat
-    assert states(conn) == {job_id: State.READY}
-    ledger.close(now)
-
-
-def turns_within(seconds: float, ledger: Ledger, *, began: float) -> tuple[int, float]:
-    """How often a loop comes to tend the ledger in so long, by a clock of our own, which then shows the second."""
-    recycle_permits, now = 0, began
-    while now < began + seconds and recycle_permits < 100:
-        ledger.run_due(now, lambda: HeartbeatReport(idle=False, idle_ms=0), list)
-        now = max(now, ledger.next_due())
-        recycle_permits += 1
-    return recycle_permits, now
+    with database_services(database_url, options) as services:
+        with locking.transaction():
+            locking.execute("select from scheduled for update")
+            assert services.steps_within(1.0) < 30
+            assert states(conn) == {job_id: State.SCHEDULED}
+        services.steps_within(0.2)  # once it is unlocked, it does not wait for a heartbeat
+        assert states(conn) == {job_id: State.READY}

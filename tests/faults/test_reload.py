@@ -180,8 +180,8 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_
     if text is not None:
         (here.directory / name).write_text(text)
     here.hup()
-    eventually(lambda: "not reloaded" in here.said(), within=25.0)
-    assert about in here.sentence("not reloaded")
+    eventually(lambda: "reload failed" in here.said(), within=25.0)
+    assert about in here.sentence("reload failed")
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
     assert (versions(journal, job_id), here.workers()) == (["old"], workers)
@@ -198,7 +198,7 @@ def test_a_component_that_fails_in_the_new_workers_does_not_end_the_service(
     here.version("new", BROKEN_COMPONENT)
     here.hup()
     (sentence,) = eventually(
-        lambda: [line for line in here.said().splitlines() if "not reloaded" in line]
+        lambda: [line for line in here.said().splitlines() if "reload failed" in line]
     )
     assert "no licence for the renderer" in sentence
     job_id = publisher.put("q")
@@ -224,7 +224,7 @@ def test_a_scout_of_the_new_version_takes_no_job_while_the_old_one_has_the_only_
     here.version("broken", BROKEN_COMPONENT)
     here.configure({"batch": 1, "component": "jobs:component"})
     here.hup()
-    eventually(lambda: "not reloaded" in here.said())
+    eventually(lambda: "reload failed" in here.said())
     gates.open()
     eventually(lambda: admin.find() == [])
     assert ran(journal, held, *later) == {held: ["old"]} | {job_id: ["new"] for job_id in later}
@@ -239,8 +239,8 @@ def test_a_middleware_option_that_only_the_new_workers_refuse_does_not_end_the_s
     here.start()
     here.configure({}, top='middleware = [{ use = "logging", format = "xml" }]')
     here.hup()
-    eventually(lambda: "not reloaded" in here.said())
-    assert "'xml'" in here.sentence("not reloaded")
+    eventually(lambda: "reload failed" in here.said())
+    assert "'xml'" in here.sentence("reload failed")
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
 
@@ -266,8 +266,8 @@ def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
             else changes[what],
         )
     here.hup()
-    eventually(lambda: "not reloaded" in here.said())
-    sentence = here.sentence("not reloaded")
+    eventually(lambda: "reload failed" in here.said())
+    sentence = here.sentence("reload failed")
     assert f"{what} has changed, and only a restart can change it" in sentence
     assert "s3cret" not in here.said()
     job_id = publisher.put("q")
@@ -333,7 +333,7 @@ def test_a_hup_while_stopping_keeps_nobody_from_leaving(
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
     os.kill(here.pid, signal.SIGTERM)
-    eventually(lambda: "SIGTERM: stopping" in here.said())
+    eventually(lambda: "supervisor stopping: SIGTERM" in here.said())
     here.hup()
     gates.open()
     assert here.left() == 0
@@ -352,7 +352,7 @@ def test_a_sigterm_while_old_jobs_still_finish_waits_for_them_too(
     new = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [old, new])
     os.kill(here.pid, signal.SIGTERM)
-    eventually(lambda: "SIGTERM: stopping" in here.said())
+    eventually(lambda: "supervisor stopping: SIGTERM" in here.said())
     gates.open()
     assert here.left() == 0
     assert (journal.finished(), admin.find()) == ([old, new], [])
@@ -434,7 +434,7 @@ def test_refused_reloads_leave_no_descriptor_behind(here: Project) -> None:
     for number in range(1, 4):
         here.version(f"broken {number}", BROKEN_COMPONENT)
         here.hup()
-        eventually(lambda number=number: here.said().count("not reloaded") == number)  # type: ignore[misc]
+        eventually(lambda number=number: here.said().count("reload failed") == number)  # type: ignore[misc]
         before = before or descriptors(here)
     eventually(lambda: descriptors(here) <= (before or 0))
 

@@ -44,9 +44,9 @@ def test_a_reporter_that_is_killed_is_missed_in_the_log_and_the_next_crash_is_re
     eventually(lambda: journal.lines("reported"))
     (reporter,) = told.titled("taskmaster reporter")
     os.kill(reporter, signal.SIGKILL)
-    eventually(lambda: "the reporter of 1 crashes ended with signal SIGKILL" in told.said())
+    eventually(lambda: "crash reporter failed: crashes=1 cause='signal SIGKILL'" in told.said())
     gates.open()
     later = publisher.put("q", {"do": "die"})
     eventually(lambda: journal.lines("reported")[-1]["id"] == later)
     assert told.stop() == 0
-    assert told.said().count("the reporter of") == 1
+    assert told.said().count("crash reporter failed") == 1

@@ -7,13 +7,12 @@ import time
 import pytest
 
 from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
-from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.fd_identity import identity
-from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.scoreboard import STOP, Scoreboard
-from taskmaster.processes.worker.context import WorkerJobContext
+from taskmaster.processes.ipc import permits
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.ipc.scoreboard import Scoreboard
+from taskmaster.processes.system.fd_identity import identity
+from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.connection import Connection
 from taskmaster.store.leases import Claimant
@@ -200,7 +199,7 @@ def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_
     if consumer.transactional:
         worker = Transactional(database, "w", context)
     with worker.connect() as own:
-        row.cells[STOP] = 1
+        row.is_stopping = True
         worker.step(own, at_most=None)
         worker.finish(own)
     assert states(conn) == {job_id: State.READY}

@@ -12,18 +12,19 @@ from uuid import uuid4
 import pytest
 
 from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
-from taskmaster.processes.pool.pool import WorkerPool
-from taskmaster.processes.pool.worker_process import WorkerProcess
-from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.messages import Forked, WorkerOrder
-from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.scoreboard import Scoreboard
-from taskmaster.processes.shared.wakeups import WakeupQueue, WakeupReader
+from taskmaster.processes.ipc import permits
+from taskmaster.processes.ipc.messages import Forked, WorkerFds, WorkerOrder
+from taskmaster.processes.ipc.plan import Database, Plan
+from taskmaster.processes.ipc.scoreboard import Scoreboard
+from taskmaster.processes.ipc.wakeups import WakeupQueue, WakeupReader
+from taskmaster.processes.supervisor.pool.pool import WorkerPool
+from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess
 from taskmaster.processes.worker import main as worker_main
-from taskmaster.processes.worker.main import Prepared
+from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.exits import pending_settlements
 
 SERIAL = 7
 
@@ -111,7 +112,7 @@ def be_a_worker(wakeups_fd: int, scoreboard: Scoreboard) -> int:
     prepared = Prepared(consumer, lambda job: None, never_entered, [], [], "test")
     permits_fd = permits.create()
     try:
-        fds = (wakeups_fd, permits_fd, *[scoreboard.fd] * 4)  # it never comes to using the others
+        fds = WorkerFds(wakeups_fd, permits_fd, *[scoreboard.fd] * 4)  # the others are never used
         return worker_main.main(
             plan, prepared, scoreboard, WorkerOrder(SERIAL, 0, 0, "stray", 1, 0), fds
         )
@@ -124,7 +125,7 @@ def scoreboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scoreboard]:
     """Slots of which the first is another worker's by now, in the middle of a batch."""
     monkeypatch.setattr(worker_main, "setproctitle", lambda title: None)  # it would be pytest's
     scoreboard = Scoreboard(1)
-    scoreboard.row(0).begin(uuid4(), [1, 2])
+    scoreboard.row(0).batch.begin(uuid4(), [1, 2])
     yield scoreboard
     os.close(scoreboard.fd)
 
@@ -136,10 +137,10 @@ def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot
     wakeups = WakeupQueue()
     reader_fd = os.dup(wakeups.reader_fd)
     wakeups.close()
-    with pytest.raises(SystemExit, match="a worker that the supervisor does not know leaves"):
+    with pytest.raises(SystemExit, match="worker exits, the supervisor does not know it"):
         be_a_worker(reader_fd, scoreboard)
     assert bytes(scoreboard.row(0).cells) == before
-    assert scoreboard.row(0).entries() == []
+    assert scoreboard.row(0).batch.entries() == []
 
 
 def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_of_another(
@@ -150,7 +151,7 @@ def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_
     wakeups = WakeupQueue()
     assert be_a_worker(os.dup(wakeups.reader_fd), scoreboard) == 1
     assert bytes(scoreboard.row(0).cells) == before
-    assert scoreboard.row(0).entries() == []
+    assert scoreboard.row(0).batch.entries() == []
     wakeups.close()
 
 
@@ -178,10 +179,11 @@ def child() -> Iterator["subprocess.Popen[bytes]"]:
 
 
 @pytest.fixture
-def pool() -> Iterator[WorkerPool]:
+def pool(conn: Connection) -> Iterator[WorkerPool]:
     """A crew that has ordered its only worker."""
     scoreboard = Scoreboard(1)
-    pool = WorkerPool([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard)
+    unused = pending_settlements(conn, 0)
+    pool = WorkerPool([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard, unused)
     process = pool.slots[0].process = WorkerProcess(SERIAL, 0, "w", 0.0)
     yield pool
     process.close()
@@ -195,7 +197,7 @@ def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(
     process.kill()
     pool.on_forked(Forked(SERIAL, child.pid))
     assert child.wait(5.0) == -signal.SIGKILL
-    assert pool.knows(child.pid)  # so that its death is heard of, and its place filled
+    assert pool.owns(child.pid)  # so that its death is heard of, and its place filled
 
 
 def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(

@@ -60,7 +60,7 @@ def test_the_history_of_a_job_that_was_killed_tells_the_cause(
         eventually(lambda: supervisor.workers() not in ([], [worker]))
     (failure,) = admin.get(job_id).failures
     assert (failure["cause"], failure["run"]) == ("signal SIGKILL", 1)
-    assert f"(pid {worker}) died under it: signal SIGKILL" in failure["message"]
+    assert f"(pid {worker}) ended while it ran: signal SIGKILL" in failure["message"]
     assert 0 <= failure["duration_seconds"] < 5
 
 

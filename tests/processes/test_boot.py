@@ -107,7 +107,7 @@ def test_a_middleware_that_cannot_be_found_is_refused(refused: Refused) -> None:
 def test_a_component_that_raises_stops_the_supervisor_with_its_reason(refused: Refused) -> None:
     consumer = Consumer("q", callback=ACT, component=f"{CALLBACKS}:broken_component")
     sentence = refused(consumer, boot_attempts=3)
-    assert sentence.startswith("3 workers in a row died before their first claim")
+    assert sentence.startswith("3 workers in a row exited before their first claim")
     assert "consumer 'q': RuntimeError: no licence for the renderer" in sentence
 
 
@@ -118,7 +118,7 @@ def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the
         "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
     )
     sentence = refused(consumer, workers=True, boot_attempts=4, restart_base_seconds=0.02)
-    assert sentence.startswith("4 workers in a row died before their first claim")
+    assert sentence.startswith("4 workers in a row exited before their first claim")
     assert "consumer 'q': exit code 7" in sentence
     attempts = [line["at"] for line in journal.lines("entered")]
     assert len(attempts) == 4

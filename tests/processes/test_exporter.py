@@ -11,8 +11,8 @@ import pytest
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.options import host_and_port
-from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.supervisor.exporter_service import exporter_service_at
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.exporter_service import exporter_service
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.callbacks import ACT
 from tests.support.counters import COUNT
@@ -89,11 +89,15 @@ def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
 def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> (
     None
 ):
-    export = exporter_service_at(
-        ":0", Database("postgresql://nobody.asks", "taskmaster"), "/nowhere", source="test"
+    service = exporter_service(
+        ":0",
+        Database("postgresql://unused", "taskmaster"),
+        "/nowhere",
+        lambda number: pytest.fail("no exporter asks"),
+        source="test",
     )
-    export.answer(lambda number: pytest.fail("nobody asks"))
-    export.close()
+    service.reply()
+    service.close()
 
 
 def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
@@ -277,7 +281,7 @@ def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, 
 def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         taken = f"127.0.0.1:{Exporter(supervisor.pid).port}"
-        sentence = f"http = '{taken}' cannot be had: Address already in use"
+        sentence = f"http = '{taken}': address already in use"
         with (
             pytest.raises(WorkersFailed, match=sentence),
             supervise(Consumer("r", callback=ACT), http=taken),

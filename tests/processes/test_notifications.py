@@ -1,18 +1,19 @@
 """What is heard on the channel, which is anybody's to notify on, and until when puts notify on it."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import psycopg
 import pytest
 
 from taskmaster import Consumer, Publisher, SupervisorOptions
-from taskmaster.processes.ledger.ledger import Ledger
-from taskmaster.processes.ledger.listener import Listener, Notifications
-from taskmaster.processes.shared.plan import Database
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.database.listener import Listener, Notifications
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.services import database_services
 from tests.support.store import SCHEMA, beat, put, register
 
 FOREIGN = [
@@ -37,28 +38,34 @@ def notify(conn: Connection, payload: str) -> None:
 
 
 @pytest.fixture
-def listener(database_url: str) -> Iterator[Listener]:
-    listener = Listener(database_url, SCHEMA)
-    assert listener.run_due(0.0) is not None
+def arrived() -> list[Notifications]:
+    """What the listener has passed on."""
+    return []
+
+
+@pytest.fixture
+def listener(database_url: str, arrived: list[Notifications]) -> Iterator[Listener]:
+    listener = Listener(Database(database_url, SCHEMA), arrived.append, lambda: True)
+    listener.run_due(0.0)
+    assert len(arrived) == 1
     yield listener
     listener.close()
 
 
 @pytest.mark.parametrize("payload", [*FOREIGN, TOO_LONG])
 def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_heard(
-    listener: Listener, conn: Connection, payload: str
+    listener: Listener, arrived: list[Notifications], conn: Connection, payload: str
 ) -> None:
     notify(conn, payload)
     notify(conn, "2 behind it")
-    heard = Notifications()
 
-    def hear() -> bool:
-        heard.jobs.update(listener.read().jobs)
-        return "behind it" in heard.jobs
+    def jobs() -> Counter[str]:
+        listener.read()
+        return sum((one.jobs for one in arrived), Counter[str]())
 
-    eventually(hear)
-    assert heard.jobs["behind it"] == 2
-    assert listener.up
+    eventually(lambda: "behind it" in jobs())
+    assert jobs()["behind it"] == 2
+    assert listener.is_up
 
 
 def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
@@ -88,12 +95,9 @@ def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeat
 
 
 def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
-    ledger = Ledger(Database(database_url, SCHEMA), LONG_HEARTBEATS)
-    assert ledger.run_due(
-        0.0, lambda: supervisors.HeartbeatReport(idle=True, idle_ms=LONG_HEARTBEATS.notify_ms), list
-    )
-    assert open_for_seconds(conn) > 2 * 5.0
-    ledger.close(0.0)
+    with database_services(database_url, LONG_HEARTBEATS, idle=True) as services:
+        services.step()
+        assert open_for_seconds(conn) > 2 * 5.0
 
 
 def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskmaster import Consumer, InvalidConfig, Supervisor
-from taskmaster.processes.shared.lifeline import Lifeline
+from taskmaster.processes.ipc.lifeline import Lifeline
 from tests.support import Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.descriptors import opened

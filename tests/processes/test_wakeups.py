@@ -5,7 +5,7 @@ import time
 import psycopg
 
 from taskmaster import Admin, Consumer, Publisher
-from taskmaster.processes.worker.worker import LOOKS_SECONDS
+from taskmaster.processes.worker.loop import LOOKS_SECONDS
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT

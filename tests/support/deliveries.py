@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from taskmaster import Job, Outcome, Reject, Retry, Snooze
-from taskmaster.processes.shared.scoreboard import ScoreboardRow
+from taskmaster.processes.ipc.scoreboard import BatchRecord
 from taskmaster.processes.worker import batch, transactional
 from taskmaster.store import leases, transactions
 from tests.support.journal import note_job, own_journal, wait_at
@@ -102,7 +102,7 @@ def mined() -> Iterator[None]:
         )
         wrap([ENDS[1]], lambda settle: around(settle, AFTER_CALLBACK, None, unread=IN_COMMIT))
         wrap([ENDS[2]], lambda end: around(committing(end), AFTER_CALLBACK, None))
-        wrap([(ScoreboardRow, "finish")], lambda finish: around(finish, AFTER_COMMIT, None))
+        wrap([(BatchRecord, "finish")], lambda finish: around(finish, AFTER_COMMIT, None))
         yield
 
 

@@ -1,6 +1,6 @@
 """How long to wait before the next restart."""
 
-from taskmaster.processes.shared.backoff import Backoff
+from taskmaster.backoff import Backoff
 
 
 def test_a_worker_that_keeps_dying_is_not_restarted_in_a_hot_loop() -> None:

@@ -71,5 +71,5 @@ def test_a_claim_that_failed_for_its_size_is_tried_smaller(fixed: int | None) ->
     for _ in range(5):
         size.record(size.next(), 0.0001)
     assert size.next() > 100
-    size.claim_failed()
+    size.restart()
     assert [size.next() for _ in range(3)] == [1, 8, 64]

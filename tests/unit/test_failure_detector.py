@@ -6,7 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from taskmaster.processes.ledger.failure_detector import AWAY_HEARTBEATS, GIVEN_UP, FailureDetector
+from taskmaster.processes.supervisor.database.failure_detector import (
+    DISCONNECTED_HEARTBEATS,
+    GIVEN_UP_FACTOR,
+    FailureDetector,
+)
 
 HEARTBEAT_SECONDS, GONE_AFTER_SECONDS = 1.0, 10.0
 LONG_AGO = datetime(1999, 1, 1, tzinfo=UTC)
@@ -34,16 +38,16 @@ class Cluster:
         while self.now < until:
             self.now += HEARTBEAT_SECONDS
             self.beats(*alive)
-            self.listen()
+            self.observe()
 
-    def listen(self) -> None:
-        self.failure_detector.listen(self.others, self.now)
+    def observe(self) -> None:
+        self.failure_detector.observe(self.others, self.now)
 
-    def silent(self) -> list[int]:
-        return [one.id for one in self.failure_detector.silent(self.now)]
+    def suspects(self) -> list[int]:
+        return [one.id for one in self.failure_detector.suspects(self.now)]
 
     def given_up(self) -> list[int]:
-        return [one.id for one in self.failure_detector.silent(self.now) if one.given_up]
+        return [one.id for one in self.failure_detector.suspects(self.now) if one.given_up]
 
 
 @pytest.fixture
@@ -51,13 +55,13 @@ def cluster() -> Cluster:
     """Two others that were just heard."""
     cluster = Cluster()
     cluster.beats(A, B)
-    cluster.listen()
+    cluster.observe()
     return cluster
 
 
 def test_one_that_beats_is_never_silent_however_long_it_goes_on(cluster: Cluster) -> None:
     cluster.passes(GONE_AFTER_SECONDS * 100, A, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
 
 
 def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_last(
@@ -65,16 +69,16 @@ def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_
 ) -> None:
     last = cluster.others[A]
     cluster.passes(GONE_AFTER_SECONDS, B)
-    (found,) = cluster.failure_detector.silent(cluster.now)
+    (found,) = cluster.failure_detector.suspects(cluster.now)
     assert (found.id, found.heartbeat_at, found.given_up) == (A, last, False)
 
 
 def test_a_pause_shorter_than_the_patience_is_forgiven(cluster: Cluster) -> None:
     cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
     cluster.passes(HEARTBEAT_SECONDS, A, B)
     cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
 
 
 def test_one_that_left_in_order_is_forgotten_and_one_that_comes_is_not_yet_silent(
@@ -84,74 +88,74 @@ def test_one_that_left_in_order_is_forgotten_and_one_that_comes_is_not_yet_silen
     del cluster.others[A]
     cluster.beats(9)
     cluster.passes(3 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
 
 
 def test_a_clock_that_is_years_off_makes_nobody_silent_and_nobody_alive(cluster: Cluster) -> None:
     cluster.beats(A, clock=LONG_AGO + timedelta(days=20_000))
     cluster.passes(HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
     cluster.passes(GONE_AFTER_SECONDS, B)
-    assert cluster.silent() == [A]
+    assert cluster.suspects() == [A]
 
 
 def test_a_clock_that_was_set_back_still_beats(cluster: Cluster) -> None:
     cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     cluster.others[A] -= timedelta(hours=1)
     cluster.passes(4 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
 
 
 @pytest.mark.parametrize(
-    "away_seconds", [AWAY_HEARTBEATS * HEARTBEAT_SECONDS + 0.01, GONE_AFTER_SECONDS * 100]
+    "away_seconds", [DISCONNECTED_HEARTBEATS * HEARTBEAT_SECONDS + 0.01, GONE_AFTER_SECONDS * 100]
 )
 def test_whoever_was_away_himself_accuses_nobody_and_counts_anew(
     cluster: Cluster, away_seconds: float
 ) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP, B)
+    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR, B)
     assert cluster.given_up() == [A]
     cluster.now += away_seconds
-    cluster.listen()
-    assert cluster.silent() == []
+    cluster.observe()
+    assert cluster.suspects() == []
     cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
     cluster.passes(HEARTBEAT_SECONDS, B)
-    assert (cluster.silent(), cluster.given_up()) == ([A], [])
+    assert (cluster.suspects(), cluster.given_up()) == ([A], [])
 
 
 def test_a_late_heartbeat_of_our_own_is_no_absence(cluster: Cluster) -> None:
     cluster.passes(GONE_AFTER_SECONDS / 2, B)
-    cluster.now += AWAY_HEARTBEATS * HEARTBEAT_SECONDS
+    cluster.now += DISCONNECTED_HEARTBEATS * HEARTBEAT_SECONDS
     cluster.beats(B)
-    cluster.listen()
+    cluster.observe()
     cluster.passes(2 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == [A]
+    assert cluster.suspects() == [A]
 
 
 def test_a_new_connection_begins_the_count_anew(cluster: Cluster) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP, B)
+    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR, B)
     cluster.failure_detector.forget()
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
     cluster.passes(GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS, B)
-    assert cluster.silent() == []
+    assert cluster.suspects() == []
 
 
 def test_after_a_failover_two_that_were_both_away_accuse_each_other_of_nothing() -> None:
     us, them = Cluster(), Cluster()
     for one in (us, them):
         one.beats(A)
-        one.listen()
-        one.now += GONE_AFTER_SECONDS * GIVEN_UP * 2
+        one.observe()
+        one.now += GONE_AFTER_SECONDS * GIVEN_UP_FACTOR * 2
         one.failure_detector.forget()
-        one.listen()
-        assert one.silent() == []
+        one.observe()
+        assert one.suspects() == []
 
 
 def test_one_whose_session_stays_is_given_up_after_four_times_the_patience_and_no_sooner(
     cluster: Cluster,
 ) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP - HEARTBEAT_SECONDS, B)
-    assert (cluster.silent(), cluster.given_up()) == ([A], [])
+    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR - HEARTBEAT_SECONDS, B)
+    assert (cluster.suspects(), cluster.given_up()) == ([A], [])
     cluster.passes(HEARTBEAT_SECONDS, B)
     assert cluster.given_up() == [A]
 
@@ -161,8 +165,8 @@ def found_after(phase: float) -> float:
     cluster = Cluster()
     cluster.beats(A)
     died_at, cluster.now = cluster.now, cluster.now + phase
-    cluster.listen()
-    while not cluster.silent():
+    cluster.observe()
+    while not cluster.suspects():
         cluster.passes(HEARTBEAT_SECONDS)
     return cluster.now - died_at
 
@@ -178,6 +182,6 @@ def test_a_dead_one_is_found_in_time_and_a_live_one_has_many_heartbeats_to_miss(
 @pytest.mark.parametrize("ids", [{}, {B: LONG_AGO}])
 def test_before_it_has_listened_it_knows_of_nobody(ids: Mapping[int, datetime]) -> None:
     failure_detector = FailureDetector(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
-    assert failure_detector.silent(10.0**9) == []
-    failure_detector.listen(ids, 10.0**9)
-    assert failure_detector.silent(10.0**9) == []
+    assert failure_detector.suspects(10.0**9) == []
+    failure_detector.observe(ids, 10.0**9)
+    assert failure_detector.suspects(10.0**9) == []

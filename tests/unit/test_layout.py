@@ -13,15 +13,18 @@ PACKAGE = Path(taskmaster.__file__).parent
 ABOVE = {
     "store": ["processes", "cli", "demo"],
     "processes": ["cli", "demo"],
-    "processes/shared": [
-        "processes.worker",
-        "processes.ledger",
-        "processes.pool",
-        "processes.supervisor",
+    "processes/ipc": [
+        f"processes.{one}" for one in ("worker", "template", "exporter", "supervisor")
     ],
-    "processes/worker": ["processes.ledger", "processes.pool", "processes.supervisor"],
-    "processes/ledger": ["processes.worker", "processes.pool", "processes.supervisor"],
-    "processes/pool": ["processes.worker", "processes.supervisor"],
+    "processes/system": [
+        f"processes.{one}" for one in ("ipc", "worker", "template", "exporter", "supervisor")
+    ],
+    "processes/worker": ["processes.template", "processes.exporter", "processes.supervisor"],
+    "processes/template": ["processes.exporter", "processes.supervisor"],
+    "processes/exporter": ["processes.worker", "processes.template", "processes.supervisor"],
+    "processes/supervisor": ["processes.worker", "processes.exporter"],
+    "processes/supervisor/exits": ["processes.supervisor.pool"],
+    "processes/supervisor/database": ["processes.supervisor.pool", "processes.supervisor.exits"],
 }
 
 

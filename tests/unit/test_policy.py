@@ -7,25 +7,38 @@ import orjson
 import pytest
 
 from taskmaster import Consumer, State
-from taskmaster.processes.ledger.policy import settlements
-from taskmaster.processes.ledger.worker_exit import WorkerExit
-from taskmaster.processes.pool.cause import cause
-from taskmaster.processes.shared.scoreboard import UnsettledBatch
+from taskmaster.processes.ipc.scoreboard import UnsettledBatch
+from taskmaster.processes.supervisor.exits.policy import settlements
+from taskmaster.processes.supervisor.exits.worker_exit import Crashed, Shutdown, WorkerExit
+from taskmaster.processes.system.exit_status import describe_status
 from taskmaster.settlement import Settlement
 
 CONSUMER = Consumer("q", callback=lambda job: None)
 REJECTED = Settlement(2, State.REJECTED, charged=True, failure={"cause": "rejected"})
 
 
-def unsettled_batch(running: int | None = 3) -> UnsettledBatch:
+def unsettled_batch(current: int | None = 3) -> UnsettledBatch:
     """Job 1 was acked, job 2 rejected, job 3 ran, 4 and 5 were not started."""
     entry = orjson.loads(orjson.dumps(asdict(REJECTED)))
-    return UnsettledBatch(uuid4(), [1, 2], [entry], running, 1_000_000_000, [4, 5])
+    return UnsettledBatch(
+        token=uuid4(),
+        ended=[1, 2],
+        entries=[entry],
+        current=current,
+        started_ns=1_000_000_000,
+        unstarted=[4, 5],
+    )
 
 
 def worker_exit(*, cut_off: bool = False) -> WorkerExit:
+    cause = "signal SIGKILL"
     return WorkerExit(
-        CONSUMER, "host:1:1", 4711, "signal SIGKILL", cut_off, unsettled_batch(), 3_500_000_000
+        consumer=CONSUMER,
+        worker="host:1:1",
+        pid=4711,
+        reason=Shutdown(cause) if cut_off else Crashed(cause),
+        batch=unsettled_batch(),
+        exited_ns=3_500_000_000,
     )
 
 
@@ -79,12 +92,8 @@ def test_earlier_runs_and_crashes_count() -> None:
 
 
 def test_a_death_between_two_jobs_charges_nobody() -> None:
-    found = settlements(worker_exit(), replace_running(None), COUNTS)
+    found = settlements(worker_exit(), unsettled_batch(None), COUNTS)
     assert not any(settlement.crashed for settlement in found)
-
-
-def replace_running(running: int | None) -> UnsettledBatch:
-    return unsettled_batch()._replace(running=running)
 
 
 def test_an_ending_survives_the_way_through_the_slot() -> None:
@@ -92,7 +101,7 @@ def test_an_ending_survives_the_way_through_the_slot() -> None:
         REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"}
     )
     entry = orjson.loads(orjson.dumps(asdict(full)))
-    (found, *_) = settlements(worker_exit(), unsettled_batch()._replace(entries=[entry]), {})
+    (found, *_) = settlements(worker_exit(), replace(unsettled_batch(), entries=[entry]), {})
     assert found == full
 
 
@@ -107,4 +116,4 @@ def test_an_ending_survives_the_way_through_the_slot() -> None:
     ],
 )
 def test_a_cause_is_said_in_words(status: int, words: str) -> None:
-    assert cause(status) == words
+    assert describe_status(status) == words

@@ -1,44 +1,61 @@
 """Whom the supervisor wakes, seen from the workers' ends of the wakeup queues."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from taskmaster import Consumer, SupervisorOptions
-from taskmaster.processes.ledger.worker_exit import Usage
-from taskmaster.processes.pool.cause import worker_exit_of
-from taskmaster.processes.pool.pool import WorkerPool
-from taskmaster.processes.pool.worker_process import WorkerProcess
-from taskmaster.processes.shared.limits import Excess
-from taskmaster.processes.shared.scoreboard import (
-    BOOTING,
-    IDLE,
-    PHASE,
-    STARTED,
-    STARTED_AT,
-    WORKING,
-    Scoreboard,
+from taskmaster.processes.ipc.scoreboard import Phase, Scoreboard
+from taskmaster.processes.ipc.wakeups import WakeupReader
+from taskmaster.processes.supervisor.exits.worker_exit import (
+    LimitExceeded,
+    Shutdown,
+    Usage,
+    WorkerExit,
 )
-from taskmaster.processes.shared.wakeups import WakeupReader
+from taskmaster.processes.supervisor.pool.exit_report import worker_exit_of
+from taskmaster.processes.supervisor.pool.limits import enforce_limits
+from taskmaster.processes.supervisor.pool.pool import WorkerPool
+from taskmaster.processes.supervisor.pool.slot import TRANSITIONS, WorkerState
+from taskmaster.processes.supervisor.pool.waking import wake, wake_one_each
+from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess
+from taskmaster.processes.supervisor.snapshot import all_have_been_up, all_up
 
 SIGKILLED = 9  # as a wait status
 
 
+class Outbox:
+    """Keeps what the pool would have written."""
+
+    def __init__(self) -> None:
+        self.exits: list[WorkerExit] = []
+        self.released: list[tuple[UUID, Sequence[int]]] = []
+
+    def settle(self, worker_exit: WorkerExit) -> None:
+        self.exits.append(worker_exit)
+
+    def release(self, token: UUID, ids: Sequence[int]) -> None:
+        self.released.append((token, ids))
+
+
 @pytest.fixture
-def pool() -> Iterator[WorkerPool]:
+def outbox() -> Outbox:
+    return Outbox()
+
+
+@pytest.fixture
+def pool(outbox: Outbox) -> Iterator[WorkerPool]:
     """Two workers for one queue, which are no processes."""
     scoreboard = Scoreboard(2)
-    pool = WorkerPool(
-        [Consumer("q", callback="nobody:calls", concurrency=2)], SupervisorOptions(), scoreboard
-    )
+    consumer = Consumer("q", callback="nobody:calls", concurrency=2)
+    pool = WorkerPool([consumer], SupervisorOptions(), scoreboard, outbox)
     for slot in pool.slots:
         slot.process = WorkerProcess(slot.index, slot.index, f"worker {slot.index}", 0.0)
     yield pool
-    for process in pool.processes():
-        process.close()
+    pool.close()
     os.close(scoreboard.fd)
 
 
@@ -49,36 +66,36 @@ def woken(pool: WorkerPool) -> list[bool]:
     ]
 
 
-def phases(pool: WorkerPool, *phases: int) -> None:
+def phases(pool: WorkerPool, *phases: Phase) -> None:
     for slot, phase in zip(pool.slots, phases, strict=True):
-        slot.row.cells[PHASE] = phase
+        slot.row.phase = phase
 
 
 def test_an_idle_worker_is_woken_rather_than_a_busy_one(pool: WorkerPool) -> None:
-    phases(pool, WORKING, IDLE)
-    pool.wake("q", 1)
+    phases(pool, Phase.WORKING, Phase.IDLE)
+    wake(pool.slots, "q", 1)
     assert woken(pool) == [False, True]
 
 
 def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_look(
     pool: WorkerPool,
 ) -> None:
-    phases(pool, WORKING, WORKING)
-    pool.wake("q", 2)
+    phases(pool, Phase.WORKING, Phase.WORKING)
+    wake(pool.slots, "q", 2)
     assert woken(pool) == [True, True]
 
 
 def test_a_worker_has_one_wakeup_at_most_however_many_jobs_come(pool: WorkerPool) -> None:
-    phases(pool, IDLE, WORKING)
-    pool.wake("q", 100)
-    pool.wake("q", 100)
+    phases(pool, Phase.IDLE, Phase.WORKING)
+    wake(pool.slots, "q", 100)
+    wake(pool.slots, "q", 100)
     assert woken(pool) == [True, True]
     assert woken(pool) == [False, False]
 
 
 def test_a_heartbeat_wakes_one_idle_worker_and_no_busy_one(pool: WorkerPool) -> None:
-    phases(pool, WORKING, IDLE)
-    pool.wake_one_each()
+    phases(pool, Phase.WORKING, Phase.IDLE)
+    wake_one_each(pool.slots)
     assert woken(pool) == [False, True]
 
 
@@ -88,18 +105,20 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(
     slot = pool.slots[0]
     assert slot.process is not None
     slot.consumer, slot.process.pid = replace(slot.consumer, timeout_seconds=60.0), os.getpid()
-    slot.row.begin(uuid4(), [7])
-    slot.row.cells[STARTED_AT], slot.row.cells[STARTED] = 1, 1
-    slot.process.condemned = Excess(7, 1, "timeout", "still running")
-    slot.row.cells[STARTED_AT] = 2
-    slot.enforce_limits(now=1.0)
-    assert slot.process.condemned is None
-    slot.process.condemned = Excess(7, 1, "timeout", "still running")
-    worker_exit = worker_exit_of(slot, slot.process, "signal SIGKILL", Usage())
-    assert (worker_exit.excess, worker_exit.cut_off) == (
-        None,
-        True,
-    )  # killed by us, too late: nobody is charged
+    slot.row.batch.begin(uuid4(), [7])
+    slot.row.batch.start_job(1)
+    run = slot.row.batch.current_run()
+    assert run is not None
+    earlier = LimitExceeded(
+        job_id=7, started_ns=run.started_ns - 1, cause="timeout", sentence="still running"
+    )
+    slot.process.limit = earlier
+    enforce_limits(slot, now=1.0)
+    assert slot.process.limit is None
+    slot.process.limit = earlier
+    worker_exit = worker_exit_of(slot, "signal SIGKILL", Usage())
+    # We killed it too late, so no job is charged.
+    assert worker_exit.reason == Shutdown("signal SIGKILL")
 
 
 def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_place_has_had_one(
@@ -109,12 +128,50 @@ def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_pla
     for slot in pool.slots:
         assert slot.process is not None
         slot.process.pid = 1_000 + slot.index
-    phases(pool, WORKING, BOOTING)
-    assert not pool.proven()
-    pool.died(1_000, SIGKILLED, Usage())
+    phases(pool, Phase.WORKING, Phase.BOOTING)
+    assert not all_have_been_up(pool.slots)
+    pool.on_exit(1_000, SIGKILLED, Usage())
     first.row.clear()
-    assert not pool.proven()
-    phases(pool, BOOTING, IDLE)
-    assert pool.proven()
-    assert not pool.booted()
-    assert second.alive
+    assert not all_have_been_up(pool.slots)
+    phases(pool, Phase.BOOTING, Phase.IDLE)
+    assert all_have_been_up(pool.slots)
+    assert not all_up(pool.slots)
+    assert second.state is WorkerState.IDLE
+
+
+def test_state_follows_process_and_row(pool: WorkerPool) -> None:
+    slot = pool.slots[0]
+    process = slot.process
+    assert process is not None
+    seen = [slot.state]
+    process.pid = 1_000
+    seen.append(slot.state)
+    for phase in (Phase.IDLE, Phase.WORKING, Phase.EXITING):
+        slot.row.phase = phase
+        seen.append(slot.state)
+    pool.on_exit(1_000, 0, Usage())
+    seen.append(slot.state)
+    assert seen == ["starting", "booting", "idle", "busy", "exiting", "vacant"]
+
+
+def test_woken_worker_counts_as_busy(pool: WorkerPool) -> None:
+    slot = pool.slots[0]
+    assert slot.process is not None
+    slot.process.pid, slot.row.phase = 1_000, Phase.IDLE
+    before, was_woken, after = slot.state, slot.wake(), slot.state
+    assert (before, was_woken, after) == (WorkerState.IDLE, True, WorkerState.BUSY)
+
+
+def test_parked_worker_is_not_woken(pool: WorkerPool) -> None:
+    slot = pool.slots[0]
+    assert slot.process is not None
+    slot.process.pid, slot.process.is_parked, slot.row.phase = 1_000, True, Phase.IDLE
+    before, was_woken = slot.state, slot.wake()
+    slot.unpark()
+    assert (before, was_woken, slot.state) == (WorkerState.PARKED, False, WorkerState.BUSY)
+
+
+def test_every_state_can_be_left_and_reached() -> None:
+    assert set(TRANSITIONS) == set(WorkerState)
+    reachable = {state for following in TRANSITIONS.values() for state in following}
+    assert reachable == set(WorkerState)

@@ -7,13 +7,9 @@ from uuid import uuid4
 import pytest
 
 from taskmaster.consumer import MAX_BATCH
-from taskmaster.processes.shared.scoreboard import (
-    ENDED,
-    IDLE,
+from taskmaster.processes.ipc.scoreboard import (
     JOURNAL_BYTES,
-    PHASE,
-    STARTED,
-    STARTED_AT,
+    Phase,
     Scoreboard,
     ScoreboardRow,
 )
@@ -36,24 +32,25 @@ def row(scoreboard: Scoreboard) -> ScoreboardRow:
 def test_a_worker_that_died_between_two_batches_leaves_nothing_to_settle(
     row: ScoreboardRow,
 ) -> None:
-    assert row.unsettled_batch() is None
-    row.begin(TOKEN, [1, 2])
-    row.finish()
-    assert row.unsettled_batch() is None
-    assert row.served == 1
+    assert row.batch.unsettled() is None
+    row.batch.begin(TOKEN, [1, 2])
+    row.batch.finish()
+    assert row.batch.unsettled() is None
+    assert row.settled_batches == 1
 
 
 def test_the_running_job_is_told_from_those_that_ended_and_those_not_started(
     row: ScoreboardRow,
 ) -> None:
-    row.begin(TOKEN, [10, 20, 30, 40])
-    row.cells[STARTED], row.cells[ENDED], row.cells[STARTED_AT] = 3, 2, 123
-    unsettled_batch = row.unsettled_batch()
+    row.batch.begin(TOKEN, [10, 20, 30, 40])
+    row.batch.end_job(2)
+    row.batch.start_job(3)
+    unsettled_batch = row.batch.unsettled()
     assert unsettled_batch is not None
     assert (
         unsettled_batch.token,
         unsettled_batch.ended,
-        unsettled_batch.running,
+        unsettled_batch.current,
         unsettled_batch.unstarted,
     ) == (
         TOKEN,
@@ -61,22 +58,26 @@ def test_the_running_job_is_told_from_those_that_ended_and_those_not_started(
         30,
         [40],
     )
-    assert unsettled_batch.running_since_ns == 123
+    run = row.batch.current_run()
+    assert run is not None
+    assert run.job_id == 30
+    assert unsettled_batch.started_ns == run.started_ns > 0
 
 
 def test_a_worker_that_died_after_its_claim_has_no_running_job(row: ScoreboardRow) -> None:
-    row.begin(TOKEN, [1, 2])
-    unsettled_batch = row.unsettled_batch()
+    row.batch.begin(TOKEN, [1, 2])
+    unsettled_batch = row.batch.unsettled()
     assert unsettled_batch is not None
-    assert (unsettled_batch.running, unsettled_batch.unstarted) == (None, [1, 2])
+    assert (unsettled_batch.current, unsettled_batch.unstarted) == (None, [1, 2])
 
 
 def test_a_worker_that_died_while_settling_has_only_ended_jobs(row: ScoreboardRow) -> None:
-    row.begin(TOKEN, [1, 2])
-    row.cells[STARTED] = row.cells[ENDED] = 2
-    unsettled_batch = row.unsettled_batch()
+    row.batch.begin(TOKEN, [1, 2])
+    row.batch.start_job(2)
+    row.batch.end_job(2)
+    unsettled_batch = row.batch.unsettled()
     assert unsettled_batch is not None
-    assert (unsettled_batch.ended, unsettled_batch.running, unsettled_batch.unstarted) == (
+    assert (unsettled_batch.ended, unsettled_batch.current, unsettled_batch.unstarted) == (
         [1, 2],
         None,
         [],
@@ -84,54 +85,54 @@ def test_a_worker_that_died_while_settling_has_only_ended_jobs(row: ScoreboardRo
 
 
 def test_what_was_noted_of_the_last_batch_is_not_taken_for_this_one(row: ScoreboardRow) -> None:
-    row.begin(TOKEN, [1])
-    assert row.write({"id": 1, "state": "rejected"})
-    row.finish()
-    row.begin(uuid4(), [2])
-    assert row.entries() == []
+    row.batch.begin(TOKEN, [1])
+    assert row.batch.write_entry({"id": 1, "state": "rejected"})
+    row.batch.finish()
+    row.batch.begin(uuid4(), [2])
+    assert row.batch.entries() == []
 
 
 def test_entries_with_line_ends_and_emoji_come_back_whole(row: ScoreboardRow) -> None:
-    row.begin(TOKEN, [1])
+    row.batch.begin(TOKEN, [1])
     entry = {"id": 1, "failure": {"message": "line\nand\r\n\u2028 🦀"}}
-    assert row.write(entry)
-    assert row.entries() == [entry]
+    assert row.batch.write_entry(entry)
+    assert row.batch.entries() == [entry]
 
 
 def test_a_full_journal_says_so_and_keeps_what_it_has(row: ScoreboardRow) -> None:
-    row.begin(TOKEN, [1, 2])
+    row.batch.begin(TOKEN, [1, 2])
     big = {"id": 1, "failure": "x" * (JOURNAL_BYTES // 2)}
-    assert row.write(big)
-    assert not row.write(big)
-    assert row.entries() == [big]
+    assert row.batch.write_entry(big)
+    assert not row.batch.write_entry(big)
+    assert row.batch.entries() == [big]
 
 
 def test_the_largest_batch_fits_and_does_not_run_into_the_next_slot(scoreboard: Scoreboard) -> None:
     first, second = scoreboard.row(0), scoreboard.row(1)
-    second.begin(TOKEN, [9])
+    second.batch.begin(TOKEN, [9])
     ids = [2**63 - 1 - n for n in range(MAX_BATCH)]
-    first.begin(TOKEN, ids)
-    assert first.batch() == (TOKEN, ids)
-    assert first.entries() == []
-    assert second.batch() == (TOKEN, [9])
+    first.batch.begin(TOKEN, ids)
+    assert first.batch.current() == (TOKEN, ids)
+    assert first.batch.entries() == []
+    assert second.batch.current() == (TOKEN, [9])
 
 
 def test_a_new_worker_does_not_inherit_what_the_dead_one_was_told(row: ScoreboardRow) -> None:
-    row.begin(TOKEN, [1])
-    row.cells[PHASE] = IDLE
-    row.write({"boot": "no licence"})
+    row.batch.begin(TOKEN, [1])
+    row.phase = Phase.IDLE
+    row.batch.write_entry({"boot": "no licence"})
     row.clear()
-    assert not row.idle
-    assert not row.booted
-    assert row.unsettled_batch() is None
-    assert row.entries() == []
+    assert row.phase != Phase.IDLE
+    assert row.phase == Phase.BOOTING
+    assert row.batch.unsettled() is None
+    assert row.batch.entries() == []
 
 
 def test_the_supervisor_sees_what_another_process_writes(scoreboard: Scoreboard) -> None:
     theirs = Scoreboard(2, os.dup(scoreboard.fd))
-    theirs.row(1).begin(TOKEN, [5])
+    theirs.row(1).batch.begin(TOKEN, [5])
     theirs.notified_until_ns = 77
-    assert scoreboard.row(1).batch() == (TOKEN, [5])
-    assert scoreboard.row(0).unsettled_batch() is None
+    assert scoreboard.row(1).batch.current() == (TOKEN, [5])
+    assert scoreboard.row(0).batch.unsettled() is None
     assert scoreboard.notified_until_ns == 77
     os.close(theirs.fd)

@@ -1,1 +1,1 @@
-"""The process that answers /metrics, /healthz and /readyz: it asks the supervisor, the workers' files and the store."""
+"""The exporter process: /metrics, /healthz and /readyz. Threads are allowed here, because nothing is forked."""

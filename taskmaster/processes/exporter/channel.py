@@ -1,4 +1,4 @@
-"""Questions to the supervisor. Whoever has the lock asks; late answers to earlier questions are passed over."""
+"""The exporter's channel to the supervisor, on which it asks how the supervisor is doing."""
 
 import socket
 import threading
@@ -6,57 +6,60 @@ import time
 
 import msgspec
 
-from taskmaster.processes.shared.snapshot import LARGEST_ANSWER, QUESTION_BYTES, Snapshot
+from taskmaster.processes.ipc.snapshot import MAX_REPLY_BYTES, QUESTION_BYTES, Snapshot
 
-ANSWER_SECONDS = (
-    2.0  # the supervisor's loop turns within milliseconds, unless the database makes it wait
-)
+REPLY_SECONDS = 2.0  # the supervisor replies within milliseconds, unless the database blocks it
 ASK_SECONDS = 1.0
 
 
 class Channel:
-    """`ask` may be called by several threads. `latest`: the last answer, at `answered_at` of the monotonic clock."""
+    """Asks for snapshots. Several threads may call `ask`: the lock decides whose turn it is.
+
+    `latest` is the last snapshot, which arrived at `replied_at` on the monotonic clock.
+    """
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._lock = threading.Lock()
         self._number = 0
         self.latest: Snapshot | None = None
-        self.answered_at = 0.0
+        self.replied_at = 0.0
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def ask(self, within_seconds: float) -> Snapshot | None:
-        """How the supervisor is; None: it did not answer in time."""
+        """Return how the supervisor is doing, or None if it does not reply in time."""
         deadline = time.monotonic() + within_seconds
         if not self._lock.acquire(timeout=within_seconds):
             return None
         try:
-            self._number += 1
-            self._socket.settimeout(within_seconds)
-            self._socket.send(self._number.to_bytes(QUESTION_BYTES, "big"))
-            while (left := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(left)
-                snapshot = msgspec.json.decode(self._socket.recv(LARGEST_ANSWER), type=Snapshot)
-                self.latest, self.answered_at = snapshot, time.monotonic()
-                if snapshot.number == self._number:
-                    return snapshot
-        except (
-            OSError,
-            msgspec.DecodeError,
-        ):  # no answer in time, or nobody there: the watch on the channel ends us
+            return self._ask_until(deadline, within_seconds)
+        except (OSError, msgspec.DecodeError):  # no reply in time, or the supervisor is gone
             return None
         finally:
             self._lock.release()
-        return None
 
     def recent(self) -> Snapshot | None:
-        """The last answer; None: there was none for so long that the supervisor must be taken for hung."""
-        return self.latest if time.monotonic() - self.answered_at < ANSWER_SECONDS else None
+        """Return the last snapshot, or None if it is so old that the supervisor must be hung."""
+        return self.latest if time.monotonic() - self.replied_at < REPLY_SECONDS else None
 
     def keep_asking(self) -> None:
-        """The thread, so that there is a recent answer when a scrape finds the supervisor busy for a moment."""
+        """Ask every second, in a thread, so that a scrape finds a recent snapshot at any time."""
         while True:
-            self.ask(ANSWER_SECONDS)
+            self.ask(REPLY_SECONDS)
             time.sleep(ASK_SECONDS)
+
+    def _ask_until(self, deadline: float, within_seconds: float) -> Snapshot | None:
+        """Send a question, and skip late replies to earlier ones."""
+        self._number += 1
+        self._socket.settimeout(within_seconds)
+        self._socket.send(self._number.to_bytes(QUESTION_BYTES, "big"))
+        while (left := deadline - time.monotonic()) > 0:
+            self._socket.settimeout(left)
+            reply = self._socket.recv(MAX_REPLY_BYTES)
+            snapshot = msgspec.json.decode(reply, type=Snapshot)
+            self.latest, self.replied_at = snapshot, time.monotonic()
+            if snapshot.number == self._number:
+                return snapshot
+        return None

@@ -1,4 +1,4 @@
-"""What is exported beside the workers' own counts: the metrics that the supervisor and the store know."""
+"""The metrics that the supervisor and the store know, beside the workers' own counts. New ones go here."""
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,11 +6,11 @@ from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from taskmaster.processes.shared.limits import MIB, resident_bytes
-from taskmaster.processes.shared.snapshot import QueueState, Snapshot
+from taskmaster.processes.ipc.snapshot import QueueState, Snapshot
+from taskmaster.processes.system.proc import MIB, resident_bytes
 from taskmaster.store.stats import QueueStats
 
-# Present from the start: of a series that begins with 1 Prometheus sees no increase.
+# Present from the start, because Prometheus sees no increase in a series that begins with 1.
 COMMON_CAUSES = (
     "exit code 0",
     "exit code 1",
@@ -27,114 +27,126 @@ WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 
 def build_info() -> Iterator[Metric]:
+    """Yield the versions that run."""
     labels = {"version": version("taskmaster-pg"), "python": platform.python_version()}
-    family = GaugeMetricFamily(
-        "taskmaster_build_info", "1; the labels say what runs.", labels=list(labels)
-    )
+    text = "Always 1, with the versions of taskmaster and Python as labels."
+    family = GaugeMetricFamily("taskmaster_build_info", text, labels=list(labels))
     family.add_metric(list(labels.values()), 1)
     yield family
 
 
 def supervisor_up(is_up: bool) -> Metric:
-    return _gauge(
-        "taskmaster_supervisor_up", "Whether the supervisor's loop has answered in time.", is_up
-    )
+    """Return whether the supervisor replies."""
+    text = "Whether the supervisor's loop has replied in time, 1 or 0."
+    return GaugeMetricFamily("taskmaster_supervisor_up", text, value=is_up)
 
 
 def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
-    """What the supervisor knows of itself."""
-    yield _gauge(
-        "taskmaster_listener_up", "Whether the LISTEN connection is up.", snapshot.listener_up
+    """Yield what the supervisor knows about itself."""
+    yield GaugeMetricFamily(
+        "taskmaster_listener_up",
+        "Whether the LISTEN connection is open, 1 or 0.",
+        value=snapshot.listener_up,
     )
-    yield _gauge(
-        "taskmaster_database_up", "Whether the supervisor's connection is up.", snapshot.database_up
+    yield GaugeMetricFamily(
+        "taskmaster_database_up",
+        "Whether the supervisor's own connection is open, 1 or 0.",
+        value=snapshot.database_up,
     )
     yield CounterMetricFamily(
         "taskmaster_rescued_jobs",
-        "Jobs given back of supervisors that were gone.",
+        "Number of jobs released from supervisors that were gone.",
         value=snapshot.rescued,
     )
-    wakeups = CounterMetricFamily(
-        "taskmaster_wakeups", "Workers told to look, by what told.", labels=["source"]
-    )
+    text = "Number of wakeups sent to workers, by source."
+    wakeups = CounterMetricFamily("taskmaster_wakeups", text, labels=["source"])
     for source, times in {**dict.fromkeys(WAKEUP_SOURCES, 0), **snapshot.wakeups}.items():
         wakeups.add_metric([source], times)
     yield wakeups
 
 
 def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
-    """What the supervisor knows of its workers."""
-    workers = GaugeMetricFamily(
-        "taskmaster_workers", "Worker processes by state.", labels=["queue", "state"]
-    )
-    exits = CounterMetricFamily(
-        "taskmaster_worker_exits", "Ended workers by cause.", labels=["queue", "cause"]
-    )
-    claims = CounterMetricFamily(
-        "taskmaster_claims", "Claims by what they found.", labels=["queue", "result"]
-    )
-    for queue in queues:
-        for state in WORKER_STATES:
-            workers.add_metric([queue.name, state], getattr(queue, state))
-        for cause, times in {**dict.fromkeys(COMMON_CAUSES, 0), **queue.exits}.items():
-            exits.add_metric([queue.name, cause], times)
-        claims.add_metric([queue.name, "found"], queue.found)
-        claims.add_metric([queue.name, "empty"], queue.empty)
-    yield from (workers, exits, claims)
+    """Yield what the supervisor knows about its workers."""
+    yield _workers(queues)
+    yield _exits(queues)
+    yield _claims(queues)
     yield _by_queue(
-        "jobs_running", "Jobs that run at this moment.", queues, lambda queue: queue.running
+        "taskmaster_jobs_running", "Number of jobs running now.", queues, lambda q: q.running
     )
-    resident = {queue.name: [resident_bytes(pid) for pid in queue.pids] for queue in queues}
-    yield _by_queue(
-        "worker_resident_bytes",
-        "Resident memory of the workers, together.",
-        queues,
-        lambda q: sum(resident[q.name]),
-    )
-    yield _by_queue(
-        "worker_largest_resident_bytes",
-        "That of the largest.",
-        queues,
-        lambda q: max(resident[q.name], default=0),
-    )
-    limited = [queue for queue in queues if queue.memory_limit_mb is not None]
-    yield _by_queue(
-        "worker_memory_limit_bytes",
-        "What one worker may have.",
-        limited,
-        lambda q: (q.memory_limit_mb or 0) * MIB,
-    )
-    lost = CounterMetricFamily(
-        "taskmaster_lost_leases", "Batches settled too late: others had them.", labels=["queue"]
-    )
+    yield from _memory(queues)
+    text = "Number of batches that could not be settled because other supervisors had rescued them."
+    lost = CounterMetricFamily("taskmaster_lost_leases", text, labels=["queue"])
     for queue in queues:
         lost.add_metric([queue.name], queue.lost_leases)
     yield lost
 
 
-def of_queues(figures: Mapping[str, QueueStats]) -> Iterator[Metric]:
-    """What the store knows."""
-    jobs = GaugeMetricFamily(
-        "taskmaster_queue_jobs", "Jobs by state, counted to a million.", labels=["queue", "state"]
-    )
-    oldest = GaugeMetricFamily(
-        "taskmaster_queue_oldest_seconds", "Age of the oldest ready job.", labels=["queue"]
-    )
-    for name, queue in figures.items():
+def of_queues(stats: Mapping[str, QueueStats]) -> Iterator[Metric]:
+    """Yield what the store knows about the queues."""
+    text = "Number of jobs by state, counted up to a million."
+    jobs = GaugeMetricFamily("taskmaster_queue_jobs", text, labels=["queue", "state"])
+    text = "Age of the oldest ready job in seconds, 0 if there is none."
+    oldest = GaugeMetricFamily("taskmaster_queue_oldest_seconds", text, labels=["queue"])
+    for name, queue in stats.items():
         for state, count in queue.jobs.items():
             jobs.add_metric([name, state], count)
         oldest.add_metric([name], queue.oldest_seconds or 0.0)
     yield from (jobs, oldest)
 
 
-def _by_queue(
-    name: str, text: str, queues: Sequence[QueueState], value: Callable[[QueueState], float]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"taskmaster_{name}", text, labels=["queue"])
+def _workers(queues: Sequence[QueueState]) -> Metric:
+    text = "Number of worker slots by state."
+    family = GaugeMetricFamily("taskmaster_workers", text, labels=["queue", "state"])
     for queue in queues:
-        family.add_metric([queue.name], value(queue))
+        for state in WORKER_STATES:
+            family.add_metric([queue.name, state], getattr(queue, state))
     return family
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+def _exits(queues: Sequence[QueueState]) -> Metric:
+    text = "Number of worker exits by cause."
+    family = CounterMetricFamily("taskmaster_worker_exits", text, labels=["queue", "cause"])
+    for queue in queues:
+        for cause, times in {**dict.fromkeys(COMMON_CAUSES, 0), **queue.exits}.items():
+            family.add_metric([queue.name, cause], times)
+    return family
+
+
+def _claims(queues: Sequence[QueueState]) -> Metric:
+    text = "Number of claims by result: whether they found jobs."
+    family = CounterMetricFamily("taskmaster_claims", text, labels=["queue", "result"])
+    for queue in queues:
+        family.add_metric([queue.name, "found"], queue.found)
+        family.add_metric([queue.name, "empty"], queue.empty)
+    return family
+
+
+def _memory(queues: Sequence[QueueState]) -> Iterator[Metric]:
+    resident = {queue.name: [resident_bytes(pid) for pid in queue.pids] for queue in queues}
+    yield _by_queue(
+        "taskmaster_worker_resident_bytes",
+        "Resident memory of all workers together.",
+        queues,
+        lambda queue: sum(resident[queue.name]),
+    )
+    yield _by_queue(
+        "taskmaster_worker_largest_resident_bytes",
+        "Resident memory of the largest worker.",
+        queues,
+        lambda queue: max(resident[queue.name], default=0),
+    )
+    yield _by_queue(
+        "taskmaster_worker_memory_limit_bytes",
+        "Resident memory that one worker may use while a job runs.",
+        [queue for queue in queues if queue.memory_limit_mb is not None],
+        lambda queue: (queue.memory_limit_mb or 0) * MIB,
+    )
+
+
+def _by_queue(
+    name: str, text: str, queues: Sequence[QueueState], value: Callable[[QueueState], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=["queue"])
+    for queue in queues:
+        family.add_metric([queue.name], value(queue))
+    return family

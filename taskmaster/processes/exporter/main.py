@@ -1,4 +1,4 @@
-"""The exporter's life: it serves until the supervisor lets go of it. Threads are allowed here: nothing is forked."""
+"""The exporter from its start to its exit: it serves until the supervisor closes the channel."""
 
 import select
 import shutil
@@ -9,44 +9,38 @@ import threading
 from setproctitle import setproctitle
 
 from taskmaster.processes.exporter.channel import Channel
-from taskmaster.processes.exporter.counted import Counted
 from taskmaster.processes.exporter.pages import Pages
 from taskmaster.processes.exporter.queues import Queues
 from taskmaster.processes.exporter.web import serve
-from taskmaster.processes.shared.log import set_up_logging
-from taskmaster.processes.shared.plan import ExporterPlan
-from taskmaster.processes.shared.spawn import take
+from taskmaster.processes.exporter.worker_metrics import WorkerMetrics
+from taskmaster.processes.ipc.plan import ExporterPlan
+from taskmaster.processes.ipc.spawn import take
+from taskmaster.processes.system.log import set_up_logging
 
 LOOK_MS = 1_000
 
 
 def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
-    """Answer on the socket that the supervisor listens on."""
+    """Serve on the socket that the supervisor listens on."""
     setproctitle("taskmaster exporter")
-    for number in (
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGHUP,
-    ):  # to the whole service: the supervisor ends us
+    # Signals to the whole service are for the supervisor: it ends the exporter.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     set_up_logging()
     plan: ExporterPlan = take(plan_fd)
     channel = Channel(socket.socket(fileno=channel_fd))
     queues = Queues(plan.database)
-    pages = Pages(channel, Counted(plan.metrics_dir), queues)
-    for work in (
-        channel.keep_asking,
-        queues.keep_counting,
-        lambda: serve(socket.socket(fileno=listening_fd), pages),
-    ):
+    pages = Pages(channel, WorkerMetrics(plan.metrics_dir), queues)
+    listening = socket.socket(fileno=listening_fd)
+    for work in (channel.keep_asking, queues.keep_counting, lambda: serve(listening, pages)):
         threading.Thread(target=work, daemon=True).start()
-    wait_for_the_end(channel)
-    shutil.rmtree(plan.metrics_dir, ignore_errors=True)  # a supervisor that was killed has not
+    _wait_for_end(channel)
+    shutil.rmtree(plan.metrics_dir, ignore_errors=True)  # a killed supervisor has not removed it
 
 
-def wait_for_the_end(channel: Channel) -> None:
-    """The supervisor's end of the channel closes with it."""
+def _wait_for_end(channel: Channel) -> None:
+    """Wait until the supervisor's end of the channel is closed, which happens even if it is killed."""
     poll = select.poll()
-    poll.register(channel.fileno(), 0)  # only POLLHUP, which needs no asking for
+    poll.register(channel.fileno(), 0)  # POLLHUP is reported without being asked for
     while not poll.poll(LOOK_MS):
         pass

@@ -7,27 +7,32 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
 from taskmaster.processes.exporter import families
-from taskmaster.processes.exporter.channel import ANSWER_SECONDS, Channel
-from taskmaster.processes.exporter.counted import Counted
+from taskmaster.processes.exporter.channel import REPLY_SECONDS, Channel
 from taskmaster.processes.exporter.queues import Queues
+from taskmaster.processes.exporter.worker_metrics import WorkerMetrics
 
 TEXT = "text/plain; charset=utf-8"
-SCRAPE_ANSWER_SECONDS = 0.03  # so that a scrape is done within 50 ms, whatever the supervisor is at
+SCRAPE_REPLY_SECONDS = (
+    0.03  # so that a scrape takes at most 50 ms, whatever the supervisor is doing
+)
 
 
 class Page(NamedTuple):
+    """A response."""
+
     status: int
     content_type: str
     body: bytes
 
 
 class Pages:
-    """What there is to be asked."""
+    """Makes a page from what supervisor, workers and store report."""
 
-    def __init__(self, channel: Channel, counted: Counted, queues: Queues) -> None:
-        self._channel, self._counted, self._queues = channel, counted, queues
+    def __init__(self, channel: Channel, worker_metrics: WorkerMetrics, queues: Queues) -> None:
+        self._channel, self._worker_metrics, self._queues = channel, worker_metrics, queues
 
     def page(self, path: str, accept: str) -> Page:
+        """Return the page at `path`."""
         match path:
             case "/metrics":
                 return self.metrics(accept)
@@ -38,59 +43,62 @@ class Pages:
             case "/":
                 return _text(200, "taskmaster: /metrics /healthz /readyz")
             case _:
-                return _text(404, "there is /metrics, /healthz and /readyz")
+                return _text(404, "not found: there are /metrics, /healthz and /readyz")
 
     def metrics(self, accept: str) -> Page:
-        """In the format that the scraper asks for: Prometheus's text format, or OpenMetrics."""
+        """Return all metrics in the format that the scraper accepts: Prometheus's or OpenMetrics."""
         try:
             encode, content_type = choose_encoder(accept)
-        except (ValueError, TypeError):  # a version that is none
+        except (ValueError, TypeError):  # the version in the header is malformed
             encode, content_type = choose_encoder("")
-        found = self.collected()
         registry = CollectorRegistry()
-        registry.register(_Collected(found))
+        registry.register(_Collector(self._collect()))
         return Page(200, content_type, encode(registry))
 
-    def collected(self) -> list[Metric]:
-        snapshot = self._channel.ask(SCRAPE_ANSWER_SECONDS) or self._channel.recent()
-        is_up = snapshot is not None
-        found = [*families.build_info(), families.supervisor_up(is_up), *self._counted.families()]
-        if snapshot is not None:
-            names = [queue.name for queue in snapshot.queues]
-            found += families.of_supervisor(snapshot)
-            found += families.of_workers(snapshot.queues)
-            found += families.of_queues(self._queues.figures(names))
-        return found
-
     def healthz(self) -> Page:
-        """Does the supervisor's loop turn?"""
-        if self._channel.ask(ANSWER_SECONDS) is None:
-            return _text(503, f"the supervisor has not answered within {ANSWER_SECONDS:g} s")
+        """Return whether the supervisor's loop is running."""
+        if self._channel.ask(REPLY_SECONDS) is None:
+            return _no_reply()
         return _text(200, "ok")
 
     def readyz(self) -> Page:
-        """Can jobs be run? When not, the body says what is missing."""
-        snapshot = self._channel.ask(ANSWER_SECONDS)
+        """Return whether jobs can be run. If not, the body says what is missing."""
+        snapshot = self._channel.ask(REPLY_SECONDS)
         if snapshot is None:
-            return _text(503, f"the supervisor has not answered within {ANSWER_SECONDS:g} s")
+            return _no_reply()
         missing = {
             "the database does not answer": not snapshot.database_up,
             "the LISTEN connection is down": not snapshot.listener_up,
             "not all workers are up": not snapshot.workers_up,
             "it is stopping": snapshot.stopping,
         }
-        reasons = [reason for reason, is_so in missing.items() if is_so]
+        reasons = [reason for reason, is_missing in missing.items() if is_missing]
         return _text(503, "not ready: " + ", ".join(reasons)) if reasons else _text(200, "ready")
 
+    def _collect(self) -> list[Metric]:
+        snapshot = self._channel.ask(SCRAPE_REPLY_SECONDS) or self._channel.recent()
+        found = [*families.build_info(), families.supervisor_up(snapshot is not None)]
+        found += self._worker_metrics.families()
+        if snapshot is not None:
+            names = [queue.name for queue in snapshot.queues]
+            found += families.of_supervisor(snapshot)
+            found += families.of_workers(snapshot.queues)
+            found += families.of_queues(self._queues.stats(names))
+        return found
 
-class _Collected:
-    """What was collected already, in the shape of a collector."""
+
+class _Collector:
+    """Metrics that are collected already, in the shape that a registry takes."""
 
     def __init__(self, found: list[Metric]) -> None:
         self._found = found
 
     def collect(self) -> list[Metric]:
         return self._found
+
+
+def _no_reply() -> Page:
+    return _text(503, f"the supervisor has not replied within {REPLY_SECONDS:g} s")
 
 
 def _text(status: int, text: str) -> Page:

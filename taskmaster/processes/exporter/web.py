@@ -15,7 +15,7 @@ CLIENT_SECONDS = 5.0
 
 
 def serve(listening: socket.socket, pages: Pages) -> None:
-    """Answer for ever on a socket that listens already."""
+    """Serve for ever on a socket that listens already."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = CLIENT_SECONDS
@@ -34,13 +34,13 @@ def serve(listening: socket.socket, pages: Pages) -> None:
         do_HEAD = do_GET
 
         def log_message(self, format: str, *values: Any) -> None:
-            """A scrape every few seconds is no news."""
+            """Log nothing: a scrape every few seconds is no news."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that leaves is no news either."""
+            """Log what is not simply a client that has disconnected."""
             if not isinstance(sys.exception(), OSError):
-                log.error("a page could not be made", exc_info=True)  # noqa: LOG014 — called by an exception's handler
+                log.error("page failed", exc_info=True)  # noqa: LOG014 — called in an except block
 
     server = Server(listening.getsockname()[:2], Handler, bind_and_activate=False)
     server.socket.close()

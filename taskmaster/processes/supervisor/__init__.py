@@ -1,1 +1,1 @@
-"""The process that is started: its loop, its signals, and how others start and stop it."""
+"""The supervisor process: its loop and services, its workers (pool), their exits, and its connections."""

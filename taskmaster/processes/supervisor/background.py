@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own: a fresh interpreter, so that an application with threads may start it."""
+"""A supervisor in a process of its own: a new interpreter, so that an application with threads may start it."""
 
 import os
 import select
@@ -7,25 +7,24 @@ import subprocess
 import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from taskmaster.errors import TaskmasterError, WorkersFailed
-from taskmaster.processes.shared.lifeline import Lifeline, hold
-from taskmaster.processes.shared.spawn import hand_over, interpreter, take
-
-if TYPE_CHECKING:
-    from taskmaster.processes.supervisor.supervisor import Supervisor
+from taskmaster.processes.ipc.lifeline import Lifeline, hold
+from taskmaster.processes.ipc.spawn import hand_over, interpreter, take
+from taskmaster.supervisor import Supervisor
 
 READY = b"ready"
-LEAVE_SECONDS = 3.0  # beyond the grace: the supervisor is always out within two
+MAX_REPORT_BYTES = 65_536
+EXIT_SECONDS = 3.0  # beyond the grace: the supervisor always exits within two
 
 
 class BackgroundSupervisor:
     """A supervisor that was started. Leaving the `with` block stops it, within its grace."""
 
-    def __init__(self, supervisor: "Supervisor", *, within_seconds: float) -> None:
+    def __init__(self, supervisor: Supervisor, *, within_seconds: float) -> None:
         self._grace_seconds = supervisor.options.grace_seconds
-        self._lifeline = Lifeline()  # should this process die, the supervisor stops
+        self._lifeline = Lifeline()  # if this process is killed, the supervisor stops
         report_read, report_write = os.pipe()
         handed = hand_over(supervisor)
         try:
@@ -39,42 +38,28 @@ class BackgroundSupervisor:
             os.close(report_write)
         with os.fdopen(report_read, "rb", buffering=0) as report:
             try:
-                self._wait_until_ready(report.fileno(), within_seconds)
+                _wait_until_ready(report.fileno(), within_seconds)
             except BaseException:
                 self.kill()
                 raise
 
-    def _wait_until_ready(self, report_fd: int, within_seconds: float) -> None:
-        poll = select.poll()
-        poll.register(report_fd, select.POLLIN)
-        readable = poll.poll(within_seconds * 1000)
-        said = os.read(report_fd, 65_536) if readable else b""
-        if said == READY:
-            return
-        if said:
-            raise WorkersFailed(said.decode())
-        raise WorkersFailed(
-            "the supervisor died before it was ready"
-            if readable
-            else f"the supervisor was not ready within {within_seconds:g} s"
-        )
-
     @property
     def pid(self) -> int:
+        """The pid of the supervisor."""
         return self._process.pid
 
     def stop(self) -> int:
-        """Stop in order: running jobs may finish within the grace. The exit code."""
+        """Stop it: running jobs may finish within the grace. Return the exit code."""
         self._process.terminate()
         try:
-            code = self._process.wait(self._grace_seconds + LEAVE_SECONDS)
+            code = self._process.wait(self._grace_seconds + EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             return self.kill()
         self._lifeline.close()
         return code
 
     def kill(self) -> int:
-        """End it at once; its workers go with it, and their jobs are given back by the next supervisor."""
+        """Kill it and its workers. The next supervisor releases their jobs. Return the exit code."""
         self._process.kill()
         self._lifeline.close()
         return self._process.wait()
@@ -91,14 +76,25 @@ class BackgroundSupervisor:
         self.stop()
 
 
+def _wait_until_ready(report_fd: int, within_seconds: float) -> None:
+    """Wait for the report of the new process. Raises WorkersFailed if it is not ready in time."""
+    poll = select.poll()
+    poll.register(report_fd, select.POLLIN)
+    if not poll.poll(within_seconds * 1000):
+        raise WorkersFailed(f"the supervisor was not ready within {within_seconds:g} s")
+    report = os.read(report_fd, MAX_REPORT_BYTES)
+    if report != READY:
+        raise WorkersFailed(report.decode() or "the supervisor exited before it was ready")
+
+
 def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
-    """Be that process."""
+    """Run the supervisor. This is the process of its own."""
     hold(lifeline_fd, signal.SIGTERM)
     supervisor: Supervisor = take(handed_fd)
     with os.fdopen(report_fd, "wb", buffering=0) as report:
         try:
             supervisor.run(on_ready=lambda: report.write(READY))
         except TaskmasterError as error:
-            with suppress(BrokenPipeError):  # nobody listens any more once it was ready
+            with suppress(BrokenPipeError):  # once it was ready, the application reads no more
                 report.write(str(error).encode())
             sys.exit(f"taskmaster: {error}")

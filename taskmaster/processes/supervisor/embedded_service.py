@@ -1,4 +1,4 @@
-"""Starts the embedded server again when it was ended under a supervisor: nobody else is there to do it."""
+"""The embedded server's supervision: it is started again if it was ended under a supervisor."""
 
 import os
 import subprocess
@@ -6,19 +6,25 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from taskmaster.backoff import Backoff
 from taskmaster.embedded import pid_of, start_again
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.shared.backoff import Backoff
-from taskmaster.processes.shared.spawn import hand_over, interpreter, take
+from taskmaster.processes.ipc.spawn import hand_over, interpreter, take
+from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.service import BaseService
 
-END_SECONDS = 5.0
+EXIT_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class EmbeddedService:
-    """Has a process of its own do it, for that takes a while. The server then is an orphan, and so a child of ours."""
+class EmbeddedService(BaseService):
+    """Starts the server in a process of its own, because that takes a while.
+
+    The server then is an orphan, and so a child of the supervisor.
+    """
 
     directory: Path
+    session: DatabaseSession
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.5, max_seconds=10.0))
@@ -28,44 +34,41 @@ class EmbeddedService:
         return None if self.process is None else self.process.pid
 
     def owns(self, pid: int) -> bool:
-        """While the server starts, nobody can be told from it."""
+        """Return whether `pid` may be the server. While it starts, no child can be told apart from it."""
         return self.process is not None or pid == pid_of(self.directory)
 
-    def run_due(self, now: float, *, reachable: bool) -> None:
-        """See to it that there is a server."""
-        if reachable:
+    def run_due(self, now: float) -> None:
+        """Start the server if it cannot be reached."""
+        if self.session.is_open:
             self.backoff.reset()
         elif self.process is None and now >= self.start_at:
             self.start_at = now + self.backoff.record()
-            self.start()
+            self._start()
 
-    def start(self) -> None:
-        fd = hand_over(self.directory)
-        self.process = interpreter(
-            "taskmaster.processes.supervisor.embedded_service", (fd,), process_group=0
-        )
-        os.close(fd)
-
-    def died(self) -> None:
-        """It has done what it could."""
+    def on_exit(self) -> None:
+        """Reap the process that has started the server, or failed to."""
         assert self.process is not None
-        self.process.wait(END_SECONDS)
+        self.process.wait(EXIT_SECONDS)
         self.process = None
 
     def close(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.died()
+            self.on_exit()
+
+    def _start(self) -> None:
+        fd = hand_over(self.directory)
+        module = "taskmaster.processes.supervisor.embedded_service"
+        self.process = interpreter(module, (fd,), process_group=0)
+        os.close(fd)
 
 
 def main(directory_fd: int) -> None:
-    """The process."""
+    """Start the server. This runs in the process of its own."""
     directory: Path = take(directory_fd)
     try:
         if start_again(directory):
-            print(
-                f"taskmaster: the embedded Postgres in {directory.parent}/ is started again",
-                file=sys.stderr,
-            )
+            home = directory.parent
+            print(f"taskmaster: embedded Postgres started again in {home}/", file=sys.stderr)
     except TaskmasterError as error:
         print(f"taskmaster: {error}", file=sys.stderr)

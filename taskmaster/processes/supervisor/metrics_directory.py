@@ -1,4 +1,4 @@
-"""The directory in which the workers count: in memory where there is such a place, and gone with its supervisor."""
+"""The directory in which the workers count: in memory if possible, and removed with its supervisor."""
 
 import fcntl
 import os
@@ -13,46 +13,49 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 @contextmanager
-def counting_directory() -> Iterator[str]:
-    """A directory of our own. Who holds its lock lives: what killed supervisors have left is removed first."""
-    home = (
-        SHARED_MEMORY
-        if os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
-        else Path(tempfile.gettempdir())
-    )
-    for left in home.glob(f"{PREFIX}*"):
-        _remove_unless_held(left)
-    directory, held = _made_and_held(home)
+def metrics_directory() -> Iterator[str]:
+    """Yield a new directory, locked as long as its supervisor runs.
+
+    Unlocked ones, which killed supervisors have left behind, are removed first.
+    """
+    in_memory = os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
+    home = SHARED_MEMORY if in_memory else Path(tempfile.gettempdir())
+    for directory in home.glob(f"{PREFIX}*"):
+        _remove_unless_locked(directory)
+    path, lock_fd = _make_and_lock(home)
     try:
-        yield directory
+        yield path
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(held)
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock_fd)
 
 
-def _made_and_held(home: Path) -> tuple[str, int]:
-    """One that nobody has taken for a left one before it was locked; the descriptor that holds the lock."""
+def _make_and_lock(home: Path) -> tuple[str, int]:
+    """Return a new directory and the descriptor that holds its lock.
+
+    Another supervisor may remove it before it is locked: then make another one.
+    """
     while True:
         directory = tempfile.mkdtemp(prefix=PREFIX, dir=home)
         try:
-            held = os.open(directory, os.O_RDONLY)
+            lock_fd = os.open(directory, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        fcntl.flock(held, fcntl.LOCK_EX)  # whoever removes it lets go at once
+        fcntl.flock(lock_fd, fcntl.LOCK_EX)  # a supervisor that removes it unlocks it at once
         if Path(directory).exists():
-            return directory, held
-        os.close(held)
+            return directory, lock_fd
+        os.close(lock_fd)
 
 
-def _remove_unless_held(directory: Path) -> None:
+def _remove_unless_locked(directory: Path) -> None:
     try:
-        held = os.open(directory, os.O_RDONLY)
-    except OSError:  # somebody else's, or gone
+        lock_fd = os.open(directory, os.O_RDONLY)
+    except OSError:  # another user's, or gone
         return
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(directory, ignore_errors=True)
     except BlockingIOError:
         return
     finally:
-        os.close(held)
+        os.close(lock_fd)

@@ -1,4 +1,4 @@
-"""Signals are data that the loop reads."""
+"""Signals as data that the loop reads."""
 
 import os
 import select
@@ -11,17 +11,17 @@ from typing import Any, Self
 
 from taskmaster.errors import TaskmasterError
 
-OUT_AFTER_GRACE_SECONDS = 1.8  # then the kernel ends this process, and the lifeline its children
+OUT_AFTER_GRACE_SECONDS = 1.8  # then the kernel kills this process, and the lifeline its children
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Signals:
-    """While entered, the watched signals only make `fileno()` readable; `read` tells which they were."""
+    """While it is entered, the watched signals only make `fileno()` readable, and `read` returns them."""
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
-        self._asked = False
+        self._was_asked = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -31,7 +31,7 @@ class Signals:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         self._old: dict[int, Handler] = {
-            number: signal.signal(number, self._noted) for number in WATCHED
+            number: signal.signal(number, self._on_signal) for number in WATCHED
         }
         return self
 
@@ -52,24 +52,24 @@ class Signals:
         return self._read_fd
 
     def read(self) -> list[int]:
-        """The signals since the last call, in order."""
+        """Return the signals since the last call, in order."""
         try:
             return list(os.read(self._read_fd, 4096))
         except BlockingIOError:
             return []
 
-    def _noted(self, number: int, frame: FrameType | None) -> None:
-        """The wakeup descriptor has it already. Asked to leave, the kernel sees to it, should the loop hang."""
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Set a kernel timer that ends this process if the loop hangs. The descriptor has the signal already."""
         if number in (signal.SIGTERM, signal.SIGINT):
-            grace = 0.0 if self._asked else self._grace_seconds
-            self._asked = True
+            grace = 0.0 if self._was_asked else self._grace_seconds
+            self._was_asked = True
             signal.setitimer(signal.ITIMER_REAL, grace + OUT_AFTER_GRACE_SECONDS)
 
 
 def terminal_is_gone() -> bool:
-    """Was this SIGHUP the hang-up of a terminal that we write to? Then it is a farewell, not a reload."""
+    """Return whether a SIGHUP was the hang-up of a terminal that we write to: then it is no reload."""
     poll = select.poll()
     for fd in (0, 1, 2):
-        if stat.S_ISCHR(os.fstat(fd).st_mode):  # isatty() says no of one that is gone
+        if stat.S_ISCHR(os.fstat(fd).st_mode):  # isatty() returns False for a terminal that is gone
             poll.register(fd, select.POLLOUT)
     return any(event & select.POLLHUP for _, event in poll.poll(0))

@@ -1,34 +1,80 @@
-"""How the supervisor is, in numbers: what the exporter asks for."""
+"""How the supervisor is doing, in numbers: for its heartbeat and for the exporter."""
 
 from collections.abc import Iterable, Iterator
 
-from taskmaster.processes.pool.counters import Counters
-from taskmaster.processes.pool.pool import WorkerPool
-from taskmaster.processes.pool.slot import WorkerSlot
-from taskmaster.processes.shared.snapshot import QueueState
+from taskmaster.processes.ipc.snapshot import QueueState
+from taskmaster.processes.supervisor.exits.counters import Counters
+from taskmaster.processes.supervisor.pool.reload import Generations
+from taskmaster.processes.supervisor.pool.slot import WorkerSlot, WorkerState
+from taskmaster.store.supervisors import HeartbeatReport
+
+NOT_UP = (WorkerState.STARTING, WorkerState.BOOTING)
 
 
-def queue_states(pools: Iterable[WorkerPool], counters: Counters) -> list[QueueState]:
-    """The queues of all configurations that have workers, with what their dead workers have left in the tally."""
+def slots_of(generations: Generations) -> Iterator[WorkerSlot]:
+    """Yield the slots of all generations."""
+    return (slot for generation in generations for slot in generation.pool.slots)
+
+
+def worker_names(generations: Generations) -> list[str]:
+    """Return the names of all workers that are ordered or running."""
+    return [slot.process.name for slot in slots_of(generations) if slot.process is not None]
+
+
+def all_up(slots: Iterable[WorkerSlot]) -> bool:
+    """Return whether all slots have a worker that is up."""
+    return all(slot.is_up for slot in slots)
+
+
+def all_have_been_up(slots: Iterable[WorkerSlot]) -> bool:
+    """Return whether each slot has or had a worker that was up.
+
+    If jobs kill their workers as they come, all workers are never up at once.
+    """
+    return all(slot.is_up or slot.has_been_up for slot in slots)
+
+
+def any_idle(slots: Iterable[WorkerSlot]) -> bool:
+    """Return whether a worker waits for jobs."""
+    return any(slot.is_up and slot.is_idle for slot in slots)
+
+
+def heartbeat_report(
+    generations: Generations, counters: Counters, *, notify_ms: int
+) -> HeartbeatReport:
+    """Return what a heartbeat reports. Runs are reported once they have lasted for a while."""
+    slots = list(slots_of(generations))
+    running = [shown for slot in slots if (shown := slot.running()) is not None]
+    lost_now = sum(slot.row.lost_leases for slot in slots if slot.process is not None)
+    return HeartbeatReport(
+        idle=any_idle(slots),
+        idle_ms=notify_ms,
+        lost_leases=counters.lost_leases.total() + lost_now,
+        running=running,
+    )
+
+
+def queue_states(generations: Generations, counters: Counters) -> list[QueueState]:
+    """Return the state of each queue that has workers, with the counts of workers that have exited."""
     states: dict[str, QueueState] = {}
-    for pool in pools:
-        for slot in pool.slots:
+    for generation in generations:
+        for slot in generation.pool.slots:
             name = slot.consumer.queue_name
-            state = states.setdefault(name, _of_the_dead(name, counters))
+            state = states.setdefault(name, _state_from_counters(name, counters))
             state.memory_limit_mb = slot.consumer.memory_limit_mb
             if slot.process is not None:
-                _count(state, slot)
-            elif not pool.stopping:
+                _add_worker(state, slot)
+            elif not generation.pool.is_stopping:
                 state.vacant += 1
     return list(states.values())
 
 
-def _of_the_dead(name: str, counters: Counters) -> QueueState:
+def _state_from_counters(name: str, counters: Counters) -> QueueState:
     exits = {
         cause: times for (queue_name, cause), times in counters.exits.items() if queue_name == name
     }
     return QueueState(
-        name,
+        name=name,
         exits=exits,
         found=counters.found[name],
         empty=counters.empty[name],
@@ -36,21 +82,18 @@ def _of_the_dead(name: str, counters: Counters) -> QueueState:
     )
 
 
-def _count(state: QueueState, slot: WorkerSlot) -> None:
-    row = slot.row
-    if not (slot.alive and row.booted):
+def _add_worker(state: QueueState, slot: WorkerSlot) -> None:
+    """Add a worker to the state of its queue. A woken worker still counts as idle until it claims."""
+    if slot.state in NOT_UP:
         state.booting += 1
-    elif row.idle:
+    elif slot.is_idle:
         state.idle += 1
     else:
         state.busy += 1
-    state.running += row.running() is not None
-    state.found += row.claims.found
-    state.empty += row.claims.empty
-    state.lost_leases += row.lost_leases
-    state.pids = [*state.pids, *_pid(slot)]
-
-
-def _pid(slot: WorkerSlot) -> Iterator[int]:
+    state.running += slot.row.batch.current_run() is not None
+    claims = slot.row.claims
+    state.found += claims.found
+    state.empty += claims.empty
+    state.lost_leases += slot.row.lost_leases
     if slot.process is not None and slot.process.pid is not None:
-        yield slot.process.pid
+        state.pids = [*state.pids, slot.process.pid]

@@ -1,1 +1,1 @@
-"""Inside a worker: claim, run, settle, by the delivery that its consumer asks for."""
+"""The worker process: claim, run, settle, according to the delivery of its consumer."""

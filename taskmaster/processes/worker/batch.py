@@ -1,4 +1,4 @@
-"""Running the jobs of one batch: the hot loop, and what is noted of each run that did not simply ack."""
+"""The loop over the jobs of one batch, and what the worker notes of each run that did not simply ack."""
 
 import logging
 import time
@@ -7,51 +7,51 @@ from typing import NamedTuple
 
 import psycopg
 
-from taskmaster.processes.shared import permits
-from taskmaster.processes.shared.output import written
-from taskmaster.processes.shared.scoreboard import (
-    CPU_BEGAN,
+from taskmaster.processes.ipc import permits
+from taskmaster.processes.ipc.output import lengths
+from taskmaster.processes.ipc.scoreboard import (
     ENDED,
-    ERR_AT,
-    OUT_AT,
     STARTED,
-    STARTED_AT,
+    STARTED_NS,
+    Baseline,
     ScoreboardRow,
 )
-from taskmaster.processes.worker.run import WorkerContext, run_one
+from taskmaster.processes.worker.context import WorkerContext
+from taskmaster.processes.worker.run import run_one
 from taskmaster.settlement import Settlement, released
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.worker")
 
-# In a larger batch jobs take less than half a millisecond: what they use and print is noted from the batch's beginning,
-# because to look costs a microsecond and a half per job.
-LARGEST_NOTED_BATCH = 50
+# In a larger batch, jobs take less than half a millisecond. What they use and print is counted from the
+# start of the batch, because taking a baseline costs 1.5 µs per job.
+MOST_BASELINES = 50
 
-
-LENGTHY = ("traceback", "stdout", "stderr")
-BRIEF_BYTES = 800  # an ending without these, and its message cut off: so 500 of them have room
+LONG_TEXTS = ("traceback", "stdout", "stderr")
+BRIEF_BYTES = (
+    800  # of a settlement without the long texts, its message cut: so 500 of them have room
+)
 BRIEF_MESSAGE = 200
 
 
 class BatchResult(NamedTuple):
-    """How a batch went: the jobs started, and the endings of those that did not simply ack."""
+    """How many jobs were started, and the settlements of those that did not simply ack."""
 
     started: int
     settlements: list[Settlement]
 
 
 def run(context: WorkerContext, conn: Connection, lease: leases.Lease) -> BatchResult:
-    """Run the jobs in order, as long as there are permits to start them; what was not started is given back."""
+    """Run the jobs in order, as long as there are permits to start them. Release the others."""
     ids = [job.id for job in lease.jobs]
-    context.row.begin(lease.token, ids)
-    note_beginning(context.row)
-    context.allow(len(ids))
+    context.row.batch.begin(lease.token, ids)
+    note_baseline(context.row)
+    context.allow_starts(len(ids))
     settlements: list[Settlement] = []
     started = _run_in_order(context, conn, lease, settlements)
     if started < len(ids):
-        if context.intact:
+        if context.has_permits_file:
             permits.drain(context.permits_fd)
         settlements += map(released, ids[started:])
     return BatchResult(started, settlements)
@@ -60,57 +60,61 @@ def run(context: WorkerContext, conn: Connection, lease: leases.Lease) -> BatchR
 def _run_in_order(
     context: WorkerContext, conn: Connection, lease: leases.Lease, settlements: list[Settlement]
 ) -> int:
-    """The hot loop; how many jobs were started. Endings are kept in the slot too, should this process die."""
+    """Return how many jobs were started.
+
+    This is the hot loop, so it writes to the scoreboard's cells itself. Settlements are kept in the row
+    too, should this process be killed.
+    """
     cells, permits_fd = context.row.cells, context.permits_fd
-    noted = context.consumer.cpu_limit_seconds is not None or len(lease.jobs) <= LARGEST_NOTED_BATCH
+    has_cpu_limit = context.consumer.cpu_limit_seconds is not None
+    takes_baselines = has_cpu_limit or len(lease.jobs) <= MOST_BASELINES
     for number, job in enumerate(lease.jobs):
-        if job.rescues and not _marked(conn, lease, job.id):
+        if job.rescues and not _mark_started(conn, lease, job.id):
             return number
-        if noted and not context.intact:
+        if takes_baselines and not context.has_permits_file:
             return number
         if not permits.take(permits_fd):
             return number
-        cells[STARTED_AT] = time.monotonic_ns()
-        if noted:
-            note_beginning(context.row)
+        cells[STARTED_NS] = time.monotonic_ns()
+        if takes_baselines:
+            note_baseline(context.row)
         cells[STARTED] = number + 1
         settlement = run_one(context, job)
         if settlement is not None:
             settlements.append(settlement)
-            if not noted_ending(context.row, settlement, others=len(lease.jobs) - number - 1):
+            others = len(lease.jobs) - number - 1
+            if not write_settlement(context.row, settlement, others=others):
                 return number + 1
         cells[ENDED] = number + 1
     return len(lease.jobs)
 
 
-def noted_ending(row: ScoreboardRow, settlement: Settlement, *, others: int) -> bool:
-    """Keep the ending in the slot; in brief, when `others` that may follow would find no room beside it."""
-    return row.write(asdict(settlement), leaving=others * BRIEF_BYTES) or row.write(
-        asdict(briefly(settlement))
-    )
+def write_settlement(row: ScoreboardRow, settlement: Settlement, *, others: int) -> bool:
+    """Keep the settlement in the row, in brief if `others` that may follow would find no room."""
+    if row.batch.write_entry(asdict(settlement), reserve_bytes=others * BRIEF_BYTES):
+        return True
+    return row.batch.write_entry(asdict(_in_brief(settlement)))
 
 
-def briefly(settlement: Settlement) -> Settlement:
-    """The ending without what it tells at length."""
-    said = {
-        name: value for name, value in (settlement.failure or {}).items() if name not in LENGTHY
+def note_baseline(row: ScoreboardRow) -> None:
+    """Note what the worker has used and written by now: what comes later is the next run's."""
+    row.batch.note_baseline(Baseline(time.process_time_ns(), lengths()))
+
+
+def _in_brief(settlement: Settlement) -> Settlement:
+    """Return the settlement without its long texts."""
+    failure = {
+        name: value for name, value in (settlement.failure or {}).items() if name not in LONG_TEXTS
     }
-    if "message" in said:
-        said["message"] = said["message"][:BRIEF_MESSAGE]
-    return replace(settlement, failure=said or None)
+    if "message" in failure:
+        failure["message"] = failure["message"][:BRIEF_MESSAGE]
+    return replace(settlement, failure=failure or None)
 
 
-def note_beginning(row: ScoreboardRow) -> None:
-    """Note what the worker has used and written by now: the rest is the next run's."""
-    cells = row.cells
-    cells[CPU_BEGAN] = time.process_time_ns()
-    cells[OUT_AT], cells[ERR_AT] = written()
-
-
-def _marked(conn: Connection, lease: leases.Lease, job_id: int) -> bool:
-    """Note that a job which was rescued before is about to run; False: it cannot be noted, so it must not run."""
+def _mark_started(conn: Connection, lease: leases.Lease, job_id: int) -> bool:
+    """Note durably that a rescued job is about to run. If that fails, it must not run."""
     try:
         return leases.mark_started(conn, lease.token, job_id)
     except psycopg.Error as error:
-        log.warning("job %d is given back, its start could not be noted: %s", job_id, error)
+        log.warning("job released, its start could not be noted: job=%d: %s", job_id, error)
         return False

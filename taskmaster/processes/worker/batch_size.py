@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from taskmaster.consumer import MAX_BATCH
 
 TARGET_SECONDS = 0.020
-GROWTH = 8  # a mean of one job is a guess: approach the target in steps
+GROWTH = 8  # the mean of one job is a guess, so approach the target in steps
 WEIGHT = 0.3
 
 
 @dataclass(slots=True)
 class BatchSize:
-    """The next claim's size. `fixed`: what the consumer asked for; None: measured."""
+    """The size of the next claim. `fixed` is what the consumer asked for; None means measured."""
 
     fixed: int | None = None
     mean_seconds: float | None = None
@@ -21,25 +21,25 @@ class BatchSize:
         self.last = self.fixed or 1
 
     def next(self) -> int:
-        """Jobs to claim now: 1 until the mean is known, 500 at most."""
+        """Return how many jobs to claim now: 1 until the mean is known, 500 at most."""
         self.last = max(1, min(self._wanted(), self.last * GROWTH, MAX_BATCH))
         return self.last
 
-    def claim_failed(self) -> None:
+    def restart(self) -> None:
         """Begin with 1 again: together the jobs may be more than Postgres puts into one row."""
         self.last = 0
 
-    def _wanted(self) -> int:
-        if self.fixed is not None:
-            return self.fixed
-        return (
-            1 if self.mean_seconds is None else int(TARGET_SECONDS / max(self.mean_seconds, 1e-9))
-        )
-
     def record(self, jobs: int, seconds: float) -> None:
-        """Note a batch that ran so many jobs in so long."""
+        """Take in how long a batch took."""
         if not jobs:
             return
         mean = seconds / jobs
         old = self.mean_seconds
-        self.mean_seconds = mean if old is None or mean > old else old + WEIGHT * (mean - old)
+        is_slower = old is None or mean > old
+        self.mean_seconds = mean if old is None or is_slower else old + WEIGHT * (mean - old)
+
+    def _wanted(self) -> int:
+        if self.fixed is not None:
+            return self.fixed
+        mean = self.mean_seconds
+        return 1 if mean is None else int(TARGET_SECONDS / max(mean, 1e-9))

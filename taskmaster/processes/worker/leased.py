@@ -1,4 +1,4 @@
-"""Deliveries `at_least_once` and `at_most_once`: claim a batch under a lease, run it, settle it in one statement."""
+"""Deliveries `at_least_once` and `at_most_once`: claim a batch under a lease, run it, settle it at once."""
 
 import logging
 import time
@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from taskmaster.processes.shared.plan import Database
-from taskmaster.processes.shared.scoreboard import LOST
+from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.batch_size import BatchSize
-from taskmaster.processes.worker.run import WorkerContext
+from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect
@@ -18,21 +17,24 @@ from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
 
-# After it has lost its connection, a worker gives back what it holds without knowing: a claim that was on its way then
-# may commit for as long as Postgres lets a statement run, unless the server process that had it is gone.
+# After a lost connection, a worker releases what it holds without knowing. A claim that was on its way
+# may commit for as long as Postgres lets a statement run, unless its server process is gone.
 UNACKNOWLEDGED_SECONDS = 65.0
 UNACKNOWLEDGED_LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
 class Leased:
-    """The claims of one worker. What could not be settled is kept until it is: the token makes that safe."""
+    """The claims of one worker. A batch that could not be settled is kept: its token makes that safe.
+
+    `was_sent`: the settle was sent before, and its result did not arrive.
+    """
 
     database: Database
     claimant: leases.Claimant
     context: WorkerContext
     unsettled: tuple[UUID, Sequence[Settlement]] | None = None
-    sent: bool = False  # the settle, and its answer did not come
+    was_sent: bool = False
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
     unacknowledged_until: float | None = None
@@ -45,104 +47,61 @@ class Leased:
         self.size = BatchSize(fixed=1 if fixed is None and self.claimant.once else fixed)
 
     @property
-    def pending(self) -> bool:
+    def has_pending(self) -> bool:
         return self.unsettled is not None
 
+    @property
+    def is_unsure(self) -> bool:
+        return self.unacknowledged_until is not None
+
     def connect(self) -> Connection:
-        conn = connect(
-            self.database.url,
-            self.database.schema,
-            name=f"taskmaster {self.claimant.worker}",
-            hot=True,
-        )
+        """Open a connection. Raises DatabaseUnreachable and psycopg.Error."""
+        schema, name = self.database.schema, f"taskmaster {self.claimant.worker}"
+        conn = connect(self.database.url, schema, name=name, hot=True)
         self.cursor = Cursor()
-        if self.unsure:  # what it was told to do before is not to be done any more
-            transactions.terminate(
-                conn, self.database.schema, self.backend, f"taskmaster {self.claimant.worker}"
-            )
+        if self.is_unsure:  # the lost server process must not go on with what it was told
+            transactions.terminate(conn, schema, self.backend, name)
         self.backend = conn.info.backend_pid
         return conn
 
-    @property
-    def unsure(self) -> bool:
-        """May it hold jobs without knowing?"""
-        return self.unacknowledged_until is not None
-
-    def lost(self) -> None:
-        self.size.claim_failed()
-        self.unacknowledged_until, self.unacknowledged_at = (
-            time.monotonic() + UNACKNOWLEDGED_SECONDS,
-            0.0,
-        )
+    def on_connection_lost(self) -> None:
+        self.size.restart()
+        self.unacknowledged_until = time.monotonic() + UNACKNOWLEDGED_SECONDS
+        self.unacknowledged_at = 0.0
 
     def step(self, conn: Connection, *, at_most: int | None) -> int | None:
-        """Settle the last batch, claim up to `at_most` jobs and run them, to be settled by the next turn or `finish`;
-        how many were started, None: there was nothing."""
+        """Settle the last batch, claim up to `at_most` jobs and run them.
+
+        The next step or `finish` settles them. Return how many were started, or None if there were no jobs.
+        """
         if self.unacknowledged_until is not None:
             self.finish(conn)
             self.release_unacknowledged(conn, until=self.unacknowledged_until)
         wanted = self.size.next()
-        lease = self.claim(conn, batch=min(wanted, at_most or wanted))
+        lease = self._claim(conn, batch=min(wanted, at_most or wanted))
         if lease is None:
             return None
-        lease = self.alone(conn, lease)
-        began = time.monotonic()
+        lease = self._isolate_suspect(conn, lease)
+        started_at = time.monotonic()
         result = batch.run(self.context, conn, lease)
-        self.size.record(result.started, time.monotonic() - began)
+        self.size.record(result.started, time.monotonic() - started_at)
         self.unsettled = lease.token, result.settlements
         return result.started
 
-    def claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
-        """Claim a batch. The last one is settled on the way when all of it acked, else before it."""
-        if self.unsettled is None or self.unsettled[1]:
-            self.finish(conn)
-            return leases.claim(conn, self.claimant, self.cursor, batch=batch)
-        token, sent_before = self.unsettled[0], self.sent
-        self.sent = True
-        settled, lease = leases.exchange(conn, token, self.claimant, self.cursor, batch=batch)
-        self.finished(token, settled=settled, sent_before=sent_before)
-        return lease
-
-    def alone(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
-        """A job that has killed a worker before runs alone, so that no other is with it when it does so again."""
-        suspect = next((job for job in lease.jobs if job.crashes), None)
-        if suspect is None or len(lease.jobs) == 1:
-            return lease
-        leases.release(conn, lease.token, [job.id for job in lease.jobs if job is not suspect])
-        self.size.claim_failed()  # there may be more of them: claim few for a while, rather than give many back
-        return leases.Lease(lease.token, [suspect])
-
     def finish(self, conn: Connection) -> None:
-        """Settle what is unsettled, in one statement."""
+        """Settle the last batch, in one statement."""
         if self.unsettled is None:
             return
         token, settlements = self.unsettled
-        sent_before, self.sent = self.sent, True
-        self.finished(
-            token, settled=leases.settle(conn, token, settlements), sent_before=sent_before
-        )
-
-    def finished(self, token: UUID, *, settled: bool, sent_before: bool) -> None:
-        if not settled:
-            self.missed(token, sent_before=sent_before)
-        self.unsettled, self.sent = None, False
-        self.context.row.finish()
-
-    def missed(self, token: UUID, *, sent_before: bool) -> None:
-        """There is no such lease. When it was sent before, and its answer lost, that may have settled it."""
-        if sent_before:
-            log.info(
-                "lease %s is gone: it was settled before the connection was lost, or others have it",
-                token,
-            )
-            return
-        self.context.row.cells[LOST] += 1
-        log.warning(
-            "lease %s was lost, others have taken over its jobs: outcomes were not written", token
-        )
+        was_sent, self.was_sent = self.was_sent, True
+        is_settled = leases.settle(conn, token, settlements)
+        self._on_settle(token, is_settled=is_settled, was_sent=was_sent)
 
     def release_unacknowledged(self, conn: Connection, *, until: float) -> None:
-        """After a lost connection: a claim may have been committed, then or a little later, whose answer was lost."""
+        """Release what was claimed by a statement whose result was lost.
+
+        It may have been committed before the connection was lost, or a little later.
+        """
         now = time.monotonic()
         is_over = now >= until
         if now < self.unacknowledged_at and not is_over:
@@ -151,3 +110,42 @@ class Leased:
         leases.release_unacknowledged(conn, self.claimant.supervisor, self.claimant.worker)
         if is_over:
             self.unacknowledged_until = None
+
+    def _claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
+        """Claim a batch. The same statement settles the last one if all of it acked."""
+        if self.unsettled is None or self.unsettled[1]:
+            self.finish(conn)
+            return leases.claim(conn, self.claimant, self.cursor, batch=batch)
+        token, was_sent = self.unsettled[0], self.was_sent
+        self.was_sent = True
+        is_settled, lease = leases.exchange(conn, token, self.claimant, self.cursor, batch=batch)
+        self._on_settle(token, is_settled=is_settled, was_sent=was_sent)
+        return lease
+
+    def _isolate_suspect(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
+        """Let a job that has crashed a worker before run alone, so that no other job is with it."""
+        suspect = next((job for job in lease.jobs if job.crashes), None)
+        if suspect is None or len(lease.jobs) == 1:
+            return lease
+        others = [job.id for job in lease.jobs if job is not suspect]
+        leases.release(conn, lease.token, others)
+        self.size.restart()  # there may be more of them, so claim few for a while
+        return leases.Lease(lease.token, [suspect])
+
+    def _on_settle(self, token: UUID, *, is_settled: bool, was_sent: bool) -> None:
+        if not is_settled:
+            self._on_lost_lease(token, was_sent=was_sent)
+        self.unsettled, self.was_sent = None, False
+        self.context.row.batch.finish()
+
+    def _on_lost_lease(self, token: UUID, *, was_sent: bool) -> None:
+        """Report a lease that does not exist. If the settle was sent before, that may have ended it."""
+        if was_sent:
+            log.info(
+                "lease gone: token=%s, settled before the connection was lost or rescued", token
+            )
+            return
+        self.context.row.count_lost_lease()
+        log.warning(
+            "lease lost: token=%s, rescued by another supervisor, outcomes not written", token
+        )

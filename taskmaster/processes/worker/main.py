@@ -1,164 +1,123 @@
-"""A worker's life from the fork to its last breath: what is prepared before it, built in it, and closed at its end."""
+"""A worker process from its fork to its exit: what is built in it, and closed in the end."""
 
 import logging
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import NamedTuple
 
 from setproctitle import setproctitle
 
-from taskmaster.chain import Handler, build, innermost
-from taskmaster.consumer import Callback, Component, Consumer
+from taskmaster.chain import Handler
 from taskmaster.errors import InvalidConfig
-from taskmaster.imports import check_takes_job, resolve_callable
-from taskmaster.plugins import (
-    CrashReporterFactory,
-    MiddlewareFactory,
-    crash_reporters,
-    middleware_factories,
-    open_middleware,
-)
-from taskmaster.processes.shared import limits, output
-from taskmaster.processes.shared.failures import describe
-from taskmaster.processes.shared.fd_identity import identity
-from taskmaster.processes.shared.log import log_into_memory
-from taskmaster.processes.shared.messages import WorkerOrder
-from taskmaster.processes.shared.orphans import adopt_orphans
-from taskmaster.processes.shared.plan import Database, Plan
-from taskmaster.processes.shared.scoreboard import Scoreboard
-from taskmaster.processes.shared.wakeups import WakeupReader
-from taskmaster.processes.worker.context import WorkerJobContext
+from taskmaster.failure import describe
+from taskmaster.processes.ipc import output
+from taskmaster.processes.ipc.messages import WorkerFds, WorkerOrder
+from taskmaster.processes.ipc.plan import Database, Plan
+from taskmaster.processes.ipc.scoreboard import Scoreboard
+from taskmaster.processes.ipc.stack_dump import write_stack_on_signal
+from taskmaster.processes.ipc.wakeups import WakeupReader
+from taskmaster.processes.system.fd_identity import identity
+from taskmaster.processes.system.log import log_into_memory
+from taskmaster.processes.system.orphans import adopt_orphans
+from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
+from taskmaster.processes.worker.loop import Delivery, WorkerLoop
+from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.processes.worker.recycling import Recycling
-from taskmaster.processes.worker.run import WorkerContext, unforked
+from taskmaster.processes.worker.run import exit_in_forks
+from taskmaster.processes.worker.timeouts import limit_address_space, with_timeout
 from taskmaster.processes.worker.transactional import Transactional
-from taskmaster.processes.worker.worker import Delivery, Worker
 from taskmaster.store.leases import Claimant
 
-CONFIRM_SECONDS = 10.0  # within which the supervisor confirms a birth
+CONFIRM_SECONDS = 10.0  # within which the supervisor confirms that it knows the worker
 
 log = logging.getLogger("taskmaster.worker")
 
 
-class Prepared(NamedTuple):
-    """A consumer with everything that it names imported: done once, in the template."""
-
-    consumer: Consumer
-    callback: Callback
-    component: Component | None
-    middlewares: Sequence[MiddlewareFactory]
-    crash_reporters: Sequence[CrashReporterFactory]
-    where: str
-
-    def chain(self, stack: ExitStack, callback: Callback) -> Handler:
-        """`callback` in the middlewares, which are built now. Raises InvalidConfig, saying where."""
-        try:
-            return build(
-                [open_middleware(factory, stack) for factory in self.middlewares],
-                innermost(callback),
-            )
-        except InvalidConfig as error:
-            raise InvalidConfig(f"{self.where}: {error}") from None
-
-
-def prepare(consumer: Consumer, *, source: str) -> Prepared:
-    """Import what the consumer names. Raises InvalidConfig, beginning with `source` and the key."""
-    where = f"{source}: consumer {consumer.queue_name!r}"
-    callback = resolve_callable(consumer.callback, where=f"{where}: callback")
-    check_takes_job(callback, where=f"{where}: callback")
-    _check_cpus(consumer, where)
-    component = consumer.component
-    if component is not None:
-        component = resolve_callable(component, where=f"{where}: component")
-    factories = middleware_factories(
-        consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name
-    )
-    reporters = crash_reporters(consumer.middleware, where=f"{where}: middleware")
-    return Prepared(consumer, callback, component, factories, reporters, where)
-
-
-def _check_cpus(consumer: Consumer, where: str) -> None:
-    there = os.sched_getaffinity(0)
-    if absent := sorted(set(consumer.cpu_affinity) - there):
-        raise InvalidConfig(
-            f"{where}: cpu_affinity names CPU {absent[0]}; there are {', '.join(map(str, sorted(there)))}"
-        )
-
-
 def main(
-    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: WorkerOrder, fds: Sequence[int]
+    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: WorkerOrder, fds: WorkerFds
 ) -> int:
-    """Be the worker that was ordered; the exit code."""
+    """Be the worker that was ordered. Return the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     row = scoreboard.row(order.row)
-    wakeups_fd, permits_fd, stack_fd, recycle_permit_fd, *output_fds = fds
-    wakeups = WakeupReader(wakeups_fd)
+    wakeups = WakeupReader(fds.wakeups)
     if not wakeups.get(CONFIRM_SECONDS):
-        return 1  # the supervisor does not know of this worker: its place may be another's by now
-    output.capture(output_fds)
+        return 1  # the supervisor does not know this worker: its slot may be another's by now
+    output.capture((fds.stdout, fds.stderr))
     log_into_memory()
     if plan.metrics_dir is not None:
-        from taskmaster.processes.shared import prometheus_files  # the template has imported it
+        from taskmaster.processes.ipc import prometheus_files  # the template has imported it
 
         prometheus_files.become(order.number, plan.metrics_dir)
     with ExitStack() as stack:
         job_context = WorkerJobContext(row)
-        try:
-            handler = _build(prepared, job_context, stack)
-            limits.prepare_worker(prepared.consumer, stack_fd)
-        except InvalidConfig as error:  # no use in trying again
-            row.write({"boot": str(error), "final": True})
-            return 1
-        except (
-            BaseException
-        ) as error:  # the user's code: whatever comes, it is the reason why this worker cannot work
-            log.exception("consumer %r: a worker cannot start", prepared.consumer.queue_name)
-            row.write({"boot": f"consumer {prepared.consumer.queue_name!r}: {describe(error)}"})
+        handler = _try_build(prepared, job_context, fds.stack, stack)
+        if handler is None:
             return 1
         context = WorkerContext(
-            prepared.consumer,
-            order.worker,
-            row,
-            permits_fd,
-            handler,
-            job_context,
-            identity(permits_fd),
+            consumer=prepared.consumer,
+            worker=order.worker,
+            row=row,
+            permits_fd=fds.permits,
+            handler=handler,
+            job_context=job_context,
+            permits_file=identity(fds.permits),
         )
-        worker = Worker(
-            plan.database.schema,
-            _delivery(plan.database, context, order.supervisor),
-            row,
-            scoreboard,
-            wakeups,
-            Recycling(prepared.consumer, recycle_permit_fd),
-            plan.notify_ms,
-            order.parked,
+        loop = WorkerLoop(
+            schema=plan.database.schema,
+            delivery=_delivery(plan.database, context, order.supervisor),
+            row=row,
+            scoreboard=scoreboard,
+            wakeups=wakeups,
+            recycling=Recycling(prepared.consumer, fds.recycle_permit),
+            notify_ms=plan.notify_ms,
+            is_parked=order.parked,
         )
-        worker.run(Guard((1, 2, wakeups_fd, permits_fd, order.held_fd), worker.leave))
+        guarded = (1, 2, fds.wakeups, fds.permits, order.held_fd)
+        loop.run(Guard(guarded, loop.stop))
     return 0
 
 
+def _try_build(
+    prepared: Prepared, job_context: WorkerJobContext, stack_fd: int, stack: ExitStack
+) -> Handler | None:
+    """Return the handler, or write the reason into the row and return None.
+
+    A `final` reason means that another worker would find the same.
+    """
+    row, queue_name = job_context.row, prepared.consumer.queue_name
+    try:
+        handler = _build(prepared, job_context, stack)
+        write_stack_on_signal(stack_fd)
+        if prepared.consumer.memory_limit_mb is not None:
+            limit_address_space(prepared.consumer.memory_limit_mb)
+        return handler
+    except InvalidConfig as error:
+        row.batch.write_entry({"boot": str(error), "final": True})
+    except BaseException as error:  # the user's code: whatever it raises is the reason
+        log.exception("worker failed to boot: queue=%s", queue_name)
+        row.batch.write_entry({"boot": f"consumer {queue_name!r}: {describe(error)}"})
+    return None
+
+
 def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) -> Handler:
-    """What the jobs need, made in this process: after the fork."""
+    """Make in this process, after the fork, what the jobs need."""
     adopt_orphans()
     os.nice(prepared.consumer.nice)
     if prepared.consumer.cpu_affinity:
         os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
-    os.register_at_fork(after_in_child=partial(setattr, job_context, "forked", True))
+    os.register_at_fork(after_in_child=partial(setattr, job_context, "is_forked", True))
     if prepared.component is not None:
         job_context.component = stack.enter_context(prepared.component())
-    handler = prepared.chain(stack, unforked(prepared.callback, job_context))
+    handler = prepared.chain(stack, exit_in_forks(prepared.callback, job_context))
     timeout = prepared.consumer.timeout_seconds
-    return handler if timeout is None else limits.with_timeout(handler, timeout)
+    return handler if timeout is None else with_timeout(handler, timeout)
 
 
 def _delivery(database: Database, context: WorkerContext, supervisor: int) -> Delivery:
     consumer = context.consumer
     if consumer.transactional:
         return Transactional(database, context.worker, context)
-    return Leased(
-        database, Claimant(supervisor, context.worker, consumer.queue_name, consumer.once), context
-    )
+    claimant = Claimant(supervisor, context.worker, consumer.queue_name, consumer.once)
+    return Leased(database, claimant, context)

@@ -1,4 +1,4 @@
-"""The process that tells middlewares of crashes, which they could not see: the worker was killed with them."""
+"""The reporter process: it reports crashes to middlewares that were killed with their worker."""
 
 import logging
 import os
@@ -9,22 +9,25 @@ import msgspec
 from setproctitle import setproctitle
 
 from taskmaster.plugins import CrashReporter
-from taskmaster.processes.worker.main import Prepared
+from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.settlement import Crash
 
 log = logging.getLogger("taskmaster.reporter")
 
 
 def main(prepared: Sequence[Prepared], crashes_fd: int) -> int:
-    """Tell the crash reporters of each crash's consumer; the exit code. The supervisor ends a reporter that hangs."""
+    """Report each crash to the crash reporters of its consumer. Return the exit code.
+
+    The supervisor kills a reporter that hangs.
+    """
     setproctitle("taskmaster reporter")
     os.lseek(crashes_fd, 0, os.SEEK_SET)
     with os.fdopen(crashes_fd, "rb") as file:
         crashes = msgspec.json.decode(file.read(), type=list[Crash])
     for one in prepared:
-        mine = [crash for crash in crashes if crash.queue_name == one.consumer.queue_name]
-        if mine:
-            _report(one, mine)
+        own = [crash for crash in crashes if crash.queue_name == one.consumer.queue_name]
+        if own:
+            _report(one, own)
     return 0
 
 

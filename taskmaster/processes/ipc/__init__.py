@@ -1,0 +1,1 @@
+"""What the processes share: scoreboard, pipes, permits, messages, and how one starts another."""

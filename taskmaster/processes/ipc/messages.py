@@ -1,0 +1,87 @@
+"""The messages between supervisor and template: small JSON, with descriptors beside them."""
+
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+class WorkerFds(NamedTuple):
+    """The descriptors that go to a worker with its order."""
+
+    wakeups: int
+    permits: int
+    stack: int
+    recycle_permit: int
+    stdout: int
+    stderr: int
+
+
+class Ready(msgspec.Struct, tag=True):
+    """The template has imported everything. `reports`: a middleware wants to be told of crashes."""
+
+    reports: bool
+
+
+class Failed(msgspec.Struct, tag=True):
+    """The template cannot serve. `sentence` says why."""
+
+    sentence: str
+
+
+class WorkerOrder(msgspec.Struct, tag=True):
+    """Start a worker. Its `WorkerFds` go with the order.
+
+    `consumer` is an index into the plan's consumers, `row` the worker's row of the scoreboard. `number`
+    names the files in which it counts. A `parked` worker claims nothing until it is woken. The template
+    sets `held_fd`, the worker's end of the lifeline.
+    """
+
+    serial: int
+    consumer: int
+    row: int
+    worker: str
+    supervisor: int
+    number: int
+    parked: bool = False
+    held_fd: int = -1
+
+
+class ReporterOrder(msgspec.Struct, tag=True):
+    """Start a process that reports crashes. The descriptor to read them from goes with the order."""
+
+    serial: int
+
+
+class Forked(msgspec.Struct, tag=True):
+    """The process ordered under `serial` was forked. `pid` 0 means that the fork failed."""
+
+    serial: int
+    pid: int
+
+
+Message = Ready | Failed | WorkerOrder | ReporterOrder | Forked
+
+
+class Received(NamedTuple):
+    """A message and the descriptors that came with it."""
+
+    message: Message
+    fds: Sequence[int]
+
+
+def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message. Raises OSError if the other end is gone or does not read."""
+    socket.send_fds(channel, [msgspec.json.encode(message)], list(fds))
+
+
+def receive(channel: socket.socket) -> Received | None:
+    """Return the next message, or None if the other end is gone."""
+    try:
+        data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, len(WorkerFds._fields))
+    except ConnectionResetError:  # the other end closed with a message of ours unread
+        return None
+    return Received(msgspec.json.decode(data, type=Message), fds) if data else None

@@ -1,0 +1,60 @@
+"""Counts that survive the process that counted: prometheus-client's multiprocess mode, by worker number.
+
+A worker writes to the files of its number. When it exits, its successor takes over the number and goes on
+where it stopped. So there are as many files as workers at once, and a SIGKILL loses no count. The metrics
+that callbacks make with prometheus-client go the same way. The counts of their children are not kept,
+because a file has one writer.
+"""
+
+import os
+from pathlib import Path
+
+import prometheus_client.values
+from prometheus_client.mmap_dict import MmapedDict
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's name for it
+UNREADABLE = ".unreadable"
+
+_number = "template"  # nothing is counted before the fork, but metrics made there enter their zeros
+
+
+def _identifier() -> str:
+    return _number
+
+
+def prepare(directory: str) -> None:
+    """Count in files in `directory`. Call this before any metric is made."""
+    os.environ[DIRECTORY] = directory
+    os.unsetenv(DIRECTORY)  # prometheus-client still sees it, programs that callbacks start do not
+    values = prometheus_client.values
+    values.ValueClass = values.MultiProcessValue(_identifier)  # type: ignore[no-untyped-call]
+
+
+def become(number: int, directory: str) -> None:
+    """Count in the files of this number. Call this after the fork.
+
+    A file that cannot be read is set aside, and a new one begun.
+    """
+    global _number
+    _number = str(number)
+    for file in Path(directory).glob(f"*_{number}.db"):
+        if not is_readable(file):
+            file.rename(file.with_suffix(UNREADABLE))
+    os.register_at_fork(after_in_child=_write_nothing)
+
+
+def _write_nothing() -> None:
+    """Stop counting in a child of a callback: it shares the files' memory with the worker."""
+    MmapedDict.read_value = lambda self, key: (0.0, 0.0)  # type: ignore[method-assign]
+    MmapedDict.write_value = lambda self, key, value, timestamp: None  # type: ignore[method-assign]
+
+
+def is_readable(file: Path) -> bool:
+    """Return whether the counts in a file can be read."""
+    try:
+        list(MmapedDict.read_all_values_from_file(str(file)))  # type: ignore[no-untyped-call]
+    except FileNotFoundError:  # it was set aside by another process
+        return False
+    except Exception:  # noqa: BLE001 — a torn file may lead the reader into any error
+        return False
+    return True

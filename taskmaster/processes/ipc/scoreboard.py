@@ -1,0 +1,307 @@
+"""The scoreboard: shared memory with one row per worker slot, written by the worker and read by the supervisor.
+
+From it the supervisor knows what a worker was doing when it exited: which batch it had, how each job
+of it ended, which job was running and since when. Starting and ending a job cost one store to memory
+each. A row holds integers and JSON only. Cells are touched in this file only, except by the loop over
+a batch (worker/batch.py), where a method call per job would be felt.
+"""
+
+import mmap
+import os
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from taskmaster.consumer import MAX_BATCH
+from taskmaster.failure import Progress
+
+CELL_BYTES = 8
+# The cells of a row, by index. A token takes two.
+PHASE, WOKEN, STOP, SETTLED, COUNT, STARTED, ENDED, STARTED_NS, JOURNAL, BATCH_NS, TOKEN = range(11)
+CPU_NS, STDOUT_AT, STDERR_AT, PROGRESS_OF, PROGRESS, NOTE = range(TOKEN + 2, TOKEN + 8)
+LOST, BACKEND, FOUND, EMPTY, IDS = range(TOKEN + 8, TOKEN + 13)
+NOTE_BYTES = 200
+NOTE_AT = (IDS + MAX_BATCH) * CELL_BYTES
+JOURNAL_AT = NOTE_AT + NOTE_BYTES
+JOURNAL_BYTES = 512 * 1024  # the kernel provides the memory only when it is written to
+ROW_BYTES = -(-(JOURNAL_AT + JOURNAL_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
+TABLE_BYTES = mmap.PAGESIZE  # one page before the rows for what concerns all workers
+
+MILLION = 1_000_000
+
+
+class Phase(IntEnum):
+    """What a worker says that it is doing."""
+
+    BOOTING = 0
+    WORKING = 1
+    IDLE = 2
+    EXITING = 3
+
+
+class Claims(NamedTuple):
+    """How many claims of a worker found jobs, and how many found none."""
+
+    found: int = 0
+    empty: int = 0
+
+
+class CurrentRun(NamedTuple):
+    """The run of a job that is in progress. `started_ns` is monotonic and tells two runs of one job apart."""
+
+    job_id: int
+    started_ns: int
+
+
+class Baseline(NamedTuple):
+    """What a worker had used and written when the current run started.
+
+    `output_offsets` are the lengths of its standard output and error in bytes.
+    """
+
+    cpu_ns: int = 0
+    output_offsets: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsettledBatch:
+    """The last batch of a worker that exited, as its scoreboard row shows it.
+
+    Jobs in `ended` were acked unless `entries` holds a settlement for them. `current` is the job that
+    was running, `started_ns` when it started on the monotonic clock.
+    """
+
+    token: UUID
+    ended: Sequence[int]
+    entries: Sequence[dict[str, Any]]
+    current: int | None
+    started_ns: int
+    unstarted: Sequence[int]
+    baseline: Baseline = field(default_factory=Baseline)
+    progress: Progress | None = None
+
+
+class BatchRecord:
+    """The part of a row that says what the worker does with its current batch."""
+
+    def __init__(self, cells: memoryview, memory: memoryview) -> None:
+        self._cells = cells
+        self._note = memory[NOTE_AT : NOTE_AT + NOTE_BYTES]
+        self._token = memory[TOKEN * CELL_BYTES : TOKEN * CELL_BYTES + 16]
+        self._journal = memory[JOURNAL_AT : JOURNAL_AT + JOURNAL_BYTES]
+
+    # -- written by the worker
+
+    def begin(self, token: UUID, ids: Sequence[int]) -> None:
+        """Enter a batch. The count comes last: until then, the row says that there is no batch."""
+        cells = self._cells
+        cells[COUNT] = cells[STARTED] = cells[ENDED] = cells[JOURNAL] = 0
+        cells[BATCH_NS] = time.monotonic_ns()
+        cells[CPU_NS] = time.process_time_ns()
+        cells[IDS : IDS + len(ids)] = memoryview(array("q", ids))
+        self._token[:] = token.bytes
+        cells[COUNT] = len(ids)
+
+    def start_job(self, number: int) -> None:
+        """Note that the job with this number in the batch, counted from 1, starts now."""
+        self._cells[STARTED_NS] = time.monotonic_ns()
+        self._cells[STARTED] = number
+
+    def end_job(self, number: int) -> None:
+        """Note that the job with this number in the batch has ended."""
+        self._cells[ENDED] = number
+
+    def finish(self) -> None:
+        """Note that the batch is settled."""
+        self._cells[COUNT] = 0
+        self._cells[SETTLED] += 1
+
+    def note_baseline(self, baseline: Baseline) -> None:
+        """Note what the worker has used and written by now: what comes later is the next run's."""
+        self._cells[CPU_NS] = baseline.cpu_ns
+        self._cells[STDOUT_AT], self._cells[STDERR_AT] = baseline.output_offsets
+
+    def note_progress(self, fraction: float, note: str) -> None:
+        """Keep the progress of the current run. It names the run, so it need not be cleared."""
+        cells = self._cells
+        cells[PROGRESS_OF] = 0
+        encoded = note.encode("utf-8", "replace")[:NOTE_BYTES]
+        self._note[: len(encoded)] = encoded
+        cells[NOTE] = len(encoded)
+        cells[PROGRESS] = int(fraction * MILLION)
+        cells[PROGRESS_OF] = cells[STARTED_NS]
+
+    def write_entry(self, entry: dict[str, Any], *, reserve_bytes: int = 0) -> bool:
+        """Keep `entry` for the supervisor, should this worker be killed before it settles the batch.
+
+        Return False if there is no room for it and `reserve_bytes` more.
+        """
+        line = orjson.dumps(entry) + b"\n"
+        at = self._cells[JOURNAL]
+        if at + len(line) + reserve_bytes > JOURNAL_BYTES:
+            return False
+        self._journal[at : at + len(line)] = line
+        self._cells[JOURNAL] = at + len(line)
+        return True
+
+    # -- read by the supervisor
+
+    def current(self) -> tuple[UUID, list[int]]:
+        """Return the token and the ids of the current batch. Without a batch there are no ids."""
+        count = self._cells[COUNT]
+        return UUID(bytes=bytes(self._token)), list(self._cells[IDS : IDS + count])
+
+    def current_run(self) -> CurrentRun | None:
+        """Return the run in progress, or None."""
+        cells = self._cells
+        ended = cells[ENDED]
+        if cells[COUNT] > ended and cells[STARTED] > ended:
+            return CurrentRun(cells[IDS + ended], cells[STARTED_NS])
+        return None
+
+    def unsettled(self) -> UnsettledBatch | None:
+        """Return the batch that the worker has not settled, or None."""
+        token, ids = self.current()
+        if not ids:
+            return None
+        cells = self._cells
+        started, ended = cells[STARTED], cells[ENDED]
+        return UnsettledBatch(
+            token=token,
+            ended=ids[:ended],
+            entries=self.entries(),
+            current=ids[ended] if started > ended else None,
+            started_ns=cells[STARTED_NS],
+            unstarted=ids[max(started, ended) :],
+            baseline=self.baseline(),
+            progress=self.progress(),
+        )
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the entries written since the batch began, or since the worker started."""
+        text = bytes(self._journal[: self._cells[JOURNAL]])
+        return [orjson.loads(line) for line in text.splitlines() if line]
+
+    def baseline(self) -> Baseline:
+        """Return what the worker had used and written when the current run started."""
+        cells = self._cells
+        return Baseline(cells[CPU_NS], (cells[STDOUT_AT], cells[STDERR_AT]))
+
+    def progress(self) -> Progress | None:
+        """Return the progress of the current run, or None if it has reported none."""
+        cells = self._cells
+        if not cells[PROGRESS_OF] or cells[PROGRESS_OF] != cells[STARTED_NS]:
+            return None
+        note = bytes(self._note[: cells[NOTE]]).decode("utf-8", "ignore")
+        return Progress(cells[PROGRESS] / MILLION, note.replace("\0", ""))
+
+    def seconds_with_unstarted_jobs(self) -> float:
+        """Return for how long the batch has run if jobs of it still wait, or 0."""
+        if self._cells[COUNT] <= self._cells[STARTED]:
+            return 0.0
+        return (time.monotonic_ns() - self._cells[BATCH_NS]) / 1e9
+
+
+class ScoreboardRow:
+    """The row of one worker slot. It needs no lock, because each cell has one writer at a time."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self.cells = memory[:NOTE_AT].cast("q")
+        self.batch = BatchRecord(self.cells, memory)
+
+    def clear(self) -> None:
+        """Make the row ready for a new worker."""
+        for cell in range(IDS):
+            self.cells[cell] = 0
+
+    @property
+    def phase(self) -> int:
+        """What the worker says that it is doing: a `Phase`."""
+        return self.cells[PHASE]
+
+    @phase.setter
+    def phase(self, phase: Phase) -> None:
+        self.cells[PHASE] = phase
+
+    @property
+    def is_woken(self) -> bool:
+        """Whether a wakeup was sent that the worker has not read."""
+        return bool(self.cells[WOKEN])
+
+    @is_woken.setter
+    def is_woken(self, value: bool) -> None:
+        self.cells[WOKEN] = value
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the worker was asked to exit after its current job."""
+        return bool(self.cells[STOP])
+
+    @is_stopping.setter
+    def is_stopping(self, value: bool) -> None:
+        self.cells[STOP] = value
+
+    @property
+    def backend(self) -> int:
+        """The pid of the server process that serves this worker, or 0."""
+        return self.cells[BACKEND]
+
+    @backend.setter
+    def backend(self, pid: int) -> None:
+        self.cells[BACKEND] = pid
+
+    @property
+    def settled_batches(self) -> int:
+        """How many batches this worker has settled."""
+        return self.cells[SETTLED]
+
+    @property
+    def lost_leases(self) -> int:
+        """How many batches it could not settle because another supervisor had rescued them."""
+        return self.cells[LOST]
+
+    def count_lost_lease(self) -> None:
+        """Count a batch whose lease was lost."""
+        self.cells[LOST] += 1
+
+    @property
+    def claims(self) -> Claims:
+        """How many of its claims found jobs, and how many found none."""
+        return Claims(self.cells[FOUND], self.cells[EMPTY])
+
+    def count_claim(self, *, found: bool) -> None:
+        """Count a claim."""
+        self.cells[FOUND if found else EMPTY] += 1
+
+
+class Scoreboard:
+    """The rows of all workers, in a memfd: it has no name, and is freed with its last user."""
+
+    def __init__(self, row_count: int, fd: int | None = None) -> None:
+        size = TABLE_BYTES + row_count * ROW_BYTES
+        self.row_count = row_count
+        self.fd = os.memfd_create("taskmaster-scoreboard") if fd is None else fd
+        if fd is None:
+            os.ftruncate(self.fd, size)
+        self._memory = memoryview(mmap.mmap(self.fd, size))
+        self._table = self._memory[:TABLE_BYTES].cast("q")
+
+    def row(self, index: int) -> ScoreboardRow:
+        """Return the row of the worker slot with this index, from 0."""
+        at = TABLE_BYTES + index * ROW_BYTES
+        return ScoreboardRow(self._memory[at : at + ROW_BYTES])
+
+    @property
+    def notified_until_ns(self) -> int:
+        """Until when, on the monotonic clock, puts are known to notify."""
+        return self._table[0]
+
+    @notified_until_ns.setter
+    def notified_until_ns(self, value: int) -> None:
+        self._table[0] = value

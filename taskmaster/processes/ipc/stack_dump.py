@@ -1,0 +1,21 @@
+"""The stack that a worker writes before it is killed: asked for by signal, read by the supervisor.
+
+faulthandler writes it from the signal handler itself, so it works while Python code is stuck in C.
+"""
+
+import faulthandler
+import os
+import signal
+
+DUMP_SIGNAL = signal.SIGRTMIN + 10  # callbacks are free to use SIGUSR1 and SIGUSR2
+MAX_STACK_BYTES = 16_000
+
+
+def write_stack_on_signal(stack_fd: int) -> None:
+    """Let this process write the stacks of all its threads to `stack_fd` on `DUMP_SIGNAL`."""
+    faulthandler.register(DUMP_SIGNAL, file=stack_fd, all_threads=True)
+
+
+def read_stack(stack_fd: int) -> str | None:
+    """Return what the worker wrote of its stack, or None if it wrote nothing."""
+    return os.pread(stack_fd, MAX_STACK_BYTES, 0).decode("utf-8", "replace").strip() or None

@@ -1,1 +1,0 @@
-"""The supervisor and the store: heartbeats, promotion, rescue, dead workers' batches, LISTEN."""

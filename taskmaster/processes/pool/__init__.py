@@ -1,1 +1,0 @@
-"""The supervisor and its workers: born, watched, ended, replaced; a generation for each configuration."""

@@ -1,0 +1,1 @@
+"""The supervisor's connections: heartbeat, promotion, rescue, LISTEN."""

@@ -1,0 +1,65 @@
+"""The failure detector: which supervisors have been silent for too long. Pure policy.
+
+Only silence that was observed while connected counts, by this supervisor's own clock. If it was itself
+disconnected, stopped or failed over, it missed everyone's heartbeats, so it restarts the clock. Clocks
+of two hosts are never compared.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from taskmaster.store.supervisors import Silent
+
+# A longer gap between two of our own heartbeats means that we were disconnected.
+DISCONNECTED_HEARTBEATS = 3
+# After this many times `gone_after_seconds` a session lock counts no longer: a stopped process holds it too.
+GIVEN_UP_FACTOR = 4
+
+
+class LastHeartbeat(NamedTuple):
+    """The last heartbeat of one supervisor, and since when no newer one was observed."""
+
+    heartbeat_at: datetime
+    since: float
+
+
+@dataclass(slots=True)
+class FailureDetector:
+    """Remembers the last heartbeat of each other supervisor."""
+
+    heartbeat_seconds: float
+    gone_after_seconds: float
+    last: dict[int, LastHeartbeat] = field(default_factory=dict)
+    observed_at: float = 0.0
+
+    def forget(self) -> None:
+        """Restart the clock: heartbeats may have been missed."""
+        self.last = {}
+
+    def observe(self, others: Mapping[int, datetime], now: float) -> None:
+        """Take in the last heartbeats of the others, by id."""
+        if now - self.observed_at > DISCONNECTED_HEARTBEATS * self.heartbeat_seconds:
+            self.forget()
+        self.observed_at = now
+        self.last = {id: self._entry(id, at, now) for id, at in others.items()}
+
+    def suspects(self, now: float) -> list[Silent]:
+        """Return the supervisors that have been silent for `gone_after_seconds`, lowest id first.
+
+        Two heartbeats are subtracted: the one before the silence was noticed, and our own.
+        """
+        patience = self.gone_after_seconds - 2 * self.heartbeat_seconds
+        given_up = GIVEN_UP_FACTOR * self.gone_after_seconds
+        return [
+            Silent(id, last.heartbeat_at, now - last.since >= given_up)
+            for id, last in sorted(self.last.items())
+            if now - last.since >= patience
+        ]
+
+    def _entry(self, id: int, heartbeat_at: datetime, now: float) -> LastHeartbeat:
+        known = self.last.get(id)
+        if known is not None and known.heartbeat_at == heartbeat_at:
+            return known
+        return LastHeartbeat(heartbeat_at, now)

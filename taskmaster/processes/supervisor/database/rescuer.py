@@ -1,0 +1,57 @@
+"""The rescuer: releases the leases of supervisors that are gone."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taskmaster.options import SupervisorOptions
+from taskmaster.processes.supervisor.database.failure_detector import FailureDetector
+from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.service import BaseService
+from taskmaster.store import supervisors
+from taskmaster.store.connection import Connection
+
+log = logging.getLogger("taskmaster.supervisor")
+
+# The rescuer may not run the consumer of a job that it rescues, so it uses the default of `max_crashes`.
+MAX_CRASHES = 3
+
+
+@dataclass(slots=True)
+class Rescuer(BaseService):
+    """Looks after each heartbeat. `rescued` counts jobs."""
+
+    session: DatabaseSession
+    options: SupervisorOptions
+    rescued: int = 0
+    rescue_at: float = 0.0
+    has_beaten: bool = False
+    detector: FailureDetector = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.detector = FailureDetector(
+            self.options.heartbeat_seconds, self.options.gone_after_seconds
+        )
+        self.session.on_connect.append(self.detector.forget)
+
+    def run_due(self, now: float) -> None:
+        """Rescue if a supervisor is gone, and now and then the leases that no supervisor has registered."""
+        if not self.has_beaten:
+            return
+        self.has_beaten = False
+        gone = self.detector.suspects(now)
+        if gone or now >= self.rescue_at:
+            self.session.run_patiently(lambda conn: self._rescue(conn, gone, now), now)
+
+    def on_heartbeat(self, others: Mapping[int, datetime], now: float) -> None:
+        """Take in the last heartbeats of the other supervisors."""
+        self.detector.observe(others, now)
+        self.has_beaten = True
+
+    def _rescue(self, conn: Connection, gone: list[supervisors.Silent], now: float) -> None:
+        self.rescue_at = now + self.options.gone_after_seconds / 3
+        rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
+        self.rescued += rescued
+        if rescued:
+            log.warning("rescued jobs of supervisors that are gone: jobs=%d", rescued)

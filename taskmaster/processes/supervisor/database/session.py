@@ -1,0 +1,165 @@
+"""The supervisor's own connection, on which the database services run their statements."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import psycopg
+
+from taskmaster.backoff import Backoff
+from taskmaster.errors import DatabaseUnreachable
+from taskmaster.failure import HOST
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.service import BaseService
+from taskmaster.store import migrate, supervisors
+from taskmaster.store.connection import Connection, connect
+
+log = logging.getLogger("taskmaster.supervisor")
+
+STATEMENT_SECONDS = 10.0
+LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is tried again
+BLOCKED = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.DeadlockDetected,
+)
+Work = Callable[[Connection], None]
+
+
+@dataclass(slots=True)
+class DatabaseSession(BaseService):
+    """Keeps one connection open, and the supervisor registered under `supervisor_id`.
+
+    `on_connect` are called after each connection: what was seen before may be out of date.
+    """
+
+    database: Database
+    on_connect: list[Callable[[], None]] = field(default_factory=list)
+    supervisor_id: int | None = None
+    connection: Connection | None = None
+    connect_at: float = 0.0
+    unblocked_at: float = 0.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
+
+    @property
+    def is_open(self) -> bool:
+        return self.connection is not None
+
+    @property
+    def schema(self) -> str:
+        return self.database.schema
+
+    @property
+    def registered_id(self) -> int:
+        """The supervisor's id. There is one whenever the session is open."""
+        assert self.supervisor_id is not None
+        return self.supervisor_id
+
+    # -- the service
+
+    def run_due(self, now: float) -> None:
+        """Connect if there is no connection. Raises SchemaMismatch and InvalidConfig."""
+        if self.connection is None and now >= self.connect_at:
+            try:
+                self._connect()
+            except (psycopg.Error, DatabaseUnreachable) as error:
+                self._on_failure(error, now)
+
+    def next_due(self) -> float:
+        return self.connect_at if self.connection is None else float("inf")
+
+    def close(self) -> None:
+        """Leave the table of supervisors, and close the connection."""
+        if self.supervisor_id is not None:
+            supervisor_id = self.supervisor_id
+            self.run_last(lambda conn: supervisors.retire(conn, supervisor_id))
+        self._disconnect()
+
+    # -- what the other services use
+
+    def run(self, work: Work, now: float) -> bool:
+        """Run `work` on the connection. Return False if there is none or it failed."""
+        if self.connection is None:
+            return False
+        try:
+            work(self.connection)
+        except (psycopg.Error, DatabaseUnreachable) as error:
+            self._on_failure(error, now)
+            return False
+        if self.backoff.failures:
+            log.info("database reachable again")
+            self.backoff.reset()
+        return True
+
+    def run_patiently(self, work: Work, now: float) -> bool:
+        """Run `work` that may meet a lock of others. Return False if it has to be tried again later.
+
+        If it is blocked, all work that may be blocked waits for a moment, and the session stays open: its
+        own lock shows that this supervisor is alive.
+        """
+        if now < self.unblocked_at:
+            return False
+        blocked_by: list[psycopg.Error] = []
+
+        def work_or_note(conn: Connection) -> None:
+            try:
+                work(conn)
+            except BLOCKED as error:
+                blocked_by.append(error)
+
+        if not self.run(work_or_note, now):
+            return False
+        if blocked_by:
+            self.unblocked_at = now + LOCKED_SECONDS
+            log.warning(
+                "database blocked, waiting for a lock: %s", blocked_by[0].diag.message_primary
+            )
+        return not blocked_by
+
+    def run_last(self, work: Work) -> None:
+        """Run `work` while the supervisor stops. A failure is logged: the next supervisor cleans up."""
+        if self.connection is None:
+            return
+        try:
+            work(self.connection)
+        except psycopg.Error as error:
+            log.warning("database failed during the stop, leases are rescued later: %s", error)
+            self._disconnect()
+
+    def unregister(self) -> None:
+        """Forget this supervisor's id: another supervisor has deleted it. Register again on connecting."""
+        self._disconnect()
+        self.supervisor_id = None
+
+    # -- connecting
+
+    def _connect(self) -> None:
+        """Connect. The first time, or after an eviction, migrate and register too."""
+        name = f"{HOST}:{os.getpid()}"
+        conn = connect(
+            self.database.url,
+            self.database.schema,
+            name=f"taskmaster supervisor {name}",
+            statement_seconds=STATEMENT_SECONDS,
+        )
+        self.connection = conn
+        if self.supervisor_id is None:
+            for migration in migrate.migrate(conn, self.database.schema):
+                log.info("migration applied: %s", migration)
+            self.supervisor_id = supervisors.register(conn, name)
+        supervisors.watch_session(conn)
+        for notify in self.on_connect:
+            notify()
+
+    def _on_failure(self, error: Exception, now: float) -> None:
+        """Log the first failure of a series, and connect again after a while."""
+        if self.backoff.failures == 0:
+            log.warning("database unreachable, retrying: %s", " ".join(str(error).split()))
+        self._disconnect()
+        self.connect_at = now + self.backoff.record()
+
+    def _disconnect(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None

@@ -1,0 +1,1 @@
+"""What follows a worker exit: its cause, the policy for its batch, and settling it."""

@@ -1,0 +1,113 @@
+"""Why a worker ended: from its wait status, the kernel's OOM kills and what the supervisor did to it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from taskmaster.processes.ipc.scoreboard import UnsettledBatch
+from taskmaster.processes.supervisor.exits.worker_exit import (
+    Crashed,
+    Finished,
+    LimitExceeded,
+    Reason,
+    Shutdown,
+)
+from taskmaster.processes.system.exit_status import describe_status
+
+IN_ORDER = "exit code 0"
+OUT_OF_MEMORY = "out of memory"
+SIGKILLED = "signal SIGKILL"
+LOOK_SECONDS = 2.0  # longer than it takes until a killed process is reaped
+OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+CGROUPS = Path("/proc/self/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+VMSTAT = Path("/proc/vmstat")
+
+
+def exit_reason(
+    cause: str, batch: UnsettledBatch | None, *, limit: LimitExceeded | None, was_cut_off: bool
+) -> Reason:
+    """Return why a worker ended.
+
+    `limit` is the limit for which the supervisor killed it. If that run had ended by then, another job
+    of the batch was hit, which must not be charged for it. `was_cut_off` says that the supervisor
+    killed it for reasons of its own.
+    """
+    if limit is not None and _is_current_run(limit, batch):
+        return limit
+    if limit is not None or was_cut_off:
+        return Shutdown(cause)
+    if cause == IN_ORDER and (batch is None or batch.current is None):
+        return Finished(cause)
+    return Crashed(cause)
+
+
+def _is_current_run(limit: LimitExceeded, batch: UnsettledBatch | None) -> bool:
+    if batch is None:
+        return False
+    return (batch.current, batch.started_ns) == (limit.job_id, limit.started_ns)
+
+
+@dataclass(slots=True)
+class OomWatch:
+    """Tells an OOM kill of the kernel from another SIGKILL: the kernel's counter went up with it.
+
+    The kernel counts for all processes of a cgroup, so a kill that hit no worker must be forgotten before
+    a SIGKILL comes from elsewhere. `older` is the counter at the look before the last one, `newer` at the
+    last one.
+    """
+
+    older: int = field(default_factory=lambda: oom_kills())
+    newer: int = field(init=False)
+    looked_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.newer = self.older
+
+    def run_due(self, now: float) -> None:
+        """Forget the kills that are older than two looks."""
+        if now - self.looked_at >= LOOK_SECONDS:
+            self.older, self.newer, self.looked_at = self.newer, oom_kills(), now
+
+    def cause(self, status: int) -> str:
+        """Return a wait status in words: `exit code 3`, `signal SIGKILL`, `out of memory`."""
+        described = describe_status(status)
+        if described != SIGKILLED:
+            return described
+        before = self.older
+        self.older = self.newer = oom_kills()
+        return OUT_OF_MEMORY if self.newer > before else described
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory.
+
+    It counts in our cgroup, or where no cgroup counts, on the machine. A cgroup counts its processes
+    "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events), so a shortage of the
+    machine is seen there too, and a kill in another container is not taken for ours.
+    """
+    ours = [found for path in _cgroup_files() if (found := _count(path)) is not None]
+    return sum(ours) if ours else _count(VMSTAT) or 0
+
+
+def _cgroup_files() -> Iterator[Path]:
+    """Yield where our cgroups count: memory.events in version 2, memory.oom_control in version 1."""
+    for line in _read_text(CGROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield CGROUP_ROOT / path.lstrip("/") / "memory.events"
+        elif "memory" in controllers.split(","):
+            yield CGROUP_ROOT / "memory" / path.lstrip("/") / "memory.oom_control"
+
+
+def _count(path: Path) -> int | None:
+    found = OOM_KILLS.search(_read_text(path))
+    return int(found[1]) if found else None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # this system has no such file
+        return ""

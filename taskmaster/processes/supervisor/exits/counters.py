@@ -1,0 +1,25 @@
+"""What the supervisor counts from its start on, including the counts of workers that have exited."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
+
+
+@dataclass(slots=True)
+class Counters:
+    """`wakeups` by source, `exits` by queue and cause, the others by queue, of exited workers."""
+
+    wakeups: Counter[str] = field(default_factory=Counter)
+    exits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lost_leases: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+    empty: Counter[str] = field(default_factory=Counter)
+
+    def count_exit(self, worker_exit: WorkerExit) -> None:
+        """Count an exit, and keep the worker's own counts before another worker has its row."""
+        queue_name = worker_exit.consumer.queue_name
+        self.exits[queue_name, worker_exit.cause] += 1
+        self.lost_leases[queue_name] += worker_exit.lost_leases
+        self.found[queue_name] += worker_exit.claims.found
+        self.empty[queue_name] += worker_exit.claims.empty

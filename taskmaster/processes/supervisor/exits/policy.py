@@ -1,0 +1,99 @@
+"""The policy for the batch of a worker that exited: from its scoreboard row to settlements.
+
+Pure: it knows neither clock nor database nor processes. This is where cancelling a running job will add
+a reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from taskmaster.failure import Used, failure
+from taskmaster.job import State
+from taskmaster.processes.ipc.scoreboard import UnsettledBatch
+from taskmaster.processes.supervisor.exits.worker_exit import (
+    LimitExceeded,
+    Shutdown,
+    WorkerExit,
+)
+from taskmaster.settlement import Crash, Failure, Run, Settlement, crashed, cut_off, released
+
+RunsAndCrashes = tuple[int, int]
+
+
+def settlements(
+    worker_exit: WorkerExit, batch: UnsettledBatch, counts: Mapping[int, RunsAndCrashes]
+) -> list[Settlement]:
+    """Return how the jobs of the batch end. Jobs without a settlement are acked.
+
+    Jobs that had ended are settled as they ended. The current job is settled by the reason of the exit.
+    Jobs that had not started are released. `counts` holds runs and crashes before this run of each job
+    that the lease still holds.
+    """
+    found = [_from_entry(entry) for entry in batch.entries]
+    # The worker may have written how its current job ended, and was killed before it could note the end.
+    has_ended = any(settlement.id == batch.current for settlement in found)
+    found += map(released, batch.unstarted)
+    if batch.current is not None and batch.current in counts and not has_ended:
+        runs, crashes = counts[batch.current]
+        run = Run(batch.current, runs + 1, crashes)
+        found.append(_settle_current(worker_exit, batch, run))
+    return found
+
+
+def crash_reports(
+    worker_exit: WorkerExit, batch: UnsettledBatch, found: Sequence[Settlement]
+) -> list[Crash]:
+    """Return a report of the run that was charged a crash, for the middlewares that want one."""
+    return [
+        Crash(
+            job=settlement.id,
+            queue_name=worker_exit.consumer.queue_name,
+            rejected=settlement.state == State.REJECTED,
+            failure=settlement.failure,
+        )
+        for settlement in found
+        if settlement.id == batch.current and settlement.crashed and settlement.failure is not None
+    ]
+
+
+def _from_entry(entry: Mapping[str, Any]) -> Settlement:
+    """Return the settlement that the worker wrote into its row."""
+    return Settlement(**{**entry, "state": State(entry["state"])})
+
+
+def _settle_current(worker_exit: WorkerExit, batch: UnsettledBatch, run: Run) -> Settlement:
+    consumer, who = worker_exit.consumer, f"worker {worker_exit.worker} (pid {worker_exit.pid})"
+    match worker_exit.reason:
+        case Shutdown():
+            record = _record(worker_exit, batch, run, "shutdown", f"{who} was stopped while it ran")
+            return cut_off(run, consumer, record)
+        case LimitExceeded(cause=cause, sentence=sentence):
+            record = _record(worker_exit, batch, run, cause, f"{sentence}: {who} was killed")
+            return crashed(run, consumer, record, certain=True)
+        case reason:
+            record = _record(
+                worker_exit, batch, run, reason.cause, f"{who} ended while it ran: {reason.cause}"
+            )
+            return crashed(run, consumer, record)
+
+
+def _record(
+    worker_exit: WorkerExit, batch: UnsettledBatch, run: Run, cause: str, message: str
+) -> Failure:
+    stdout, stderr = worker_exit.printed
+    cpu_seconds = (worker_exit.usage.cpu_ns - batch.baseline.cpu_ns) / 1e9
+    return failure(
+        cause,
+        message,
+        run=run.run,
+        worker=worker_exit.worker,
+        duration_seconds=(worker_exit.exited_ns - batch.started_ns) / 1e9,
+        used=Used(
+            cpu_seconds=cpu_seconds,
+            peak_memory_mb=worker_exit.usage.peak_mb,
+            stdout=stdout,
+            stderr=stderr,
+            progress=batch.progress,
+        ),
+        traceback=worker_exit.stack,
+    )

@@ -1,0 +1,92 @@
+"""The end of a worker process as values: what the pool reports, and where it reports it to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from taskmaster.consumer import Consumer
+from taskmaster.processes.ipc.scoreboard import Claims, UnsettledBatch
+
+
+class Usage(NamedTuple):
+    """What a process used over its lifetime, as the kernel reports it when the process is reaped."""
+
+    peak_mb: float = 0.0
+    cpu_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The worker exited in order, between two jobs."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """The worker ended by itself or by others: its current job is charged a crash."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """The supervisor ended the worker for reasons of its own: no job is charged."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitExceeded:
+    """The current run exceeded a limit, so the supervisor killed its worker.
+
+    `started_ns` tells this run from the next one of the same job. `cause` and `sentence` go into the
+    job's failure record.
+    """
+
+    job_id: int
+    started_ns: int
+    cause: str
+    sentence: str
+
+
+Reason = Finished | Crashed | LimitExceeded | Shutdown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerExit:
+    """The end of one worker process, as its supervisor saw it.
+
+    `exited_ns` is monotonic. `stack` is what the worker wrote of its stack before it was killed,
+    `printed` the last of its run's standard output and error, `backend` the pid of the server process
+    that served it. `claims` and `lost_leases` are its counts over its lifetime.
+    """
+
+    consumer: Consumer
+    worker: str
+    pid: int
+    reason: Reason
+    batch: UnsettledBatch | None
+    exited_ns: int
+    usage: Usage = field(default_factory=Usage)
+    stack: str | None = None
+    printed: tuple[str, str] = ("", "")
+    backend: int = 0
+    claims: Claims = field(default_factory=Claims)
+    lost_leases: int = 0
+
+    @property
+    def cause(self) -> str:
+        """Why the worker ended, in a word or two: the label of a metric, the cause in a history."""
+        return self.reason.cause
+
+
+class Outbox(Protocol):
+    """Where the pool puts what is to be written to the database: settlements.py."""
+
+    def settle(self, worker_exit: WorkerExit) -> None:
+        """Settle the batch of a worker that exited."""
+
+    def release(self, token: UUID, ids: Sequence[int]) -> None:
+        """Release the jobs of a batch that its worker will not start."""

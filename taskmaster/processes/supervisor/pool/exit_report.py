@@ -1,0 +1,46 @@
+"""From a slot whose worker was reaped to the `WorkerExit` that the policy decides on."""
+
+import time
+
+from taskmaster.processes.ipc.output import tails
+from taskmaster.processes.ipc.scoreboard import Phase
+from taskmaster.processes.ipc.stack_dump import read_stack
+from taskmaster.processes.supervisor.exits.cause import IN_ORDER, exit_reason
+from taskmaster.processes.supervisor.exits.worker_exit import (
+    LimitExceeded,
+    Shutdown,
+    Usage,
+    WorkerExit,
+)
+from taskmaster.processes.supervisor.pool.slot import WorkerSlot
+
+
+def worker_exit_of(slot: WorkerSlot, cause: str, usage: Usage) -> WorkerExit:
+    """Return the exit with what the slot's row, stack and output say about it."""
+    process, batch = slot.process, slot.row.batch.unsettled()
+    assert process is not None
+    printed = ("", "")
+    if batch is not None:
+        printed = tails(process.output.fds(), batch.baseline.output_offsets)
+    return WorkerExit(
+        consumer=slot.consumer,
+        worker=process.name,
+        pid=process.pid or 0,
+        reason=exit_reason(cause, batch, limit=process.limit, was_cut_off=process.is_cut_off),
+        batch=batch,
+        exited_ns=time.monotonic_ns(),
+        usage=usage,
+        stack=read_stack(process.stack_fd),
+        printed=printed,
+        backend=slot.row.backend,
+        claims=slot.row.claims,
+        lost_leases=slot.row.lost_leases,
+    )
+
+
+def was_useful(slot: WorkerSlot, worker_exit: WorkerExit) -> bool:
+    """Return whether the worker has served, so that its slot is filled again without backing off."""
+    if isinstance(worker_exit.reason, LimitExceeded) or slot.row.settled_batches > 0:
+        return True
+    was_up = slot.row.phase != Phase.BOOTING
+    return was_up and (isinstance(worker_exit.reason, Shutdown) or worker_exit.cause == IN_ORDER)

@@ -1,0 +1,137 @@
+"""The generations: the current configuration, the one to replace it, and those that still finish jobs.
+
+This is where a reload is decided: a new generation takes over once a canary of each consumer is up.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.failure import describe
+from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.pool.generation import Generation
+from taskmaster.processes.supervisor.pool.spawner import workers_by_queue
+from taskmaster.processes.supervisor.service import BaseService
+
+log = logging.getLogger("taskmaster.supervisor")
+
+
+@dataclass(slots=True)
+class Generations(BaseService):
+    """All generations of a supervisor, as one service.
+
+    `make` reads the configuration again. It raises TaskmasterError if that cannot be used.
+    """
+
+    current: Generation
+    make: Callable[[], Generation]
+    session: DatabaseSession
+    coming: Generation | None = None
+    leaving: list[Generation] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Generation]:
+        """Yield all generations that have processes."""
+        yield self.current
+        if self.coming is not None:
+            yield self.coming
+        yield from self.leaving
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no point in going on, in a sentence. A coming generation is refused instead."""
+        at_work = (self.current, *self.leaving)
+        return next((one.pool.failure for one in at_work if one.pool.failure is not None), None)
+
+    def has_workers(self) -> bool:
+        """Return whether any worker is ordered or running."""
+        return any(any(generation.pool.processes()) for generation in self)
+
+    # -- the service
+
+    def run_due(self, now: float) -> None:
+        """Look after all generations. Raises InvalidConfig and WorkersFailed."""
+        supervisor_id = self.session.supervisor_id
+        if self.coming is not None and supervisor_id is not None:
+            self._try_take_over(self.coming, now, supervisor_id)
+        for generation in (self.current, *self.leaving):
+            generation.run_due(now, supervisor_id, self._workers_elsewhere())
+        for generation in [gone for gone in self.leaving if gone.is_gone]:
+            self.leaving.remove(generation)
+            generation.close()
+
+    def next_due(self) -> float:
+        now, is_registered = time.monotonic(), self.session.supervisor_id is not None
+        return min(generation.next_due(now, is_registered=is_registered) for generation in self)
+
+    def close(self) -> None:
+        self.drop_coming()
+        for generation in self:
+            generation.close()
+
+    # -- reloading
+
+    def reload(self) -> None:
+        """Start another generation. The current one goes on until workers of the new one are up."""
+        log.info("reload started: SIGHUP received")
+        self.drop_coming()
+        try:
+            self.coming = self.make()
+        except Exception as error:  # noqa: BLE001 — whatever it is, it must not end the current generation
+            self._refuse_coming(error)
+
+    def blame(self, generation: Generation, error: TaskmasterError) -> None:
+        """Refuse the coming generation if it cannot be used. For any other one, raise the error."""
+        if generation is not self.coming:
+            raise error
+        self._refuse_coming(error)
+
+    def drop_coming(self) -> None:
+        """End a generation that has not taken over."""
+        if self.coming is not None:
+            self.coming.close()
+            self.coming = None
+
+    # -- stopping
+
+    def stop(self) -> None:
+        """Ask all workers to exit after their current jobs."""
+        self.drop_coming()
+        for generation in self:
+            generation.stop()
+
+    def kill_all(self) -> None:
+        """Kill all workers without charging their jobs."""
+        for generation in self:
+            generation.kill()
+
+    # -- details
+
+    def _try_take_over(self, coming: Generation, now: float, supervisor_id: int) -> None:
+        """Let the coming generation take over if its canaries are up."""
+        try:
+            is_up = coming.try_out(now, supervisor_id)
+        except Exception as error:  # noqa: BLE001 — as above, only the coming generation is concerned
+            self._refuse_coming(error)
+            return
+        if not is_up:
+            return
+        old, self.current, self.coming = self.current, coming, None
+        self.leaving.append(old)
+        # Stop it before the log line: what is put after that line must not be claimed by old workers.
+        old.stop()
+        log.info("reloaded: new workers run the new code, running jobs finish on the old")
+
+    def _refuse_coming(self, error: Exception) -> None:
+        self.drop_coming()
+        what = str(error) if isinstance(error, TaskmasterError) else describe(error)
+        log.error("reload failed, keeping the current configuration: %s", what)
+
+    def _workers_elsewhere(self) -> Counter[str]:
+        """Return the workers of each queue that still run jobs of older configurations."""
+        total: Counter[str] = Counter()
+        for generation in self.leaving:
+            total += workers_by_queue(generation.pool)
+        return total

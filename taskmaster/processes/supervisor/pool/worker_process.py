@@ -1,0 +1,101 @@
+"""One worker process as the supervisor holds it, from its order to its exit."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from taskmaster.processes.ipc import permits
+from taskmaster.processes.ipc.messages import WorkerFds
+from taskmaster.processes.ipc.output import Output
+from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL
+from taskmaster.processes.ipc.wakeups import WakeupQueue
+from taskmaster.processes.supervisor.exits.worker_exit import LimitExceeded
+
+STACK_SECONDS = 0.05  # for a worker to write its stack before it is killed
+STACK_PATIENCE_SECONDS = 0.5  # beyond that, for a worker that has not finished writing
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """What the supervisor shares with one worker.
+
+    `serial` is unique among all workers of this supervisor; `number` is the smallest that no running
+    worker has. `is_parked`: it is the canary of a reload and claims nothing yet. `is_cut_off`: the
+    supervisor ended it for reasons of its own, so no job is charged.
+    """
+
+    serial: int
+    number: int
+    name: str
+    ordered_at: float
+    is_parked: bool = False
+    wakeups: WakeupQueue = field(default_factory=WakeupQueue)
+    permits_fd: int = field(default_factory=permits.create)
+    stack_fd: int = field(default_factory=lambda: os.memfd_create("taskmaster-stack"))
+    output: Output = field(default_factory=Output)
+    pid: int | None = None
+    is_cut_off: bool = False
+    limit: LimitExceeded | None = None
+    kill_at: float = 0.0
+    stack_bytes: int = 0
+    exit_by: float | None = None
+
+    def fds(self, recycle_permit_fd: int) -> WorkerFds:
+        """Return the descriptors that go to the worker with its order."""
+        stdout, stderr = self.output.fds()
+        return WorkerFds(
+            wakeups=self.wakeups.reader_fd,
+            permits=self.permits_fd,
+            stack=self.stack_fd,
+            recycle_permit=recycle_permit_fd,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+    def close(self) -> None:
+        """Close the supervisor's descriptors."""
+        self.wakeups.close()
+        self.output.close()
+        os.close(self.permits_fd)
+        os.close(self.stack_fd)
+
+    def condemn(self, limit: LimitExceeded) -> None:
+        """Let the worker write its stack. It is killed a moment later."""
+        assert self.pid is not None
+        self.limit, self.kill_at = limit, time.monotonic() + STACK_SECONDS
+        os.kill(self.pid, DUMP_SIGNAL)
+
+    def spare(self) -> None:
+        """Take the sentence back: the job ended just in time."""
+        self.limit, self.stack_bytes = None, 0
+        os.ftruncate(self.stack_fd, 0)
+        os.lseek(self.stack_fd, 0, os.SEEK_SET)
+
+    def has_had_time_for_stack(self, now: float) -> bool:
+        """Return whether to kill the condemned worker now.
+
+        On a busy machine it may not have come to write its stack, so it gets a little more time.
+        """
+        size = os.fstat(self.stack_fd).st_size
+        is_written = size > 0 and size == self.stack_bytes  # it has not grown since the last look
+        self.stack_bytes = size
+        return now >= self.kill_at + (0.0 if is_written else STACK_PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """Kill the worker and what it has started, without charging its job."""
+        self.is_cut_off = True
+        if self.pid is not None:
+            kill_group(self.pid)
+
+
+def kill_group(pid: int) -> None:
+    """Send SIGKILL to a worker and its process group, which it may not have created yet."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except (
+            ProcessLookupError,
+            PermissionError,
+        ):  # it has exited, or runs as another user by setuid
+            continue

@@ -1,0 +1,62 @@
+"""Shutdown: stop claiming, let running jobs finish until the grace is over, then kill the workers."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from taskmaster.options import SupervisorOptions
+from taskmaster.processes.supervisor.pool.reload import Generations
+from taskmaster.processes.supervisor.service import BaseService
+
+log = logging.getLogger("taskmaster.supervisor")
+
+
+@dataclass(slots=True)
+class Shutdown(BaseService):
+    """`kill_at` is None until a shutdown was requested. `failure` is why the pool gave up, if it did.
+
+    `on_request` are called when the shutdown begins, `is_reporting` tells whether a crash is still
+    being reported.
+    """
+
+    options: SupervisorOptions
+    generations: Generations
+    on_request: Callable[[], None]
+    is_reporting: Callable[[float], bool]
+    kill_at: float | None = None
+    failure: str | None = None
+
+    @property
+    def is_requested(self) -> bool:
+        return self.kill_at is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all workers have exited after a request."""
+        if self.kill_at is None or self.generations.has_workers():
+            return False
+        return not self.is_reporting(time.monotonic())
+
+    def request(self, why: str) -> None:
+        """Begin the shutdown. A second request ends the grace."""
+        is_second = self.kill_at is not None
+        grace = 0.0 if is_second else self.options.grace_seconds
+        when = "now" if is_second else f"within {grace:g} s, a second signal stops now"
+        log.info("supervisor stopping: %s, %s", why, when)
+        self.kill_at = time.monotonic() + grace
+        self.generations.stop()
+        self.on_request()
+
+    def run_due(self, now: float) -> None:
+        """Begin the shutdown if the workers fail, and kill them when the grace is over."""
+        self.failure = self.failure or self.generations.failure
+        if self.failure is not None and self.kill_at is None:
+            self.request("workers fail")
+        if self.kill_at is not None and now >= self.kill_at:
+            self.generations.kill_all()
+
+    def next_due(self) -> float:
+        now = time.monotonic()
+        return self.kill_at if self.kill_at is not None and self.kill_at > now else math.inf

@@ -1,0 +1,1 @@
+"""What the processes need of Linux: non-blocking logs, orphans, /proc, limits, standard streams."""

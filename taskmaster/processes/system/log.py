@@ -1,0 +1,124 @@
+"""How the processes write their log, unless the user has set up logging in another way.
+
+A reader may stop: a pager, a terminal with Ctrl-S, a log driver whose disk is full. A process that writes
+to it then blocks, and a supervisor that blocks is soon taken for gone. So lines wait in memory instead,
+and if there are too many, the oldest are dropped.
+"""
+
+import logging
+import time
+from collections import deque
+
+from taskmaster.processes.system.nonblocking import NonBlockingWriter, writer_for
+
+STANDARD_ERROR = 2
+MOST_LINES = 10_000
+FLUSH_SECONDS = 1.0
+
+
+def set_up_logging() -> None:
+    """Log to standard error, one line per record, unless logging is set up already."""
+    handler = NonBlockingHandler(writer_for(STANDARD_ERROR))
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def log_into_memory() -> None:
+    """Log to this worker's standard error, which is captured in memory, where no write blocks."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, NonBlockingHandler):
+            handler.redirect(NonBlockingWriter(STANDARD_ERROR))
+
+
+def write_pending_lines() -> None:
+    """Write what the reader has not taken before, as far as it does now."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, NonBlockingHandler):
+            handler.write_pending()
+
+
+class LineFormatter(logging.Formatter):
+    """Writes time, process and logger before each message. A record that is `bare` is a whole line.
+
+    It builds the line itself instead of using a format, because the logging middleware writes a line per
+    job: 2.8 µs against 4.5.
+    """
+
+    second = -1
+    formatted = ""
+
+    def usesTime(self) -> bool:
+        return True
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return f"{record.asctime} {record.process} {record.name} {record.message}"
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the time as logging does. The part that stays the same for a second is kept."""
+        second = int(record.created)
+        if second != self.second:
+            self.second = second
+            self.formatted = time.strftime(self.default_time_format, self.converter(second))
+        return f"{self.formatted},{int(record.msecs):03d}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if getattr(record, "bare", False) else super().format(record)
+
+
+class NonBlockingHandler(logging.Handler):
+    """Writes what the reader takes now, and the rest with a later line or `write_pending`."""
+
+    def __init__(self, writer: NonBlockingWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._pending: deque[bytes] = deque()
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 — as logging does: a record that cannot be formatted stops nothing
+            self.handleError(record)
+            return
+        if len(self._pending) == MOST_LINES:
+            self._pending.popleft()
+            self._dropped += 1
+        self._pending.append(f"{line}\n".encode("utf-8", "backslashreplace"))
+        self.write_pending()
+
+    def write_pending(self) -> None:
+        """Write what the reader takes now."""
+        self.acquire()
+        try:
+            while self._pending:
+                line = self._pending[0]
+                taken = self._writer.write(line)
+                if taken < len(line):
+                    self._pending[0] = line[taken:]
+                    return
+                self._pending.popleft()
+                self._report_dropped()
+        except OSError:  # there is no reader any more
+            self._pending.clear()
+        finally:
+            self.release()
+
+    def redirect(self, writer: NonBlockingWriter) -> None:
+        """Write to `writer` from now on. The pending lines belong to the process that forked this one."""
+        self._pending.clear()
+        self._writer.close()
+        self._writer = writer
+
+    def flush(self) -> None:
+        """Give a slow reader a moment, at the end of the process."""
+        deadline = time.monotonic() + FLUSH_SECONDS
+        self.write_pending()
+        while self._pending and time.monotonic() < deadline:
+            time.sleep(FLUSH_SECONDS / 50)
+            self.write_pending()
+
+    def _report_dropped(self) -> None:
+        if self._dropped:
+            notice = f"(log lines dropped: {self._dropped}, no reader took them)\n"
+            self._pending.appendleft(notice.encode())
+            self._dropped = 0

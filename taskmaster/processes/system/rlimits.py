@@ -1,0 +1,23 @@
+"""How many files a supervisor may have open: each worker needs a few."""
+
+import resource
+
+from taskmaster.errors import InvalidConfig
+
+# Both ends of its wakeup pipe, permits, stack, output and error, one more while it is ordered. Twice,
+# because a reload runs two generations.
+PER_WORKER = 2 * 7
+OWN = 100
+
+
+def allow_open_files(workers: int, source: str) -> None:
+    """Raise the soft limit as far as `workers` need. Raises InvalidConfig if the hard limit forbids it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = workers * PER_WORKER + OWN
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise InvalidConfig(
+            f"{source}: {workers} workers need {needed} open files, this process may have {hard}: "
+            "lower the concurrency or raise the limit (ulimit -Hn)"
+        )
+    if needed > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,0 +1,193 @@
+"""The supervisor's client for its template: starts it, orders processes from it, replaces it if it is lost.
+
+This file runs in the supervisor.
+"""
+
+import logging
+import math
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from taskmaster.backoff import Backoff
+from taskmaster.errors import InvalidConfig, WorkersFailed
+from taskmaster.imports import listed, name_of
+from taskmaster.processes.ipc import messages
+from taskmaster.processes.ipc.plan import Plan
+from taskmaster.processes.ipc.spawn import hand_over, interpreter
+from taskmaster.processes.system.exit_status import describe_exit_code
+
+log = logging.getLogger("taskmaster.supervisor")
+
+PRELOAD_SECONDS = 60.0
+ANSWER_SECONDS = 5.0
+EXIT_SECONDS = 0.5  # between the end of the template's channel and its own end
+MOST_ORDERED = 32
+# One thread per worker: a pool of threads in each of several processes per core only makes them wait for
+# each other, and a template with threads cannot be forked. A user who has set these has decided otherwise.
+SINGLE_THREADED = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+@dataclass(slots=True)
+class TemplateClient:
+    """Keeps one template running. Workers that an earlier one has forked go on.
+
+    `ordered` holds the serials of forks that are not confirmed yet, `lost` those that never will be.
+    `wants_crash_reports`: a middleware of this configuration wants to be told of crashes.
+    """
+
+    plan: Plan
+    scoreboard_fd: int
+    lifeline_fd: int
+    process: subprocess.Popen[bytes] | None = None
+    channel: socket.socket | None = None
+    is_ready: bool = False
+    was_ready: bool = False
+    wants_crash_reports: bool = False
+    answer_by: float | None = None
+    start_at: float = 0.0
+    started_at: float = 0.0
+    ordered: set[int] = field(default_factory=set)
+    lost: set[int] = field(default_factory=set)
+    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.process is None else self.process.pid
+
+    @property
+    def accepts_orders(self) -> bool:
+        """Whether one more order may be sent.
+
+        More orders at once would fill the channel in both directions, and each end would wait for the other.
+        """
+        return self.is_ready and len(self.ordered) < MOST_ORDERED
+
+    def run_due(self, now: float) -> None:
+        """Start a template if there is none, and replace one that does not answer in time.
+
+        Raises WorkersFailed if templates exit again and again before they are ready.
+        """
+        if self.answer_by is not None and now >= self.answer_by:
+            self.replace("it did not answer in time")
+        if self.process is None and now >= self.start_at:
+            self._start(now)
+
+    def next_due(self) -> float:
+        """Return when `run_due` has something to do."""
+        if self.process is None:
+            return self.start_at
+        return math.inf if self.answer_by is None else self.answer_by
+
+    def order(
+        self, order: messages.WorkerOrder | messages.ReporterOrder, fds: Sequence[int]
+    ) -> None:
+        """Order a process. `read` returns its pid later, or `take_lost_forks` its serial."""
+        assert self.channel is not None
+        self.ordered.add(order.serial)
+        try:
+            messages.send(self.channel, order, fds)
+        except OSError as error:
+            self.replace(str(error))
+            return
+        if self.answer_by is None:
+            self.answer_by = time.monotonic() + ANSWER_SECONDS
+
+    def read(self) -> messages.Forked | None:
+        """Take in one message of the template, and return it if a process was forked.
+
+        Raises InvalidConfig if the template cannot load what the configuration names, and WorkersFailed as
+        `run_due` does.
+        """
+        if self.channel is None:  # the template was lost after its channel became readable
+            return None
+        try:
+            received = messages.receive(self.channel)
+        except OSError as error:
+            self.replace(str(error))
+            return None
+        match received and received.message:
+            case messages.Ready(reports=reports):
+                self.wants_crash_reports = reports
+                self.is_ready = self.was_ready = True
+                self.answer_by = None
+            case messages.Failed(sentence=sentence):
+                self._on_failed(sentence)
+            case messages.Forked(serial=serial) as forked:
+                self.ordered.discard(serial)
+                self.answer_by = time.monotonic() + ANSWER_SECONDS if self.ordered else None
+                return forked
+            case _:
+                self.on_exit()
+        return None
+
+    def on_exit(self) -> None:
+        """Replace a template that has exited or is about to. Raises WorkersFailed as `run_due` does."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.replace("it closed its channel")
+        else:
+            self.replace(f"it ended with {describe_exit_code(code)}")
+
+    def replace(self, reason: str) -> None:
+        """Kill the template. A new one starts after a while. Raises WorkersFailed as `run_due` does."""
+        now = time.monotonic()
+        was_ready = self.is_ready
+        self.kill()
+        log.warning("template replaced: %s", reason)
+        wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
+        if not was_ready and wait >= self.backoff.max_seconds:
+            callbacks = listed([name_of(consumer.callback) for consumer in self.plan.consumers])
+            raise WorkersFailed(
+                f"the template process exits before it is ready, importing {callbacks}: {reason}"
+            )
+        self.start_at = now + max(wait, self.backoff.base_seconds)
+
+    def kill(self) -> None:
+        """Kill the template's process group and reap it. Its workers are in groups of their own."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(ANSWER_SECONDS)
+        if self.channel is not None:
+            self.channel.close()  # last, or a running template would complain that no one reads
+        self.channel = self.process = self.answer_by = None
+        self.is_ready = False
+        self.lost |= self.ordered
+        self.ordered = set()
+
+    def take_lost_forks(self) -> set[int]:
+        """Return the serials that were ordered from a template that is gone, each once."""
+        lost, self.lost = self.lost, set()
+        return lost
+
+    def _start(self, now: float) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        plan_fd = hand_over(self.plan)
+        self.process = interpreter(
+            "taskmaster.processes.template.process",
+            (theirs.fileno(), plan_fd, self.scoreboard_fd, self.lifeline_fd),
+            environment=dict.fromkeys(SINGLE_THREADED, "1") | os.environ,
+            process_group=0,
+        )
+        theirs.close()
+        os.close(plan_fd)
+        ours.settimeout(ANSWER_SECONDS)
+        self.channel, self.is_ready = ours, False
+        self.started_at, self.answer_by = now, now + PRELOAD_SECONDS
+
+    def _on_failed(self, sentence: str) -> None:
+        if not self.was_ready:
+            raise InvalidConfig(sentence)
+        log.error("template failed to start: %s", sentence)

@@ -1,0 +1,162 @@
+"""The template: a clean process from which workers are forked, with the user's modules imported.
+
+It has no thread and no connection. It is a process of our own rather than `multiprocess`'s forkserver
+(docs/decisions/template-process.md). Each worker is forked twice, so that it becomes a child of the
+supervisor, a subreaper, which can reap it whatever happens to the template.
+"""
+
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import msgspec
+from setproctitle import setproctitle
+
+from taskmaster.errors import TaskmasterError
+from taskmaster.processes.ipc import lifeline, messages
+from taskmaster.processes.ipc.messages import WorkerFds
+from taskmaster.processes.ipc.plan import Plan
+from taskmaster.processes.ipc.scoreboard import Scoreboard
+from taskmaster.processes.ipc.spawn import take
+from taskmaster.processes.system.log import set_up_logging
+from taskmaster.processes.worker import main as worker_main
+from taskmaster.processes.worker import reporter
+from taskmaster.processes.worker.prepared import Prepared, prepare
+
+AnyOrder = messages.WorkerOrder | messages.ReporterOrder
+
+THREADS = Path("/proc/self/task")
+
+
+class Template(NamedTuple):
+    """What the template holds. `held_fd` is its own end of the lifeline."""
+
+    plan: Plan
+    prepared: Sequence[Prepared]
+    scoreboard: Scoreboard
+    channel: socket.socket
+    lifeline_fd: int
+    held_fd: int
+
+
+def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) -> None:
+    """Prepare, report that, and fork a process for each order until the supervisor is gone."""
+    held_fd = lifeline.hold(lifeline_fd)
+    setproctitle("taskmaster template")
+    # A SIGTERM to the whole process group is for the supervisor to handle.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    channel = socket.socket(fileno=channel_fd)
+    plan: Plan = take(plan_fd)
+    try:
+        prepared = prepare_all(plan)
+    except TaskmasterError as error:
+        _send(channel, messages.Failed(str(error)))
+        return
+    scoreboard = Scoreboard(plan.workers, scoreboard_fd)
+    _send(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
+    _serve(Template(plan, prepared, scoreboard, channel, lifeline_fd=lifeline_fd, held_fd=held_fd))
+
+
+def prepare_all(plan: Plan) -> list[Prepared]:
+    """Import what all workers need, and freeze it for the garbage collector, so pages stay shared.
+
+    Raises InvalidConfig, and TaskmasterError if an import starts a thread.
+    """
+    set_up_logging()
+    if plan.metrics_dir is not None:
+        from taskmaster.processes.ipc import prometheus_files  # the import costs 30 ms
+
+        prometheus_files.prepare(plan.metrics_dir)
+    prepared = []
+    for consumer in plan.consumers:
+        prepared.append(prepare(consumer, source=plan.source))
+        who = f"{plan.source}: consumer {consumer.queue_name!r}"
+        _refuse_threads(f"{who}: importing {consumer.callback}")
+    gc.collect()
+    gc.freeze()
+    return prepared
+
+
+def _refuse_threads(what: str) -> None:
+    """Raise TaskmasterError if there is a thread.
+
+    A fork copies the locks of other threads but never the threads, so a lock held at that moment is held
+    for ever.
+    """
+    if len(list(THREADS.iterdir())) > 1:
+        raise TaskmasterError(
+            f"{what} starts a thread, and a process with threads cannot be forked safely: "
+            "start it in the component, which is entered in each worker"
+        )
+
+
+def _serve(template: Template) -> None:
+    while (received := messages.receive(template.channel)) is not None:
+        order, fds = received
+        assert isinstance(order, messages.WorkerOrder | messages.ReporterOrder)
+        pid = _fork_twice(template, order, fds)
+        for fd in fds:
+            os.close(fd)
+        _send(template.channel, messages.Forked(order.serial, pid))
+
+
+def _send(channel: socket.socket, message: messages.Message) -> None:
+    """Send a message to the supervisor. If it is gone, no one needs it."""
+    with suppress(ConnectionError):
+        messages.send(channel, message)
+
+
+def _fork_twice(template: Template, order: AnyOrder, fds: Sequence[int]) -> int:
+    """Fork a process that becomes the supervisor's child. Return its pid, or 0 if the fork failed."""
+    report_read, report_write = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(report_read)
+                os.close(report_write)
+                _run_child(template, order, fds)
+            os.write(report_write, str(pid).encode())
+        finally:
+            os._exit(0)
+    os.close(report_write)
+    os.waitpid(between, 0)
+    pid = int(os.read(report_read, 32) or b"0")
+    os.close(report_read)
+    return pid
+
+
+def _run_child(template: Template, order: AnyOrder, fds: Sequence[int]) -> NoReturn:
+    """Be a worker or a reporter until it exits. This never returns into the template's code."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        os.close(template.held_fd)
+        held_fd = lifeline.hold(template.lifeline_fd)
+        lifeline.hold_in_forks(held_fd)
+        template.channel.close()
+        if isinstance(order, messages.ReporterOrder):
+            status = reporter.main(template.prepared, *fds)
+        else:
+            prepared = template.prepared[order.consumer]
+            order = msgspec.structs.replace(order, held_fd=held_fd)
+            status = worker_main.main(
+                template.plan, prepared, template.scoreboard, order, fds=WorkerFds._make(fds)
+            )
+    except SystemExit as leaving:
+        logging.getLogger("taskmaster.worker").warning("%s", leaving)
+    except BaseException:
+        logging.getLogger("taskmaster.worker").exception("process failed: %s", order)
+    finally:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,65 @@
+"""A consumer with everything that it names imported: done once, in the template, before any fork."""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from taskmaster.chain import Handler, build, innermost
+from taskmaster.consumer import Callback, Component, Consumer
+from taskmaster.errors import InvalidConfig
+from taskmaster.imports import check_takes_job, resolve_callable
+from taskmaster.plugins import (
+    CrashReporterFactory,
+    MiddlewareFactory,
+    crash_reporters,
+    middleware_factories,
+    open_middleware,
+)
+
+
+class Prepared(NamedTuple):
+    """What a consumer's workers need. `where` begins the sentences about errors in it."""
+
+    consumer: Consumer
+    callback: Callback
+    component: Component | None
+    middlewares: Sequence[MiddlewareFactory]
+    crash_reporters: Sequence[CrashReporterFactory]
+    where: str
+
+    def chain(self, stack: ExitStack, callback: Callback) -> Handler:
+        """Return `callback` in the middlewares, which are built now. Raises InvalidConfig."""
+        try:
+            middlewares = [open_middleware(factory, stack) for factory in self.middlewares]
+            return build(middlewares, innermost(callback))
+        except InvalidConfig as error:
+            raise InvalidConfig(f"{self.where}: {error}") from None
+
+
+def prepare(consumer: Consumer, *, source: str) -> Prepared:
+    """Import what the consumer names. Raises InvalidConfig, beginning with `source` and the key."""
+    where = f"{source}: consumer {consumer.queue_name!r}"
+    callback = resolve_callable(consumer.callback, where=f"{where}: callback")
+    check_takes_job(callback, where=f"{where}: callback")
+    _check_cpus(consumer, where)
+    component = consumer.component
+    if component is not None:
+        component = resolve_callable(component, where=f"{where}: component")
+    specs, middleware = consumer.middleware, f"{where}: middleware"
+    return Prepared(
+        consumer=consumer,
+        callback=callback,
+        component=component,
+        middlewares=middleware_factories(specs, where=middleware, queue_name=consumer.queue_name),
+        crash_reporters=crash_reporters(specs, where=middleware),
+        where=where,
+    )
+
+
+def _check_cpus(consumer: Consumer, where: str) -> None:
+    available = os.sched_getaffinity(0)
+    absent = sorted(set(consumer.cpu_affinity) - available)
+    if absent:
+        shown = ", ".join(map(str, sorted(available)))
+        raise InvalidConfig(f"{where}: cpu_affinity names CPU {absent[0]}; there are {shown}")

@@ -1,0 +1,80 @@
+"""The supervisor as users see it. Its process is in processes/supervisor/, which is imported when it starts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from taskmaster.consumer import Consumer
+from taskmaster.errors import InvalidConfig
+from taskmaster.options import SupervisorOptions
+from taskmaster.validation import check_schema
+
+if TYPE_CHECKING:
+    from taskmaster.processes.supervisor.background import BackgroundSupervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """Runs consumers: keeps their workers running, wakes them, and settles for those that crash.
+
+    `database_url` is a libpq URL or conninfo. If it is None, the variable TASKMASTER_DATABASE_URL is used,
+    or else the embedded server in `.taskmaster/`. `source` begins the sentences about errors in the
+    consumers, like "taskmaster.toml". Raises InvalidConfig.
+
+    >>> Supervisor("postgresql://…", consumers=[Consumer("mail", callback="mails:send")]).run()
+    ... # doctest: +SKIP
+    """
+
+    database_url: str | None = None
+    consumers: Sequence[Consumer] = ()
+    options: SupervisorOptions = field(default_factory=SupervisorOptions)
+    schema: str = "taskmaster"
+    source: str = "consumers"
+
+    def __post_init__(self) -> None:
+        check_schema(self.schema)
+        if not self.consumers:
+            raise InvalidConfig(f"{self.source}: there is no consumer to run")
+        names = [consumer.queue_name for consumer in self.consumers]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidConfig(
+                    f"{self.source}: two consumers for queue {name!r}; "
+                    "raise the concurrency of one instead"
+                )
+
+    def run(
+        self,
+        *,
+        on_ready: Callable[[], object] = lambda: None,
+        reload: "Callable[[], Supervisor] | None" = None,
+    ) -> None:
+        """Run in this process until SIGTERM or SIGINT. Call it in the main thread.
+
+        The supervisor reaps all children of this process, and kills those that it did not start, because
+        callbacks have left them. `on_ready` is called once when all workers are up.
+
+        On SIGHUP, new workers run the supervisor that `reload` returns, or this one with its modules
+        imported again. Running jobs finish on the old workers. If the new configuration cannot be loaded,
+        the old workers go on.
+
+        Raises InvalidConfig if something that the consumers name cannot be loaded, SchemaMismatch, and
+        WorkersFailed if workers exit again and again before they can work. If the database does not answer,
+        it waits.
+        """
+        from taskmaster.processes.supervisor import main
+
+        main.run(self, on_ready=on_ready, reload=reload)
+
+    def start(self, *, within_seconds: float = 60.0) -> "BackgroundSupervisor":
+        """Run in a process of its own, and return when all workers are up.
+
+        This is safe in an application with threads. Raises WorkersFailed with the reason if it is not ready
+        within `within_seconds`.
+
+        >>> with supervisor.start():  # doctest: +SKIP
+        ...     publisher.put("mail", {"to": "ada"})
+        """
+        from taskmaster.processes.supervisor.background import BackgroundSupervisor
+
+        return BackgroundSupervisor(self, within_seconds=within_seconds)

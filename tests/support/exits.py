@@ -1,0 +1,54 @@
+"""Worker exits as the supervisor would report them."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from taskmaster import Consumer
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.ipc.scoreboard import UnsettledBatch
+from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.exits.settlements import PendingSettlements
+from taskmaster.processes.supervisor.exits.worker_exit import Crashed, Reason, WorkerExit
+from taskmaster.settlement import Crash
+from taskmaster.store.connection import Connection
+from tests.support.store import SCHEMA
+
+SIGKILLED = Crashed("signal SIGKILL")
+
+
+def batch_of_one(
+    job_id: int, *, token: UUID | None = None, entries: Sequence[dict[str, Any]] = ()
+) -> UnsettledBatch:
+    """Return a batch whose only job was running. Without a token it is a transaction."""
+    return UnsettledBatch(
+        token=token or UUID(int=0),
+        ended=[],
+        entries=entries,
+        current=job_id,
+        started_ns=time.monotonic_ns(),
+        unstarted=[],
+    )
+
+
+def exit_of(
+    consumer: Consumer, batch: UnsettledBatch, *, worker: str = "w", reason: Reason = SIGKILLED
+) -> WorkerExit:
+    """Return the exit of a worker with this batch."""
+    return WorkerExit(
+        consumer=consumer,
+        worker=worker,
+        pid=0,
+        reason=reason,
+        batch=batch,
+        exited_ns=time.monotonic_ns(),
+    )
+
+
+def pending_settlements(
+    conn: Connection, supervisor_id: int, crashes: list[Crash] | None = None
+) -> PendingSettlements:
+    """Return the outbox of a registered supervisor. Crash reports are added to `crashes`."""
+    session = DatabaseSession(Database("", SCHEMA), supervisor_id=supervisor_id, connection=conn)
+    return PendingSettlements(session, ([] if crashes is None else crashes).extend)
