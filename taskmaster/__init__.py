@@ -16,7 +16,7 @@ from taskmaster.errors import (
     TaskmasterError,
     WorkersFailed,
 )
-from taskmaster.job import Ack, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
+from taskmaster.job import Ack, Failure, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.publisher import Publisher
@@ -36,6 +36,7 @@ __all__ = [
     "Snooze",
     # administration
     "Admin",
+    "Failure",
     "JobRecord",
     "State",
     # extension

@@ -1,15 +1,15 @@
 """How a run that did not simply ack ends: from outcome to the state that the job goes to. Pure policy, no database."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 
 from taskmaster.consumer import Consumer
-from taskmaster.job import Ack, Outcome, Reject, Retry, State
+from taskmaster.job import Ack, Failure, Outcome, Reject, Retry, State, parse_failure
 
-Failure = dict[str, Any]
 MAX_EXPONENT = 64
 JITTER = (0.75, 1.25)
 
@@ -27,6 +27,22 @@ class Settlement:
     crashed: bool = False
     delay_seconds: float = 0.0
     failure: Failure | None = None
+
+    @property
+    def failure_json(self) -> str | None:
+        """Return the failure as JSON, as the job's history keeps it."""
+        return None if self.failure is None else msgspec.json.encode(self.failure).decode()
+
+
+def to_entry(settlement: Settlement) -> dict[str, Any]:
+    """Return the settlement as JSON values, for the scoreboard."""
+    return asdict(settlement) | {"failure": msgspec.to_builtins(settlement.failure)}
+
+
+def from_entry(entry: Mapping[str, Any]) -> Settlement:
+    """Return the settlement that `to_entry` turned into `entry`."""
+    failure = None if entry["failure"] is None else parse_failure(entry["failure"])
+    return Settlement(**{**entry, "state": State(entry["state"]), "failure": failure})
 
 
 class Crash(msgspec.Struct, frozen=True):

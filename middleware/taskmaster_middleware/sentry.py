@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import Scope
@@ -217,22 +218,22 @@ def _send(crash: Crash) -> None:
         for tag, value in (
             ("queue", crash.queue_name),
             ("job", str(crash.job)),
-            ("run", str(record["run"])),
+            ("run", str(record.run)),
         ):
             scope.set_tag(tag, value)
-        scope.set_tag("cause", record["cause"])
-        scope.set_tag("worker", record["worker"])
-        scope.fingerprint = ["taskmaster crash", crash.queue_name, record["cause"]]
-        scope.set_context("run", {**record, "rejected": crash.rejected})
+        scope.set_tag("cause", record.cause)
+        scope.set_tag("worker", record.worker)
+        scope.fingerprint = ["taskmaster crash", crash.queue_name, record.cause]
+        scope.set_context("run", {**msgspec.to_builtins(record), "rejected": crash.rejected})
         sentry_sdk.capture_event(
             {
                 "level": "fatal",
                 "transaction": crash.queue_name,
-                "exception": {"values": [{"type": record["cause"], "value": record["message"]}]},
+                "exception": {"values": [{"type": record.cause, "value": record.message}]},
                 "extra": {
-                    name: record[name]
+                    name: text
                     for name in ("traceback", "stdout", "stderr")
-                    if name in record
+                    if (text := getattr(record, name))
                 },
             }
         )

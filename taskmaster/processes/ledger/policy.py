@@ -1,13 +1,12 @@
 """What becomes of the batch of a dead worker: from its slot to endings. Pure policy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from taskmaster.job import State
+from taskmaster.job import Failure, State
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared.failures import Used, failure
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Crash, Failure, Run, Settlement, crashed, cut_off, released
+from taskmaster.settlement import Crash, Run, Settlement, crashed, cut_off, from_entry, released
 
 Counts = Mapping[int, tuple[int, int]]
 
@@ -47,11 +46,6 @@ def crashes(
         and settlement.crashed
         and settlement.failure is not None
     ]
-
-
-def from_entry(entry: Mapping[str, Any]) -> Settlement:
-    """An ending as the worker wrote it into its slot."""
-    return Settlement(**{**entry, "state": State(entry["state"])})
 
 
 def for_interrupted_run(

@@ -106,7 +106,7 @@ class PendingSettlements:
         if settlement is None or settlement.failure is None:
             return True
         charge.sent = settlement
-        run = settlement.failure["run"]
+        run = settlement.failure.run
         moved, locked = transactions.charge_lost(
             conn, self.schema, settlement, run=run, wait_ms=WAIT_MS
         )
