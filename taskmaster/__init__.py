@@ -1,7 +1,6 @@
 """Background jobs on Postgres, run in processes."""
 
 from taskmaster.admin import Admin
-from taskmaster.chain import Handler, Middleware
 from taskmaster.consumer import Consumer
 from taskmaster.errors import (
     DatabaseUnreachable,
@@ -17,6 +16,7 @@ from taskmaster.errors import (
     WorkersFailed,
 )
 from taskmaster.job import Ack, Failure, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.publisher import Publisher

@@ -45,18 +45,6 @@ def from_entry(entry: Mapping[str, Any]) -> Settlement:
     return Settlement(**{**entry, "state": State(entry["state"]), "failure": failure})
 
 
-class Crash(msgspec.Struct, frozen=True):
-    """A run that ended with its worker, so that no middleware saw its end. `failure`: the record on the job's history.
-
-    `rejected`: the job will not run again by itself.
-    """
-
-    job: int
-    queue_name: str
-    rejected: bool
-    failure: Failure
-
-
 class Run(NamedTuple):
     """One run as the failure policy sees it: `run` is 1 the first time, `crashes` those before this run."""
 

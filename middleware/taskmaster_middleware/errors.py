@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.imports import resolve
 from taskmaster.job import Job, Outcome, Reject, Retry
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.validation import check_delay
 
 ExceptionClass = type[Exception] | str

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from taskmaster.job import Failure, State
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared.failures import Used, failure
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Crash, Run, Settlement, crashed, cut_off, from_entry, released
+from taskmaster.settlement import Run, Settlement, crashed, cut_off, from_entry, released
 
 Counts = Mapping[int, tuple[int, int]]
 
@@ -32,14 +33,14 @@ def settlements(
 
 def crashes(
     worker_exit: WorkerExit, unsettled_batch: UnsettledBatch, found: Sequence[Settlement]
-) -> list[Crash]:
+) -> list[CrashReport]:
     """The run that ended with its worker, when it was charged for that."""
     return [
-        Crash(
-            settlement.id,
-            worker_exit.consumer.queue_name,
-            settlement.state == State.REJECTED,
-            settlement.failure,
+        CrashReport(
+            job=settlement.id,
+            queue_name=worker_exit.consumer.queue_name,
+            rejected=settlement.state == State.REJECTED,
+            failure=settlement.failure,
         )
         for settlement in found
         if settlement.id == unsettled_batch.running

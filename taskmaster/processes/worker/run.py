@@ -9,10 +9,11 @@ from typing import NamedTuple
 import orjson
 import psycopg
 
-from taskmaster.chain import Handler, checked
+from taskmaster.chain import checked
 from taskmaster.consumer import Consumer
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Failure, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Handler
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
 from taskmaster.processes.shared.fd_identity import Identity, identity
