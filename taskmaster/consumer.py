@@ -85,6 +85,7 @@ class Consumer:
 
     @property
     def transactional(self) -> bool:
+        """Return True if its jobs run in a transaction."""
         return self.delivery == "transactional"
 
     def __post_init__(self) -> None:

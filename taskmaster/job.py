@@ -72,18 +72,22 @@ ACK = Ack()
 
 
 class JobContext(Protocol):
-    """What a worker lends to the jobs that it runs."""
+    """The worker as its jobs see it. `taskmaster.testing` provides a context without a worker."""
 
     @property
-    def component(self) -> Any: ...
+    def component(self) -> Any:
+        """Return what the consumer's `component` yielded."""
 
     @property
-    def stopping(self) -> bool: ...
+    def stopping(self) -> bool:
+        """Return True if the worker was asked to exit."""
 
     @property
-    def connection(self) -> psycopg.Connection[Any]: ...
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return the connection whose transaction the job runs in."""
 
-    def progress(self, fraction: float, note: str) -> None: ...
+    def progress(self, fraction: float, note: str) -> None:
+        """Note how far the current run is."""
 
 
 class Job(msgspec.Struct, frozen=True):
