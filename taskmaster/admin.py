@@ -32,7 +32,7 @@ class Admin:
     def get(self, job_id: int) -> JobRecord:
         """One job, wherever it is. Raises JobNotFound: acked, deleted, or never put."""
         with self._session.use() as conn:
-            record = next((jobs.get(conn, known) for known in _possible([job_id])), None)
+            record = next((jobs.get(conn, known) for known in _plausible([job_id])), None)
         if record is None:
             raise JobNotFound(f"there is no job {job_id}: it was acked or deleted, or never put")
         return record
@@ -78,8 +78,8 @@ class Admin:
         When some cannot be requeued the others are.
         """
         with self._session.use() as conn:
-            done = jobs.requeue(conn, _possible(ids))
-        _all_done(ids, done, "are not rejected, so they cannot be requeued")
+            done = jobs.requeue(conn, _plausible(ids))
+        _check_all_done(ids, done, "are not rejected, so they cannot be requeued")
         return done
 
     def requeue_queue(self, queue_name: str) -> int:
@@ -90,8 +90,8 @@ class Admin:
     def delete(self, *ids: int) -> list[int]:
         """Delete jobs that are not running; their ids. Raises JobNotFound, naming those that were not deleted."""
         with self._session.use() as conn:
-            done = jobs.delete(conn, _possible(ids))
-        _all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
+            done = jobs.delete(conn, _plausible(ids))
+        _check_all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
         return done
 
     def delete_queue(self, queue_name: str, *, state: State | None = None) -> int:
@@ -115,7 +115,7 @@ class Admin:
         self.close()
 
 
-def _possible(ids: Sequence[int]) -> list[int]:
+def _plausible(ids: Sequence[int]) -> list[int]:
     """The ids that a job could have. Raises InvalidJob for what is no number."""
     for job_id in ids:
         if isinstance(job_id, bool) or not isinstance(job_id, int):
@@ -123,7 +123,7 @@ def _possible(ids: Sequence[int]) -> list[int]:
     return [job_id for job_id in ids if 0 < job_id <= LARGEST_ID]
 
 
-def _all_done(wanted: Sequence[int], done: Sequence[int], what: str) -> None:
+def _check_all_done(wanted: Sequence[int], done: Sequence[int], what: str) -> None:
     missing = sorted(set(wanted) - set(done))
     if missing:
         rest = f"; {len(done)} others were done" if done else ""

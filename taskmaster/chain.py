@@ -12,11 +12,11 @@ from taskmaster.validation import check_delay
 def build(middlewares: Sequence[Middleware], handler: Handler) -> Handler:
     """Wrap `handler`; the first middleware is the outermost."""
     for middleware in reversed(middlewares):
-        handler = _wrapped(middleware, handler)
+        handler = _wrap(middleware, handler)
     return handler
 
 
-def _wrapped(middleware: Middleware, handler: Handler) -> Handler:
+def _wrap(middleware: Middleware, handler: Handler) -> Handler:
     made: object = middleware(handler)
     if not callable(made):
         raise InvalidConfig(
@@ -30,12 +30,12 @@ def innermost(callback: Callable[[Job], Outcome | None]) -> Handler:
 
     def handler(job: Job) -> Outcome:
         outcome = callback(job)
-        return ACK if outcome is None or isinstance(outcome, Ack) else checked(outcome)
+        return ACK if outcome is None or isinstance(outcome, Ack) else check_outcome(outcome)
 
     return handler
 
 
-def checked(outcome: object, *, who: str = "the callback") -> Outcome:
+def check_outcome(outcome: object, *, returned_by: str = "the callback") -> Outcome:
     """`outcome`, when it is one that can be carried out. Raises InvalidOutcome, saying `who` answered it."""
     try:
         match outcome:
@@ -45,9 +45,9 @@ def checked(outcome: object, *, who: str = "the callback") -> Outcome:
                 check_delay(delay)
                 return outcome
     except InvalidJob as error:
-        raise InvalidOutcome(f"{who} answered {outcome!r}: {error}") from None
-    nothing = "None, " if who == "the callback" else ""
+        raise InvalidOutcome(f"{returned_by} answered {outcome!r}: {error}") from None
+    nothing = "None, " if returned_by == "the callback" else ""
     raise InvalidOutcome(
-        f"{who} answered {outcome!r:.200} ({type(outcome).__name__}); "
+        f"{returned_by} answered {outcome!r:.200} ({type(outcome).__name__}); "
         f"allowed are {nothing}Ack(), Reject(reason), Retry(delay_seconds, reason), Snooze(delay_seconds)"
     )

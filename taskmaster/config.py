@@ -98,7 +98,7 @@ def _read(path: Path) -> Settings:
         if "taskmaster" not in _tools(content):
             raise InvalidConfig(f"{where}: there is no such table")
         content = _tools(content)["taskmaster"]
-    with _naming(where):
+    with _prefix_errors(where):
         return replace(_settings(_table(content)), source=path.absolute())
 
 
@@ -127,7 +127,7 @@ def _with_environment(settings: Settings) -> Settings:
     if url := os.environ.get("TASKMASTER_DATABASE_URL"):
         settings = replace(settings, database_url=url)
     if schema := os.environ.get("TASKMASTER_SCHEMA"):
-        with _naming("TASKMASTER_SCHEMA"):
+        with _prefix_errors("TASKMASTER_SCHEMA"):
             settings = replace(settings, schema=check_schema(schema))
     return settings
 
@@ -180,7 +180,7 @@ def _max_payload_bytes(value: object) -> int:
 
 
 def _supervisor(value: object) -> SupervisorOptions:
-    with _naming("supervisor"):
+    with _prefix_errors("supervisor"):
         table = _table(value)
         _refuse_unknown(table, [option.name for option in fields(SupervisorOptions)])
         return SupervisorOptions(**table)
@@ -204,7 +204,7 @@ def _consumers(tables: object, shared: Specs, options: Table) -> tuple[Consumer,
 
 
 def _consumer(value: object, number: int, shared: Specs, options: Table) -> Consumer:
-    with _naming(_consumer_label(value, number)):
+    with _prefix_errors(_consumer_label(value, number)):
         table = _table(value)
         _refuse_unknown(table, [key.name for key in fields(Consumer)])
         for key in fields(Consumer):
@@ -265,7 +265,7 @@ def _refuse_unused(options: Table, specs: Specs) -> None:
 
 
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
+def _prefix_errors(place: str) -> Iterator[None]:
     """Begin the sentence of whatever is refused inside with `place`."""
     try:
         yield

@@ -74,17 +74,17 @@ class Consumer:
     batch: int | Literal["auto"] = "auto"
 
     @property
-    def limited(self) -> bool:
+    def has_limits(self) -> bool:
         """Is there a limit for the supervisor to watch?"""
         return not (self.timeout_seconds is self.memory_limit_mb is self.cpu_limit_seconds is None)
 
     @property
-    def once(self) -> bool:
+    def is_at_most_once(self) -> bool:
         """Must its jobs never run twice?"""
         return self.delivery == "at_most_once"
 
     @property
-    def transactional(self) -> bool:
+    def is_transactional(self) -> bool:
         """Return True if its jobs run in a transaction."""
         return self.delivery == "transactional"
 
@@ -124,7 +124,7 @@ class Consumer:
         _check_cpus("cpu_affinity", self.cpu_affinity)
         if self.batch != "auto":
             _check_whole("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
-        if self.transactional and self.batch not in ("auto", 1):
+        if self.is_transactional and self.batch not in ("auto", 1):
             raise InvalidConfig(
                 f"batch must be 1 with delivery = 'transactional', got {self.batch!r}"
             )

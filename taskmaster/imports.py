@@ -22,7 +22,7 @@ MAX_MESSAGE = 300  # characters of a foreign error's message
 def resolve(reference: str, *, where: str) -> Any:
     """The object that "module:name" stands for; `name` may be dotted. Imports the module. Raises InvalidConfig."""
     module_name, name = _split(reference, where)
-    found: Any = _imported(module_name, where)
+    found: Any = _import(module_name, where)
     for part in name.split("."):
         found = _attribute(found, part, where)
     return found
@@ -71,22 +71,22 @@ def _split(reference: str, where: str) -> tuple[str, str]:
     return module_name, name
 
 
-def _imported(module_name: str, where: str) -> ModuleType:
+def _import(module_name: str, where: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's code: anything may come out of it
-        raise InvalidConfig(f"{where}: {_not_imported(module_name, error)}") from error
+        raise InvalidConfig(f"{where}: {_import_failure(module_name, error)}") from error
 
 
-def _not_imported(module_name: str, error: BaseException) -> str:
+def _import_failure(module_name: str, error: BaseException) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is None:
-        return f"importing {module_name!r} raised {_described(error)}"
+        return f"importing {module_name!r} raised {_describe(error)}"
     if f"{module_name}.".startswith(
         f"{missing}."
     ):  # the module itself, or a package that it is said to be in
         return f"there is no module {missing!r}; searched were {Path.cwd().name}/ and the installed packages"
-    return f"module {module_name!r} imports {missing!r}, which cannot be found{_raised_at(error)}"
+    return f"module {module_name!r} imports {missing!r}, which cannot be found{_origin(error)}"
 
 
 def _attribute(owner: object, name: str, where: str) -> Any:
@@ -99,7 +99,7 @@ def _attribute(owner: object, name: str, where: str) -> Any:
         ) from None
     except (Exception, SystemExit) as error:  # a module's own __getattr__
         raise InvalidConfig(
-            f"{where}: reading {name!r} of {label} raised {_described(error)}"
+            f"{where}: reading {name!r} of {label} raised {_describe(error)}"
         ) from error
 
 
@@ -112,16 +112,16 @@ def _alternatives(name: str, owner: object) -> str:
         for known in public
         if getattr(getattr(owner, known, None), "__module__", None) == name_of(owner)
     ]
-    return f"; there is {listed(own)}" if own else "; it defines no function"
+    return f"; there is {join_names(own)}" if own else "; it defines no function"
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     message = " ".join(text.split())[:MAX_MESSAGE]
-    return f"{type(error).__name__}{': ' if message else ''}{message}{_raised_at(error)}"
+    return f"{type(error).__name__}{': ' if message else ''}{message}{_origin(error)}"
 
 
-def _raised_at(error: BaseException) -> str:
+def _origin(error: BaseException) -> str:
     """` (file:line)` of the innermost frame that is not the import machinery; for a SyntaxError, of the text itself."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({_short(error.filename)}:{error.lineno})"
@@ -147,7 +147,7 @@ def name_of(thing: object) -> str:
     )
 
 
-def listed(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Names in quotes, the first few of many."""
     shown = list(names)
     rest = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""

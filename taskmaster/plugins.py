@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
 from taskmaster.errors import InvalidConfig
-from taskmaster.imports import listed, name_of, resolve_callable
+from taskmaster.imports import join_names, name_of, resolve_callable
 from taskmaster.middleware import (
     CrashReporter,
     Middleware,
@@ -146,7 +146,7 @@ def _resolve(used: object, where: str) -> Callable[..., Any]:
         return resolve_callable(used, where=where)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if used not in installed:
-        names = listed(sorted(installed)) or "none"
+        names = join_names(sorted(installed)) or "none"
         raise InvalidConfig(
             f"{where}: there is no middleware {used!r}{hint(used, installed)}; "
             f'installed are {names}; one of your own is written "module:name"'
@@ -190,7 +190,7 @@ def _check_options(
 
 def _refuse_unknown_options(options: Iterable[str], accepted: list[str], where: str) -> None:
     names = [name for name in accepted if name not in GIVEN]
-    allowed = f"it accepts {listed(names)}" if names else "it accepts none"
+    allowed = f"it accepts {join_names(names)}" if names else "it accepts none"
     for option in options:
         if option not in accepted:
             raise InvalidConfig(

@@ -47,7 +47,7 @@ class Publisher:
         self._schema = schema
         self._max_payload_bytes = max_payload_bytes
         self._consumers = {consumer.queue_name: consumer for consumer in consumers}
-        self._wrappings: dict[str, Sequence[PutMiddleware]] = {}
+        self._put_middlewares: dict[str, Sequence[PutMiddleware]] = {}
 
     def put(
         self,
@@ -66,8 +66,8 @@ class Publisher:
         """
         entry = _entry(queue_name, headers, priority, delay)
         draft = Draft(queue_name, payload, headers)
-        if wrapping := self._wrapping(queue_name):
-            return _wrapped(wrapping, draft, partial(self._put, entry, connection))
+        if middlewares := self._middlewares_for(queue_name):
+            return _put_through(middlewares, draft, partial(self._put, entry, connection))
         return self._put(entry, connection, draft)
 
     def _put(
@@ -103,13 +103,13 @@ class Publisher:
     def _contents(
         self, queue_name: str, payloads: Iterable[Any], headers: Mapping[str, Any] | None
     ) -> Iterator[jobs.Content]:
-        wrapping = self._wrapping(queue_name)
+        middlewares = self._middlewares_for(queue_name)
         shared = self._headers(headers)
         for number, payload in enumerate(payloads):
             what = f"payload {number}"
-            if wrapping:
+            if middlewares:
                 yield self._content(
-                    _drafted(wrapping, Draft(queue_name, payload, headers), what), what
+                    _draft_through(middlewares, Draft(queue_name, payload, headers), what), what
                 )
             else:
                 yield encode(payload, what=what, max_bytes=self._max_payload_bytes), shared
@@ -128,15 +128,15 @@ class Publisher:
             else encode(dict(headers), what="headers", max_bytes=self._max_payload_bytes)
         )
 
-    def _wrapping(self, queue_name: str) -> Sequence[PutMiddleware]:
+    def _middlewares_for(self, queue_name: str) -> Sequence[PutMiddleware]:
         """What wraps puts into this queue, imported at the first one. Raises InvalidConfig."""
         if queue_name not in self._consumers:
             return ()
-        if queue_name not in self._wrappings:
+        if queue_name not in self._put_middlewares:
             consumer = self._consumers[queue_name]
             where = f"consumer {queue_name!r}: middleware"
-            self._wrappings[queue_name] = put_middlewares(consumer.middleware, where=where)
-        return self._wrappings[queue_name]
+            self._put_middlewares[queue_name] = put_middlewares(consumer.middleware, where=where)
+        return self._put_middlewares[queue_name]
 
     def close(self) -> None:
         """Close the connection; a later put opens another."""
@@ -162,7 +162,9 @@ def _entry(
     return jobs.Entry(check_queue_name(queue_name), check_priority(priority), check_delay(delay))
 
 
-def _wrapped(wrapping: Sequence[PutMiddleware], draft: Draft, put: Callable[[Draft], int]) -> int:
+def _put_through(
+    middlewares: Sequence[PutMiddleware], draft: Draft, put: Callable[[Draft], int]
+) -> int:
     """Put through the middlewares; the id that the innermost has seen, whatever they answer."""
     ids: list[int] = []
 
@@ -170,7 +172,7 @@ def _wrapped(wrapping: Sequence[PutMiddleware], draft: Draft, put: Callable[[Dra
         ids.append(put(prepared))
         return ids[-1]
 
-    _through(wrapping, innermost)(draft)
+    _fold(middlewares, innermost)(draft)
     if len(ids) != 1:
         raise InvalidJob(
             f"a middleware of queue {draft.queue_name!r} put the job {len(ids)} times, not once"
@@ -178,11 +180,11 @@ def _wrapped(wrapping: Sequence[PutMiddleware], draft: Draft, put: Callable[[Dra
     return ids[0]
 
 
-def _drafted(wrapping: Sequence[PutMiddleware], draft: Draft, what: str) -> Draft:
+def _draft_through(middlewares: Sequence[PutMiddleware], draft: Draft, what: str) -> Draft:
     """One of many, as the middlewares would have it put. Raises InvalidJob, naming it."""
     drafts: list[Draft] = []
     try:
-        _through(wrapping, drafts.append)(draft)
+        _fold(middlewares, drafts.append)(draft)
     except InvalidJob as error:
         raise type(error)(f"{what}: {error}") from None
     if len(drafts) != 1:
@@ -192,9 +194,9 @@ def _drafted(wrapping: Sequence[PutMiddleware], draft: Draft, what: str) -> Draf
     return drafts[0]
 
 
-def _through(
-    wrapping: Sequence[PutMiddleware], put: Callable[[Draft], int | None]
+def _fold(
+    middlewares: Sequence[PutMiddleware], put: Callable[[Draft], int | None]
 ) -> Callable[[Draft], int | None]:
-    for middleware in reversed(wrapping):
+    for middleware in reversed(middlewares):
         put = middleware(put)
     return put

@@ -53,25 +53,25 @@ class Run(NamedTuple):
     crashes: int
 
 
-def released(job_id: int) -> Settlement:
+def release(job_id: int) -> Settlement:
     """Back to ready, uncharged."""
     return Settlement(job_id, State.READY)
 
 
-def ended(
+def for_outcome(
     run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | None
 ) -> Settlement | None:
     """What becomes of a job whose callback answered; None: acked."""
     if isinstance(outcome, Ack):
         return None
-    if isinstance(outcome, Reject) or consumer.once:
+    if isinstance(outcome, Reject) or consumer.is_at_most_once:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     if isinstance(outcome, Retry):
-        return _retried(run, outcome.delay_seconds, consumer, failure)
+        return _for_retry(run, outcome.delay_seconds, consumer, failure)
     return Settlement(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
 
 
-def _retried(
+def _for_retry(
     run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None
 ) -> Settlement:
     if run.run >= consumer.max_runs:
@@ -80,9 +80,15 @@ def _retried(
     return Settlement(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
 
 
-def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False) -> Settlement:
+def for_crash(
+    run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False
+) -> Settlement:
     """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
-    if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs or consumer.once:
+    if (
+        run.crashes + 1 >= consumer.max_crashes
+        or run.run >= consumer.max_runs
+        or consumer.is_at_most_once
+    ):
         return Settlement(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
     if (
         run.crashes == 0 and not certain
@@ -94,11 +100,11 @@ def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = F
     )
 
 
-def cut_off(run: Run, consumer: Consumer, failure: Failure) -> Settlement:
+def for_interruption(run: Run, consumer: Consumer, failure: Failure) -> Settlement:
     """What becomes of a job that a shutdown stopped: it runs again, uncharged, unless it must never run twice."""
-    if consumer.once:
+    if consumer.is_at_most_once:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
-    return released(run.id)
+    return release(run.id)
 
 
 def retry_delay(run: int, consumer: Consumer) -> float:

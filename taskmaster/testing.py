@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import psycopg
 
-from taskmaster.chain import build, checked, innermost
+from taskmaster.chain import build, check_outcome, innermost
 from taskmaster.consumer import Callback, Consumer
 from taskmaster.errors import TaskmasterError
 from taskmaster.imports import resolve_callable
@@ -97,4 +97,4 @@ def run(
         outcome = chain(
             make_job(payload, component=component, **{"queue_name": consumer.queue_name, **job})
         )
-        return checked(outcome, who="a middleware")
+        return check_outcome(outcome, returned_by="a middleware")

@@ -21,7 +21,7 @@ def main(handed_fd: int) -> None:
         sys.exit(1)
     print(
         "; ".join(
-            f"{c.queue_name!r}: {' > '.join([*map(named, c.middleware), named(c.callback)])}"
+            f"{c.queue_name!r}: {' > '.join([*map(name_of_spec, c.middleware), name_of_spec(c.callback)])}"
             for c in settings.consumers
         )
     )
@@ -33,6 +33,6 @@ def build(prepared: Prepared) -> None:
         prepared.chain(stack, prepared.callback)
 
 
-def named(spec: object) -> str:
+def name_of_spec(spec: object) -> str:
     """How a middleware or a callback is called in the configuration."""
     return str(spec["use"]) if isinstance(spec, dict) else str(spec)

@@ -57,7 +57,7 @@ def demo(
     with Bar(console) if console.is_terminal else Lines(console) as shown:
         summary = tell(options, shown)
     if as_json:
-        print_json(figures(summary))
+        print_json(summary_json(summary))
     else:
         console.print(table(summary))
     sys.stdout.flush()
@@ -65,7 +65,7 @@ def demo(
         raise click.exceptions.Exit(1)
 
 
-def figures(summary: Summary) -> dict[str, object]:
+def summary_json(summary: Summary) -> dict[str, object]:
     """The summary for programs."""
     derived = {"complete": summary.complete, "cpu_efficiency": summary.cpu_efficiency}
     return {**asdict(summary), **derived, "picture": str(summary.picture)}

@@ -65,7 +65,7 @@ def status(*, as_json: bool, config: Path | None) -> None:
             [
                 s.name,
                 duration(s.up_seconds),
-                f"{duration(s.silent_seconds)} ago{gone(s)}",
+                f"{duration(s.silent_seconds)} ago{gone_mark(s)}",
                 s.lost_leases,
             ]
             for s in supervisors
@@ -89,7 +89,7 @@ def progress(run: RunningJob) -> str:
     return "" if run.progress is None else f"{run.progress:.0%}"
 
 
-def gone(supervisor: SupervisorStatus) -> str:
+def gone_mark(supervisor: SupervisorStatus) -> str:
     return " (gone?)" if supervisor.silent_seconds > SILENT_SECONDS else ""
 
 
@@ -111,7 +111,15 @@ def jobs(
         print_json([record_json(record) for record in found])
         return
     rows = [
-        [r.id, r.queue_name, r.state, r.priority, r.run_count, short_json(r.payload), last(r)]
+        [
+            r.id,
+            r.queue_name,
+            r.state,
+            r.priority,
+            r.run_count,
+            short_json(r.payload),
+            last_message(r),
+        ]
         for r in found
     ]
     print_table(
@@ -123,7 +131,7 @@ def jobs(
         print(f"these are the first {limit}; --limit shows more", file=sys.stderr)
 
 
-def last(record: JobRecord) -> str:
+def last_message(record: JobRecord) -> str:
     """The last failure in a few words."""
     message = record.failures[-1].message if record.failures else ""
     return " ".join(message.split())[:80]

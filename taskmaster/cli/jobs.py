@@ -19,10 +19,10 @@ DELETABLE = (State.READY, State.SCHEDULED, State.REJECTED)
 @config_option
 def requeue(ids: tuple[int, ...], *, queue: str | None, as_json: bool, config: Path | None) -> None:
     """Put rejected jobs back, their runs counted from 0 again."""
-    one_of(ids, queue)
+    check_selection(ids, queue)
     with admin(config) as opened:
         count = len(opened.requeue(*ids)) if queue is None else opened.requeue_queue(queue)
-    say_done("requeued", count, as_json=as_json)
+    print_count("requeued", count, as_json=as_json)
 
 
 @click.command()
@@ -46,7 +46,7 @@ def delete(
     config: Path | None,
 ) -> None:
     """Delete jobs that are not running."""
-    one_of(ids, queue)
+    check_selection(ids, queue)
     if state and queue is None:
         raise click.UsageError("--state goes with --queue")
     if queue is not None and not yes:
@@ -57,17 +57,17 @@ def delete(
             if queue is None
             else opened.delete_queue(queue, state=State(state) if state else None)
         )
-    say_done("deleted", count, as_json=as_json)
+    print_count("deleted", count, as_json=as_json)
 
 
-def say_done(what: str, count: int, *, as_json: bool) -> None:
+def print_count(what: str, count: int, *, as_json: bool) -> None:
     if as_json:
         print_json({what: count})
     else:
         print(f"{what} {count} job{'' if count == 1 else 's'}")
 
 
-def one_of(ids: tuple[int, ...], queue: str | None) -> None:
+def check_selection(ids: tuple[int, ...], queue: str | None) -> None:
     if bool(ids) == (queue is not None):
         raise click.UsageError(
             f"name the jobs by their ids, or a queue with --queue{', not both' if ids else ''}"

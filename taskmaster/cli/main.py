@@ -41,7 +41,7 @@ def main() -> None:
         signal.SIGHUP,
     ):  # as Ctrl-C does it, so that everything is given back
         if signal.getsignal(number) == signal.SIG_DFL:  # else nohup, for one, has had it ignored
-            signal.signal(number, leave)
+            signal.signal(number, exit_by_signal)
     for stream in (
         sys.stdout,
         sys.stderr,
@@ -67,7 +67,7 @@ def main() -> None:
     sys.exit(code)
 
 
-def leave(number: int, _: object) -> NoReturn:
+def exit_by_signal(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 

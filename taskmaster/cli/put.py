@@ -53,10 +53,10 @@ def put(
     ) as publisher:
         if payload == "-":
             lines = StdinLines(sys.stdin.buffer)
-            with lines.named():
+            with lines.name_line():
                 ids = publisher.put_many(queue, lines, **options)
         else:
-            ids = [publisher.put(queue, decoded(payload, "the payload"), **options)]
+            ids = [publisher.put(queue, decode(payload, "the payload"), **options)]
     if as_json:
         print_json({"queue_name": queue, "ids": ids})
     elif payload == "-":
@@ -65,7 +65,7 @@ def put(
         print(ids[0])
 
 
-def decoded(text: str | bytes, what: str) -> Any:
+def decode(text: str | bytes, what: str) -> Any:
     # Not orjson: it reads a number of more than 64 bits as a float, and what is put must not be rounded.
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
@@ -85,7 +85,7 @@ def _finite(text: str) -> float:
 
 
 def headers_object(headers: str | None) -> dict[str, Any] | None:
-    found = None if headers is None else decoded(headers, "--headers")
+    found = None if headers is None else decode(headers, "--headers")
     if found is not None and not isinstance(found, dict):
         raise click.UsageError("--headers must be a JSON object")
     return found
@@ -106,12 +106,12 @@ class StdinLines:
                 self._number = number
                 if line.strip():
                     self._index += 1
-                    yield decoded(line, "it")
+                    yield decode(line, "it")
                 if number % 1000 == 0:
                     progress.update(task, completed=number, description=f"put {number:,} jobs")
 
     @contextmanager
-    def named(self) -> Iterator[None]:
+    def name_line(self) -> Iterator[None]:
         """Have a payload that is refused say its line: they are read one by one, as they are sent."""
         try:
             yield

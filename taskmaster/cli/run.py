@@ -25,7 +25,7 @@ def run(config: Path | None) -> None:
     add_to_path(settings)
     supervisor = supervisor_of(settings)
     supervisor.run(
-        on_ready=lambda: log.info("ready: %s", described(settings)),
+        on_ready=lambda: log.info("ready: %s", describe(settings)),
         reload=lambda: supervisor_of(load(config)),
     )
 
@@ -41,7 +41,7 @@ def supervisor_of(settings: Settings) -> Supervisor:
     )
 
 
-def described(settings: Settings) -> str:
+def describe(settings: Settings) -> str:
     return ", ".join(
         f"{consumer.concurrency} worker{'s' if consumer.concurrency > 1 else ''} for {consumer.queue_name!r}"
         for consumer in settings.consumers

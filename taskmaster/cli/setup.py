@@ -122,10 +122,10 @@ def report(what: str, examined: Callable[[], str], *, as_json: bool) -> CheckRes
 
 def configuration(settings: Settings) -> str:
     consumers = f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}"
-    return consumers + half_set_up(settings)
+    return consumers + incomplete_metrics(settings)
 
 
-def half_set_up(settings: Settings) -> str:
+def incomplete_metrics(settings: Settings) -> str:
     """Metrics need two settings, and the one without the other looks as if nothing ran."""
     counted = any(
         "metrics"

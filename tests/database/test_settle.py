@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from taskmaster.job import Failure, State
-from taskmaster.settlement import Settlement, released
+from taskmaster.settlement import Settlement, release
 from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many, states
@@ -24,7 +24,7 @@ def test_each_job_of_a_batch_goes_where_its_ending_says(conn: Connection) -> Non
         Settlement(rejected, State.REJECTED, charged=True, failure=FAILURE),
         Settlement(retried, State.SCHEDULED, charged=True, delay_seconds=60.0, failure=FAILURE),
         Settlement(snoozed, State.SCHEDULED, delay_seconds=60.0),
-        released(unstarted),
+        release(unstarted),
     ]
     assert leases.settle(conn, claimed(conn).token, settlements)
     assert states(conn) == {
@@ -72,7 +72,7 @@ def test_a_job_given_back_meanwhile_is_not_written_twice_by_the_settle(conn: Con
     assert leases.settle(
         conn,
         token,
-        [released(second), Settlement(first, State.REJECTED, charged=True, failure=FAILURE)],
+        [release(second), Settlement(first, State.REJECTED, charged=True, failure=FAILURE)],
     )
     assert states(conn) == {first: State.REJECTED, second: State.READY}
 

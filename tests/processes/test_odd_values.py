@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from taskmaster import Admin, Consumer, Failure, Outcome, Publisher, Retry, Snooze, State
-from taskmaster.settlement import Run, ended, to_entry
+from taskmaster.settlement import Run, for_outcome, to_entry
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT, Seconds
@@ -49,7 +49,7 @@ def cli(database_url: str, tmp_path: Path) -> Cli:
 
 @pytest.mark.parametrize("outcome", [Snooze(Seconds(1.5)), Retry(Seconds(1.5))])
 def test_a_delay_of_a_subclass_of_float_can_be_kept_in_the_slot(outcome: Outcome) -> None:
-    settlement = ended(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), FAILURE)
+    settlement = for_outcome(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), FAILURE)
     assert settlement is not None
     assert type(settlement.delay_seconds) is float
     assert orjson.loads(orjson.dumps(to_entry(settlement)))["delay_seconds"] == 1.5

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from taskmaster.chain import build, checked, innermost
+from taskmaster.chain import build, check_outcome, innermost
 from taskmaster.errors import InvalidOutcome
 from taskmaster.job import ACK, Ack, Job, Outcome, Reject, Retry, Snooze
 from taskmaster.middleware import Handler, Middleware
@@ -67,12 +67,12 @@ def test_an_unknown_answer_is_a_failure_that_says_so_not_a_reject(answer: object
 def test_a_delay_that_cannot_be_scheduled_is_refused(delay: object) -> None:
     for outcome in (Retry(delay), Snooze(delay)):  # type: ignore[arg-type]
         with pytest.raises(InvalidOutcome, match=r"^the callback answered .*delay"):
-            checked(outcome)
+            check_outcome(outcome)
 
 
 def test_a_huge_answer_makes_no_huge_sentence() -> None:
     with pytest.raises(InvalidOutcome) as refused:
-        checked("x" * 1_000_000)
+        check_outcome("x" * 1_000_000)
 
     assert len(str(refused.value)) < 500
 

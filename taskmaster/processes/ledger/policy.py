@@ -7,7 +7,7 @@ from taskmaster.middleware import CrashReport
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared.failures import Used, failure
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Run, Settlement, crashed, cut_off, from_entry, released
+from taskmaster.settlement import Run, Settlement, for_crash, for_interruption, from_entry, release
 
 Counts = Mapping[int, tuple[int, int]]
 
@@ -20,7 +20,7 @@ def settlements(
     `counts`: of each job that the lease still holds, its runs and crashes before this run.
     """
     found = [from_entry(entry) for entry in unsettled_batch.entries]
-    found += map(released, unsettled_batch.unstarted)
+    found += map(release, unsettled_batch.unstarted)
     noted = any(
         settlement.id == unsettled_batch.running for settlement in found
     )  # it had ended, and died before it could say so
@@ -57,20 +57,20 @@ def for_interrupted_run(
     run = Run(unsettled_batch.running, runs + 1, crashes)
     if worker_exit.cut_off:
         message = f"worker {worker_exit.worker} (pid {worker_exit.pid}) was stopped while it ran"
-        return cut_off(
+        return for_interruption(
             run,
             worker_exit.consumer,
             record(worker_exit, unsettled_batch, "shutdown", message, run.run),
         )
     if worker_exit.excess is None:
         message = f"worker {worker_exit.worker} (pid {worker_exit.pid}) died under it: {worker_exit.cause}"
-        return crashed(
+        return for_crash(
             run,
             worker_exit.consumer,
             record(worker_exit, unsettled_batch, worker_exit.cause, message, run.run),
         )
     message = f"{worker_exit.excess.sentence}: worker {worker_exit.worker} (pid {worker_exit.pid}) was killed"
-    return crashed(
+    return for_crash(
         run,
         worker_exit.consumer,
         record(worker_exit, unsettled_batch, worker_exit.excess.cause, message, run.run),

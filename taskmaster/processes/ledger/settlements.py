@@ -70,7 +70,7 @@ class PendingSettlements:
                 conn, supervisor, worker_exit.worker
             )  # claimed with its last breath
             self.exits.popleft()
-            if worker_exit.unsettled_batch is not None and worker_exit.consumer.transactional:
+            if worker_exit.unsettled_batch is not None and worker_exit.consumer.is_transactional:
                 self.lost_transactions.append(
                     LostTransaction(worker_exit, worker_exit.unsettled_batch)
                 )
@@ -83,7 +83,7 @@ class PendingSettlements:
         self, conn: Connection, worker_exit: WorkerExit, unsettled_batch: UnsettledBatch
     ) -> None:
         """Settle a batch. The lease gone: the worker had settled it with its last breath."""
-        if not worker_exit.consumer.transactional:
+        if not worker_exit.consumer.is_transactional:
             found = settlements(
                 worker_exit, unsettled_batch, leases.counts(conn, unsettled_batch.token)
             )

@@ -55,7 +55,7 @@ class WorkerSlot:
     @property
     def watched(self) -> bool:
         """May a job run here that has limits?"""
-        return self.consumer.limited and self.busy
+        return self.consumer.has_limits and self.busy
 
     def wake(self) -> bool:
         """Tell the worker to look. Told already and not yet looked: nothing to do."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import InvalidConfig, WorkersFailed
-from taskmaster.imports import listed, name_of
+from taskmaster.imports import join_names, name_of
 from taskmaster.processes.pool.cause import in_words
 from taskmaster.processes.shared import messages
 from taskmaster.processes.shared.backoff import Backoff
@@ -145,7 +145,7 @@ class TemplateClient:
         log.warning("the template is replaced: %s", reason)
         wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
         if not was_ready and wait >= self.backoff.max_seconds:
-            callbacks = listed([name_of(consumer.callback) for consumer in self.plan.consumers])
+            callbacks = join_names([name_of(consumer.callback) for consumer in self.plan.consumers])
             raise WorkersFailed(
                 f"the template process dies before it is ready, importing {callbacks}: {reason}"
             )

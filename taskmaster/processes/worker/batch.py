@@ -20,7 +20,7 @@ from taskmaster.processes.shared.scoreboard import (
     ScoreboardRow,
 )
 from taskmaster.processes.worker.run import WorkerContext, run_one
-from taskmaster.settlement import Settlement, released, to_entry
+from taskmaster.settlement import Settlement, release, to_entry
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
@@ -52,7 +52,7 @@ def run(context: WorkerContext, conn: Connection, lease: leases.Lease) -> BatchR
     if started < len(ids):
         if context.intact:
             permits.drain(context.permits_fd)
-        settlements += map(released, ids[started:])
+        settlements += map(release, ids[started:])
     return BatchResult(started, settlements)
 
 

@@ -158,8 +158,10 @@ def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) 
 
 def _delivery(database: Database, context: WorkerContext, supervisor: int) -> Delivery:
     consumer = context.consumer
-    if consumer.transactional:
+    if consumer.is_transactional:
         return Transactional(database, context.worker, context)
     return Leased(
-        database, Claimant(supervisor, context.worker, consumer.queue_name, consumer.once), context
+        database,
+        Claimant(supervisor, context.worker, consumer.queue_name, consumer.is_at_most_once),
+        context,
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import orjson
 import psycopg
 
-from taskmaster.chain import checked
+from taskmaster.chain import check_outcome
 from taskmaster.consumer import Consumer
 from taskmaster.errors import JobTimeout
 from taskmaster.job import ACK, Failure, Job, Outcome, Reject, Retry, Snooze
@@ -20,7 +20,7 @@ from taskmaster.processes.shared.fd_identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
 from taskmaster.processes.shared.scoreboard import CPU_BEGAN, ERR_AT, OUT_AT, STOP, ScoreboardRow
 from taskmaster.processes.worker.context import WorkerJobContext
-from taskmaster.settlement import Run, Settlement, ended
+from taskmaster.settlement import Run, Settlement, for_outcome
 from taskmaster.store.leases import ClaimedJob
 
 
@@ -77,7 +77,7 @@ def run_one(context: WorkerContext, job: ClaimedJob) -> Settlement | None:
         outcome = context.handler(_job(job, context.job_context))
         if outcome is ACK and not context.job_context.forked:
             return None
-        outcome = checked(outcome, who="a middleware")
+        outcome = check_outcome(outcome, returned_by="a middleware")
     except UnreadablePayload as unreadable:
         outcome = Reject(str(unreadable))
     except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
@@ -87,7 +87,7 @@ def run_one(context: WorkerContext, job: ClaimedJob) -> Settlement | None:
     ):  # a child of a middleware's that came back from it: the run is its parent's
         os._exit(0)
     record = _record(context, job, outcome, error, (time.monotonic_ns() - began) / 1e9)
-    return ended(Run(job.id, job.run_count, job.crashes), outcome, context.consumer, record)
+    return for_outcome(Run(job.id, job.run_count, job.crashes), outcome, context.consumer, record)
 
 
 def _job(job: ClaimedJob, job_context: WorkerJobContext) -> Job:
@@ -135,7 +135,7 @@ def _record(
             cause = "rejected"
         case Retry(reason=reason):
             cause = _cause(context, error)
-        case Snooze() if context.consumer.once:
+        case Snooze() if context.consumer.is_at_most_once:
             cause, reason = (
                 "rejected",
                 "it asked to run later, and delivery = 'at_most_once' never runs a job again",

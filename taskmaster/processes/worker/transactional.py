@@ -20,7 +20,7 @@ from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import WorkerContext, run_one
-from taskmaster.settlement import Run, Settlement, ended, to_entry
+from taskmaster.settlement import Run, Settlement, for_outcome, to_entry
 from taskmaster.store import transactions
 from taskmaster.store.connection import Connection, connect, reset_session
 from taskmaster.store.cursor import Cursor
@@ -172,7 +172,7 @@ class Transactional:
         record = failure(
             cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0)
         )
-        return ended(
+        return for_outcome(
             Run(locked_job.job.id, run, locked_job.job.crashes),
             Retry(),
             self.context.consumer,
