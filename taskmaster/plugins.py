@@ -58,7 +58,7 @@ def middleware_factory(
 
 
 def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutMiddleware]:
-    """Return what wraps puts, of the middlewares that define `put`. Raises InvalidConfig."""
+    """Return the wrappers of puts, of the middlewares that define `put`. Raises InvalidConfig."""
     uses = [_parse(spec, where) for spec in specs]
     return [
         use.definition.put(**use.checked_options())
@@ -83,7 +83,7 @@ def crash_reporters(specs: Iterable[MiddlewareSpec], *, where: str) -> list[Cras
 def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:
     """Call the factory and return its middleware. `stack` leaves a context manager that it made."""
     made = factory()
-    # Asked first, because what @contextmanager makes is callable too, as a decorator.
+    # Checked first, because a result of @contextmanager is callable too, as a decorator.
     middleware: object = (
         stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
     )
@@ -99,7 +99,7 @@ def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:
 
 
 class _Use(NamedTuple):
-    """What one entry names, and the options that it gives. `where` begins sentences about it."""
+    """The object that one entry names, and its options. `where` begins sentences about it."""
 
     found: Callable[..., Any]
     options: dict[str, Any]
@@ -158,7 +158,7 @@ def _resolve(used: object, where: str) -> Callable[..., Any]:
 
 
 def _parameters(found: Callable[..., Any]) -> list[inspect.Parameter] | None:
-    """Return the parameters, or None for a builtin that does not tell them."""
+    """Return the parameters, or None for a builtin without a signature."""
     try:
         return list(inspect.signature(found).parameters.values())
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""How a run that did not simply ack ends: from outcome to the state that the job goes to. Pure policy, no database."""
+"""The failure policy: what becomes of a job whose run did not simply ack. Pure, no database."""
 
 import random
 from collections.abc import Mapping
@@ -16,9 +16,10 @@ JITTER = (0.75, 1.25)
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Where one job goes when its batch is settled. A job without an ending is acked.
+    """Where one job goes when its batch is settled. A job without a settlement is acked.
 
-    `charged`: the run counts against `max_runs`. `crashed`: it counts against `max_crashes` as well.
+    `charged` counts the run against `max_runs`, `crashed` against `max_crashes` as well. `failure`
+    is appended to the job's history.
     """
 
     id: int
@@ -46,7 +47,7 @@ def from_entry(entry: Mapping[str, Any]) -> Settlement:
 
 
 class Run(NamedTuple):
-    """One run as the failure policy sees it: `run` is 1 the first time, `crashes` those before this run."""
+    """One run. `run` is 1 for the first, `crashes` counts those before this run."""
 
     id: int
     run: int
@@ -54,14 +55,14 @@ class Run(NamedTuple):
 
 
 def release(job_id: int) -> Settlement:
-    """Back to ready, uncharged."""
+    """Return a settlement that makes the job ready again, uncharged."""
     return Settlement(job_id, State.READY)
 
 
 def for_outcome(
     run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | None
 ) -> Settlement | None:
-    """What becomes of a job whose callback answered; None: acked."""
+    """Return the settlement of a job whose callback returned, or None if it is acked."""
     if isinstance(outcome, Ack):
         return None
     if isinstance(outcome, Reject) or consumer.is_at_most_once:
@@ -83,31 +84,40 @@ def _for_retry(
 def for_crash(
     run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False
 ) -> Settlement:
-    """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
+    """Return the settlement of a job whose worker crashed while it ran.
+
+    `certain` is True if the job is to blame, because it exceeded a limit.
+    """
+    state, delay = State.SCHEDULED, 0.0
     if (
         run.crashes + 1 >= consumer.max_crashes
         or run.run >= consumer.max_runs
         or consumer.is_at_most_once
     ):
-        return Settlement(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
-    if (
-        run.crashes == 0 and not certain
-    ):  # the first time the blame is uncertain: at once, with another worker
-        return Settlement(run.id, State.READY, charged=True, crashed=True, failure=failure)
-    delay = retry_delay(run.run, consumer)
+        state = State.REJECTED
+    elif run.crashes == 0 and not certain:
+        state = State.READY  # perhaps the job is not to blame: another worker tries it at once
+    else:
+        delay = retry_delay(run.run, consumer)
     return Settlement(
-        run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure
+        run.id, state, charged=True, crashed=True, delay_seconds=delay, failure=failure
     )
 
 
 def for_interruption(run: Run, consumer: Consumer, failure: Failure) -> Settlement:
-    """What becomes of a job that a shutdown stopped: it runs again, uncharged, unless it must never run twice."""
+    """Return the settlement of a job that a shutdown stopped.
+
+    It runs again, uncharged, unless it must never run twice.
+    """
     if consumer.is_at_most_once:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     return release(run.id)
 
 
 def retry_delay(run: int, consumer: Consumer) -> float:
-    """Seconds before the next run: doubled each time, then 75 to 125 % of it, so that a herd spreads out."""
+    """Return the seconds until the next run. They double each time.
+
+    The result is 75 to 125 % of that, so that jobs which failed together do not retry together.
+    """
     delay = consumer.retry_base_seconds * 2.0 ** min(run - 1, MAX_EXPONENT)
     return min(consumer.retry_max_seconds / JITTER[1], delay) * random.uniform(*JITTER)

@@ -145,7 +145,7 @@ def test_a_middleware_that_answers_nonsense_fails_the_run(
     with supervise(Consumer("q", callback=ACT, max_runs=1, middleware=middleware)):
         job_id = publisher.put("q")
         (failure,) = once(admin, job_id, State.REJECTED).failures
-    assert "answered 42" in failure.message
+    assert "returned 42" in failure.message
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_outcomes_pass_as_they_are(outcome: Outcome) -> None:
 @pytest.mark.parametrize("answer", [True, False, 0, "ack", {"ack": True}, Ack, Reject, ...])
 def test_an_unknown_answer_is_a_failure_that_says_so_not_a_reject(answer: object) -> None:
     with pytest.raises(
-        InvalidOutcome, match=r"^the callback answered .*; allowed are None, Ack\(\), Reject"
+        InvalidOutcome, match=r"^the callback returned .*; allowed are None, Ack\(\), Reject"
     ):
         innermost(answering(answer))(make_job())
 
@@ -66,7 +66,7 @@ def test_an_unknown_answer_is_a_failure_that_says_so_not_a_reject(answer: object
 @pytest.mark.parametrize("delay", [-1, float("nan"), float("inf"), "soon", True, 1e12])
 def test_a_delay_that_cannot_be_scheduled_is_refused(delay: object) -> None:
     for outcome in (Retry(delay), Snooze(delay)):  # type: ignore[arg-type]
-        with pytest.raises(InvalidOutcome, match=r"^the callback answered .*delay"):
+        with pytest.raises(InvalidOutcome, match=r"^the callback returned .*delay"):
             check_outcome(outcome)
 
 

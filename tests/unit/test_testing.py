@@ -52,7 +52,7 @@ def test_returning_nothing_is_an_ack() -> None:
 
 
 def test_an_unknown_answer_fails_the_test_as_it_would_fail_the_job() -> None:
-    with pytest.raises(InvalidOutcome, match="the callback answered True"):
+    with pytest.raises(InvalidOutcome, match="the callback returned True"):
         run(lambda job: True)  # type: ignore[arg-type,return-value]
 
 
