@@ -185,7 +185,7 @@ def test_what_the_log_says_of_a_payload_is_not_sent_with_the_next_error(
     ("options", "sentence"),
     [
         ({"dsn": ""}, "dsn must be"),
-        ({"dsn": "nonsense"}, "dsn is none that Sentry can read"),
+        ({"dsn": "nonsense"}, "dsn is not one that Sentry can read"),
         ({"traces_sample_rate": 7}, "traces_sample_rate must be a number from 0 to 1, got 7"),
         ({"send_payload": "false"}, "send_payload must be true or false, got 'false'"),
         ({"deny": 5}, "deny must be a list of words, got 5"),
