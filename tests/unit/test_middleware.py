@@ -1,4 +1,4 @@
-"""Definitions of middlewares: called like their factory, and read by whoever builds a chain."""
+"""Definitions of middlewares: called like their factory, and read when a chain is built."""
 
 import inspect
 import pydoc
