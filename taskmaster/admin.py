@@ -1,4 +1,4 @@
-"""What an administrator does with jobs: look, count, requeue, delete. The command line uses nothing else."""
+"""Administration: look at jobs, count, requeue and delete them. The command line uses only this."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -17,18 +17,31 @@ LARGEST_ID = 2**63 - 1
 
 
 class Admin:
-    """One connection, opened at the first call. `database_url` and `schema` as for Publisher.
+    """Look at jobs and change them, over one connection that is opened at the first call.
 
-    Raises DatabaseUnreachable, and SchemaMismatch when the schema is missing or of another version.
+    `database_url` and `schema` are as for Publisher. Threads may share an Admin.
+
+    Every method raises DatabaseUnreachable, and SchemaMismatch if the schema is missing or of
+    another version.
+
+    >>> with Admin("postgresql://…") as admin:  # doctest: +SKIP
+    ...     admin.requeue(*[record.id for record in admin.find(state=State.REJECTED)])
+    [7, 9]
     """
 
     def __init__(self, database_url: str | None = None, *, schema: str = "taskmaster") -> None:
         self._session = Session(database_url, schema)
 
     def get(self, job_id: int) -> JobRecord:
-        """One job, wherever it is. Raises JobNotFound: acked, deleted, or never put."""
+        """Return one job, in whatever state it is.
+
+        Raises JobNotFound if it was acked, deleted or never put.
+
+        >>> admin.get(7).failures[-1].cause  # doctest: +SKIP
+        'signal SIGKILL'
+        """
         with self._session.use() as conn:
-            record = next((jobs.get(conn, known) for known in _possible([job_id])), None)
+            record = next((jobs.get(conn, known) for known in _plausible([job_id])), None)
         if record is None:
             raise JobNotFound(f"there is no job {job_id}: it was acked or deleted, or never put")
         return record
@@ -36,67 +49,78 @@ class Admin:
     def find(
         self, *, queue_name: str | None = None, state: State | None = None, most: int = MOST
     ) -> list[JobRecord]:
-        """Up to `most` jobs, lowest id first, of a queue and in a state; None: any. Raises InvalidJob."""
+        """Return up to `most` jobs, lowest id first, of one queue and in one state.
+
+        If `queue_name` or `state` is None, jobs of any match. Raises InvalidJob if the name cannot
+        be a queue's.
+        """
         if queue_name is not None:
             check_queue_name(queue_name)
         with self._session.use() as conn:
             return jobs.find(conn, queue_name=queue_name, state=state, most=most)
 
     def pending(self, queue_name: str, *, most: int = MOST) -> list[JobRecord]:
-        """Up to `most` jobs of a queue that wait for a worker."""
+        """Return up to `most` jobs of a queue that are ready and wait for a worker."""
         return self.find(queue_name=queue_name, state=State.READY, most=most)
 
     def counts(self) -> list[QueueCount]:
-        """Jobs, and the age in seconds of the oldest, by queue and state."""
+        """Return the number of jobs and the age in seconds of the oldest, by queue and state."""
         with self._session.use() as conn:
             return jobs.counts(conn)
 
     def size(self, queue_name: str) -> int:
-        """Jobs of a queue in all states."""
+        """Return the number of jobs of a queue in all states."""
         return sum(count.jobs for count in self.counts() if count.queue_name == queue_name)
 
     def supervisors(self) -> list[SupervisorStatus]:
-        """The supervisors that are registered, and how long each has been silent."""
+        """Return the registered supervisors, with the seconds since each one's last heartbeat."""
         with self._session.use() as conn:
             return supervisors.find(conn)
 
     def running(self, job_id: int | None = None, *, most: int = MOST) -> list[RunningJob]:
-        """Runs that have lasted for a second or say how far they are, longest first; of one job, or of all.
+        """Return up to `most` runs that have lasted a second or reported progress, longest first.
 
-        As their supervisors last said it: with each heartbeat, once a second.
+        If `job_id` is given, only runs of that job are returned. Supervisors update this once a
+        second, with their heartbeat.
         """
         with self._session.use() as conn:
             return supervisors.running(conn, job_id, most=most)
 
     def requeue(self, *ids: int) -> list[int]:
-        """Put rejected jobs back, `run_count` 0; their ids. Raises JobNotFound, naming those that are not rejected.
+        """Move rejected jobs back to ready with `run_count` 0, and return their ids.
 
-        When some cannot be requeued the others are.
+        Raises JobNotFound, naming the jobs that are not rejected. The others are requeued.
         """
         with self._session.use() as conn:
-            done = jobs.requeue(conn, _possible(ids))
-        _all_done(ids, done, "are not rejected, so they cannot be requeued")
+            done = jobs.requeue(conn, _plausible(ids))
+        _check_all_done(ids, done, "are not rejected, so they cannot be requeued")
         return done
 
     def requeue_queue(self, queue_name: str) -> int:
-        """Put all rejected jobs of a queue back; how many."""
+        """Move all rejected jobs of a queue back to ready, and return their number."""
         with self._session.use() as conn:
             return jobs.requeue_queue(conn, check_queue_name(queue_name))
 
     def delete(self, *ids: int) -> list[int]:
-        """Delete jobs that are not running; their ids. Raises JobNotFound, naming those that were not deleted."""
+        """Delete jobs that are not running, and return their ids.
+
+        Raises JobNotFound, naming the jobs that were not deleted. The others are deleted.
+        """
         with self._session.use() as conn:
-            done = jobs.delete(conn, _possible(ids))
-        _all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
+            done = jobs.delete(conn, _plausible(ids))
+        _check_all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
         return done
 
     def delete_queue(self, queue_name: str, *, state: State | None = None) -> int:
-        """Delete a queue's jobs that are not running, all or those in one state; how many."""
+        """Delete a queue's jobs that are not running, and return their number.
+
+        If `state` is given, only jobs in that state are deleted.
+        """
         with self._session.use() as conn:
             return jobs.delete_queue(conn, check_queue_name(queue_name), state)
 
     def close(self) -> None:
-        """Close the connection; a later call opens another."""
+        """Close the connection. A later call opens another."""
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -111,16 +135,16 @@ class Admin:
         self.close()
 
 
-def _possible(ids: Sequence[int]) -> list[int]:
-    """The ids that a job could have. Raises InvalidJob for what is no number."""
+def _plausible(ids: Sequence[int]) -> list[int]:
+    """Return the ids that a job could have. Raises InvalidJob if one is not a whole number."""
     for job_id in ids:
         if isinstance(job_id, bool) or not isinstance(job_id, int):
             raise InvalidJob(f"a job's id must be a whole number, got {job_id!r}")
     return [job_id for job_id in ids if 0 < job_id <= LARGEST_ID]
 
 
-def _all_done(wanted: Sequence[int], done: Sequence[int], what: str) -> None:
+def _check_all_done(wanted: Sequence[int], done: Sequence[int], reason: str) -> None:
     missing = sorted(set(wanted) - set(done))
     if missing:
         rest = f"; {len(done)} others were done" if done else ""
-        raise JobNotFound(f"jobs {', '.join(map(str, missing))} {what}{rest}")
+        raise JobNotFound(f"jobs {', '.join(map(str, missing))} {reason}{rest}")

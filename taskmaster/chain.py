@@ -1,36 +1,25 @@
-"""The onion of middlewares around a callback: folded once per worker, after the fork."""
+"""The chain of middlewares around a callback, folded once per worker, after the fork."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from taskmaster.errors import InvalidConfig, InvalidJob, InvalidOutcome
 from taskmaster.job import ACK, Ack, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.validation import check_delay
 
-Handler = Callable[[Job], Outcome]
-Middleware = Callable[[Handler], Handler]
-
-
-class Draft(NamedTuple):
-    """A job that is about to be put."""
-
-    queue_name: str
-    payload: Any
-    headers: Mapping[str, Any] | None
-
-
-Put = Callable[[Draft], int | None]  # the id; None: one of many, whose ids come later
-PutMiddleware = Callable[[Put], Put]
+CALLBACK = "the callback"
+OUTCOMES = "Ack(), Reject(reason), Retry(delay_seconds, reason), Snooze(delay_seconds)"
 
 
 def build(middlewares: Sequence[Middleware], handler: Handler) -> Handler:
-    """Wrap `handler`; the first middleware is the outermost."""
+    """Return `handler` wrapped in the middlewares. The first one is the outermost."""
     for middleware in reversed(middlewares):
-        handler = _wrapped(middleware, handler)
+        handler = _wrap(middleware, handler)
     return handler
 
 
-def _wrapped(middleware: Middleware, handler: Handler) -> Handler:
+def _wrap(middleware: Middleware, handler: Handler) -> Handler:
     made: object = middleware(handler)
     if not callable(made):
         raise InvalidConfig(
@@ -40,17 +29,20 @@ def _wrapped(middleware: Middleware, handler: Handler) -> Handler:
 
 
 def innermost(callback: Callable[[Job], Outcome | None]) -> Handler:
-    """The callback as a handler: None means Ack, and what is no outcome raises InvalidOutcome."""
+    """Return the callback as a handler, for which None means Ack.
+
+    The handler raises InvalidOutcome if the callback returns anything but an outcome or None.
+    """
 
     def handler(job: Job) -> Outcome:
         outcome = callback(job)
-        return ACK if outcome is None or isinstance(outcome, Ack) else checked(outcome)
+        return ACK if outcome is None or isinstance(outcome, Ack) else check_outcome(outcome)
 
     return handler
 
 
-def checked(outcome: object, *, who: str = "the callback") -> Outcome:
-    """`outcome`, when it is one that can be carried out. Raises InvalidOutcome, saying `who` answered it."""
+def check_outcome(outcome: object, *, returned_by: str = CALLBACK) -> Outcome:
+    """Return `outcome` if it can be carried out. Raises InvalidOutcome, naming `returned_by`."""
     try:
         match outcome:
             case Ack() | Reject() | Retry(delay_seconds=None):
@@ -59,9 +51,9 @@ def checked(outcome: object, *, who: str = "the callback") -> Outcome:
                 check_delay(delay)
                 return outcome
     except InvalidJob as error:
-        raise InvalidOutcome(f"{who} answered {outcome!r}: {error}") from None
-    nothing = "None, " if who == "the callback" else ""
+        raise InvalidOutcome(f"{returned_by} returned {outcome!r}: {error}") from None
+    nothing = "None, " if returned_by == CALLBACK else ""
     raise InvalidOutcome(
-        f"{who} answered {outcome!r:.200} ({type(outcome).__name__}); "
-        f"allowed are {nothing}Ack(), Reject(reason), Retry(delay_seconds, reason), Snooze(delay_seconds)"
+        f"{returned_by} returned {outcome!r:.200} ({type(outcome).__name__}); "
+        f"allowed are {nothing}{OUTCOMES}"
     )

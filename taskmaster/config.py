@@ -1,7 +1,8 @@
-"""From `taskmaster.toml`, or `[tool.taskmaster]` in pyproject.toml, and the environment to frozen values.
+"""Read `taskmaster.toml`, or `[tool.taskmaster]` in pyproject.toml, and the environment.
 
-Every mistake is one sentence that names the file, the key and what is allowed. Nothing is imported or connected here:
-callbacks and middlewares stay names, for `references` to resolve in the template process.
+The result is frozen values. Every mistake is one sentence that names the file, the key and what is
+allowed. Nothing is imported or connected here: callbacks and middlewares stay names, which
+`imports` and `plugins` resolve in the template process.
 """
 
 import difflib
@@ -30,7 +31,10 @@ Specs = Sequence[Table]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the configuration says. `database_url` None: the embedded server. `source` None: no file was found."""
+    """The configuration of one project.
+
+    If `database_url` is None, the embedded server is used. If `source` is None, no file was found.
+    """
 
     database_url: str | None = None
     schema: str = "taskmaster"
@@ -41,25 +45,26 @@ class Settings:
 
     @property
     def home(self) -> Path:
-        """Where the project is: the directory of its configuration, else the current one."""
+        """Return the directory of the configuration, or the current one if there is no file."""
         return Path.cwd() if self.source is None else self.source.parent.resolve()
 
     @property
     def url(self) -> str:
-        """Where the database is: what was configured, else the embedded server at home."""
+        """Return the configured database URL, or that of the embedded server in `home`."""
         return self.database_url or beside(self.home)
 
 
 def load(path: Path | None = None) -> Settings:
-    """The settings from `path`, or from the file in the current directory, with at least one consumer.
+    """Return the settings from `path`, or from the file in the current directory.
 
-    TASKMASTER_DATABASE_URL and TASKMASTER_SCHEMA win over the file. Raises InvalidConfig.
+    TASKMASTER_DATABASE_URL and TASKMASTER_SCHEMA take precedence over the file. Raises
+    InvalidConfig, also if there is no file or no consumer in it.
     """
     settings = load_or_default(path)
     if settings.source is None:
         raise InvalidConfig(
-            f"no {FILE} in the current directory ({Path.cwd().name}/), nor [tool.taskmaster] in {PYPROJECT}; "
-            "run 'taskmaster init' to write one"
+            f"no {FILE} in the current directory ({Path.cwd().name}/), nor [tool.taskmaster] in "
+            f"{PYPROJECT}; run 'taskmaster init' to write one"
         )
     if not settings.consumers:
         raise InvalidConfig(
@@ -69,14 +74,17 @@ def load(path: Path | None = None) -> Settings:
 
 
 def load_or_default(path: Path | None = None) -> Settings:
-    """Like `load`, for commands that need no consumers: without a file, and without `path`, the defaults."""
+    """Return the settings like `load`, for commands that need no consumers.
+
+    Without a path and without a file in the current directory, return the defaults.
+    """
     found = _find() if path is None else path
     settings = Settings() if found is None else _read(found)
     return _with_environment(settings)
 
 
 def hint(word: str, choices: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` when a choice is close to `word`, else nothing."""
+    """Return ` (did you mean 'x'?)` if a choice is close to `word`, else an empty string."""
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -98,7 +106,7 @@ def _read(path: Path) -> Settings:
         if "taskmaster" not in _tools(content):
             raise InvalidConfig(f"{where}: there is no such table")
         content = _tools(content)["taskmaster"]
-    with _naming(where):
+    with _prefix_errors(where):
         return replace(_settings(_table(content)), source=path.absolute())
 
 
@@ -123,31 +131,24 @@ def _tools(pyproject: Table) -> Table:
 
 
 def _with_environment(settings: Settings) -> Settings:
-    """An empty variable counts as unset: that is how a compose file writes it."""
+    # An empty variable counts as unset, because that is how a compose file writes it.
     if url := os.environ.get("TASKMASTER_DATABASE_URL"):
         settings = replace(settings, database_url=url)
     if schema := os.environ.get("TASKMASTER_SCHEMA"):
-        with _naming("TASKMASTER_SCHEMA"):
+        with _prefix_errors("TASKMASTER_SCHEMA"):
             settings = replace(settings, schema=check_schema(schema))
     return settings
 
 
-# -- tables, from the outside in
+# -- the top level
 
 
 def _settings(content: Table) -> Settings:
-    options = {
-        key: value
-        for key, value in content.items()
-        if key not in TOP_LEVEL and isinstance(value, dict)
-    }
+    options = _middleware_options(content)
     _refuse_unknown(content.keys() - options.keys(), TOP_LEVEL)
     shared = _middlewares(content, options)
     consumers = _consumers(content.get("consumer", []), shared, options)
-    own = [
-        spec for consumer in consumers for spec in consumer.middleware if isinstance(spec, Mapping)
-    ]
-    _refuse_unused(options, [*shared, *own])
+    _refuse_unused(options, shared, consumers)
     return Settings(
         database_url=_database_url(content.get("database_url")),
         schema=check_schema(content.get("schema", Settings().schema)),
@@ -157,10 +158,19 @@ def _settings(content: Table) -> Settings:
     )
 
 
+def _middleware_options(content: Table) -> Table:
+    """Return the tables that are named after middlewares, with the options for each use."""
+    return {
+        key: value
+        for key, value in content.items()
+        if key not in TOP_LEVEL and isinstance(value, dict)
+    }
+
+
 def _database_url(value: object) -> str | None:
     if value is None or (isinstance(value, str) and value.strip()):
         return value
-    # The value is not shown: a mistyped one may still hold a password.
+    # The value is not shown, because a mistyped one may still hold a password.
     kind = "an empty one" if isinstance(value, str) else type(value).__name__
     raise InvalidConfig(
         f'database_url must be a string like "postgresql://user@host/database", got {kind}'
@@ -169,42 +179,45 @@ def _database_url(value: object) -> str | None:
 
 def _max_payload_bytes(value: object) -> int:
     if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or not 1 <= value <= LARGEST_PAYLOAD_BYTES
+        isinstance(value, int)
+        and not isinstance(value, bool)
+        and 1 <= value <= LARGEST_PAYLOAD_BYTES
     ):
-        raise InvalidConfig(
-            f"max_payload_bytes must be a whole number from 1 to {LARGEST_PAYLOAD_BYTES}, got {value!r}"
-        )
-    return value
+        return value
+    raise InvalidConfig(
+        f"max_payload_bytes must be a whole number from 1 to {LARGEST_PAYLOAD_BYTES}, got {value!r}"
+    )
 
 
 def _supervisor(value: object) -> SupervisorOptions:
-    with _naming("supervisor"):
+    with _prefix_errors("supervisor"):
         table = _table(value)
         _refuse_unknown(table, [option.name for option in fields(SupervisorOptions)])
         return SupervisorOptions(**table)
 
 
+# -- consumers
+
+
 def _consumers(tables: object, shared: Specs, options: Table) -> tuple[Consumer, ...]:
     if not isinstance(tables, list):
         raise InvalidConfig("consumer must be a list of tables, each headed [[consumer]]")
-    places: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     consumers = []
     for number, table in enumerate(tables, start=1):
         consumer = _consumer(table, number, shared, options)
-        if earlier := places.get(consumer.queue_name):
+        if earlier := numbers.get(consumer.queue_name):
             raise InvalidConfig(
-                f"consumer #{number}: queue {consumer.queue_name!r} has consumer #{earlier} already; "
-                "one queue takes one consumer: raise its concurrency instead"
+                f"consumer #{number}: queue {consumer.queue_name!r} has consumer #{earlier} "
+                "already; one queue takes one consumer: raise its concurrency instead"
             )
-        places[consumer.queue_name] = number
+        numbers[consumer.queue_name] = number
         consumers.append(consumer)
     return tuple(consumers)
 
 
 def _consumer(value: object, number: int, shared: Specs, options: Table) -> Consumer:
-    with _naming(_consumer_label(value, number)):
+    with _prefix_errors(_consumer_label(value, number)):
         table = _table(value)
         _refuse_unknown(table, [key.name for key in fields(Consumer)])
         for key in fields(Consumer):
@@ -216,7 +229,7 @@ def _consumer(value: object, number: int, shared: Specs, options: Table) -> Cons
 
 
 def _consumer_label(table: object, number: int) -> str:
-    """By its queue's name where that can be shown, else by its place: #1 is the first [[consumer]]."""
+    """Return the consumer's name in messages: by its queue, or by its place if that is invalid."""
     try:
         return f"consumer {check_queue_name(_table(table).get('queue_name'))!r}"
     except (InvalidConfig, InvalidJob):
@@ -224,22 +237,27 @@ def _consumer_label(table: object, number: int) -> str:
 
 
 def _middlewares(table: Table, options: Table) -> Specs:
-    """The table's list, each as {"use": name, …}, with the options of the table [name] where it has none itself."""
-    listed = table.get("middleware", [])
-    if not isinstance(listed, list):
-        raise InvalidConfig(f"middleware must be a list, outermost first, got {listed!r}")
-    specs = []
-    for number, item in enumerate(listed, start=1):
-        spec = {"use": item} if isinstance(item, str) else item
-        if not isinstance(spec, dict) or not isinstance(spec.get("use"), str) or not spec["use"]:
-            raise InvalidConfig(
-                f'middleware #{number} must be a name or a table {{ use = "name", … }}, got {item!r}'
-            )
-        specs.append({**options.get(spec["use"], {}), **spec})
-    return specs
+    """Return the table's list of middlewares, each as {"use": name, …} with its options.
+
+    Options in the list take precedence over those in the table that is named after the middleware.
+    """
+    items = table.get("middleware", [])
+    if not isinstance(items, list):
+        raise InvalidConfig(f"middleware must be a list, outermost first, got {items!r}")
+    specs = [_middleware(item, number) for number, item in enumerate(items, start=1)]
+    return [{**options.get(spec["use"], {}), **spec} for spec in specs]
 
 
-# -- what is refused
+def _middleware(item: object, number: int) -> Table:
+    spec = {"use": item} if isinstance(item, str) else item
+    if not isinstance(spec, dict) or not isinstance(spec.get("use"), str) or not spec["use"]:
+        raise InvalidConfig(
+            f'middleware #{number} must be a name or a table {{ use = "name", … }}, got {item!r}'
+        )
+    return spec
+
+
+# -- refusals
 
 
 def _table(value: object) -> Table:
@@ -255,18 +273,21 @@ def _refuse_unknown(keys: Iterable[str], allowed: Sequence[str]) -> None:
         )
 
 
-def _refuse_unused(options: Table, specs: Specs) -> None:
-    used = sorted({spec["use"] for spec in specs})
+def _refuse_unused(options: Table, shared: Specs, consumers: Iterable[Consumer]) -> None:
+    """Raise InvalidConfig if a table holds options of a middleware that no list uses."""
+    own = [spec for consumer in consumers for spec in consumer.middleware]
+    used = sorted({spec["use"] for spec in (*shared, *own) if isinstance(spec, Mapping)})
     for key in sorted(options.keys() - set(used)):
         raise InvalidConfig(
-            f"unknown table [{key}]{hint(key, [*TOP_LEVEL, *used])}; allowed are [supervisor], [[consumer]] and one "
-            f"for each middleware that a list uses: {', '.join(used) or 'none does'}"
+            f"unknown table [{key}]{hint(key, [*TOP_LEVEL, *used])}; allowed are [supervisor], "
+            "[[consumer]] and one for each middleware that a list uses: "
+            f"{', '.join(used) or 'none does'}"
         )
 
 
 @contextmanager
-def _naming(place: str) -> Iterator[None]:
-    """Begin the sentence of whatever is refused inside with `place`."""
+def _prefix_errors(place: str) -> Iterator[None]:
+    """Begin the sentence of every InvalidConfig that is raised inside with `place`."""
     try:
         yield
     except InvalidConfig as error:

@@ -1,13 +1,13 @@
-"""What a consumer is: one queue, its callback, how many at once, and how failure is treated."""
+"""A consumer: one queue, its callback, its concurrency, and the treatment of failures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
-from taskmaster.chain import Middleware
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.job import Job, Outcome
+from taskmaster.middleware import Middleware
 from taskmaster.validation import check_queue_name
 
 Callback = Callable[[Job], Outcome | None]
@@ -23,28 +23,50 @@ Delivery = Literal["at_least_once", "at_most_once", "transactional"]
 DELIVERIES = get_args(Delivery)
 MAX_BATCH = 500
 MAX_CONCURRENCY = 1000
+TEN_YEARS_SECONDS = 10 * 366 * 86_400
+
+WHOLE_NUMBERS = {
+    "concurrency": (1, MAX_CONCURRENCY),
+    "max_runs": (1, 10_000),
+    "max_crashes": (1, 10_000),
+    "nice": (-20, 19),
+}
+OPTIONAL_WHOLE_NUMBERS = {
+    "memory_limit_mb": (1, 10_000_000),
+    "max_jobs_per_worker": (1, 10**12),
+    "max_memory_per_worker_mb": (1, 10_000_000),
+}
+DURATIONS = ("retry_base_seconds", "retry_max_seconds", "kill_after_seconds")
+LIMITS = ("timeout_seconds", "cpu_limit_seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """One queue and what to do with its jobs.
+    """One queue and how to run its jobs.
 
-    `callback` and `component` are objects, or "module:name", imported in the template process.
-    `component` is called in each worker after the fork; what its context manager yields is `job.component`.
-    `concurrency` is how many worker processes run its jobs, one job each at a time.
-    `middleware` is outermost first: a function, "module:name", the name of an entry point in the group
-    `taskmaster.middleware`, or a table `{"use": name, …options}`.
-    `max_runs` counts runs the job itself answers for; `max_crashes` those that killed their worker.
-    `timeout_seconds`: JobTimeout is raised in a callback that runs longer; when it still runs `kill_after_seconds`
-    later, its worker is killed, in C code too. `memory_limit_mb`: a worker whose resident memory is larger while a job
-    runs is killed. `cpu_limit_seconds`: so is one whose job has used more CPU. None: no limit.
-    `max_jobs_per_worker`, `max_memory_per_worker_mb`: a worker that has run so many jobs, or has so much resident
-    memory after one, is replaced between jobs; one at a time, so it may run a few more until its turn comes.
-    `nice` is added to the workers' niceness; `cpu_affinity` lists the CPUs that they may use; empty: all.
-    `delivery`: "at_least_once"; "at_most_once" for what must never run twice; "transactional" for callbacks that
-    write through `job.connection`, in the transaction that also ends the job.
-    `batch` is how many jobs one claim takes: "auto" claims about 20 ms of work, and one job where the delivery is not
-    "at_least_once".
+    - `callback` and `component` are objects, or "module:name", which is imported in the template
+      process. `component` is called in each worker after the fork. Its context manager yields
+      `job.component`.
+    - `concurrency` is the number of worker processes. Each runs one job at a time.
+    - `middleware` lists the middlewares, outermost first: a function, "module:name", the name of an
+      entry point in the group `taskmaster.middleware`, or a table `{"use": name, …options}`.
+    - `delivery` is "at_least_once", "at_most_once" for jobs that must never run twice, or
+      "transactional" for callbacks that write through `job.connection`, in the transaction that
+      also ends the job.
+    - `max_runs` counts the runs that are charged to the job, `max_crashes` those that ended with
+      their worker.
+    - `retry_base_seconds` doubles with each failed run, up to `retry_max_seconds`.
+    - `timeout_seconds`: JobTimeout is raised in a callback that runs longer. If it still runs
+      `kill_after_seconds` later, its worker is killed, in C code too.
+    - `memory_limit_mb`: a worker with more resident memory during a job is killed.
+      `cpu_limit_seconds`: a worker is killed if its job has used more CPU time. None is no limit.
+    - `max_jobs_per_worker`, `max_memory_per_worker_mb`: a worker that has run that many jobs, or
+      has that much resident memory after one, is replaced. Workers are replaced one at a time, so
+      one may run a few more jobs before its turn.
+    - `nice` is added to the workers' niceness. `cpu_affinity` lists the CPUs that they may use. An
+      empty list allows all.
+    - `batch` is the number of jobs that one claim takes. "auto" claims about 20 ms of work, and one
+      job if the delivery is not "at_least_once".
 
     Raises InvalidConfig, naming the key and what is allowed.
 
@@ -74,20 +96,27 @@ class Consumer:
     batch: int | Literal["auto"] = "auto"
 
     @property
-    def limited(self) -> bool:
-        """Is there a limit for the supervisor to watch?"""
+    def has_limits(self) -> bool:
+        """Return True if the supervisor has a limit to watch."""
         return not (self.timeout_seconds is self.memory_limit_mb is self.cpu_limit_seconds is None)
 
     @property
-    def once(self) -> bool:
-        """Must its jobs never run twice?"""
+    def is_at_most_once(self) -> bool:
+        """Return True if its jobs must never run twice."""
         return self.delivery == "at_most_once"
 
     @property
-    def transactional(self) -> bool:
+    def is_transactional(self) -> bool:
+        """Return True if its jobs run in a transaction."""
         return self.delivery == "transactional"
 
     def __post_init__(self) -> None:
+        self._check_names()
+        self._check_numbers()
+        _check_cpus("cpu_affinity", self.cpu_affinity)
+        self._check_batch()
+
+    def _check_names(self) -> None:
         try:
             check_queue_name(self.queue_name)
         except InvalidJob as error:
@@ -96,34 +125,30 @@ class Consumer:
             raise InvalidConfig(
                 f'callback must be a function or "module:name", got {self.callback!r}'
             )
-        if (
-            self.component is not None
-            and not isinstance(self.component, str)
-            and not callable(self.component)
-        ):
+        if not isinstance(self.component, str | None) and not callable(self.component):
             raise InvalidConfig(
-                f'component must be a context manager\'s function or "module:name", got {self.component!r}'
+                'component must be a context manager\'s function or "module:name", '
+                f"got {self.component!r}"
             )
-        _check_choice("delivery", self.delivery, DELIVERIES)
-        _check_whole("concurrency", self.concurrency, 1, MAX_CONCURRENCY)
-        _check_whole("max_runs", self.max_runs, 1, 10_000)
-        _check_whole("max_crashes", self.max_crashes, 1, 10_000)
-        _check_seconds("retry_base_seconds", self.retry_base_seconds)
-        _check_seconds("retry_max_seconds", self.retry_max_seconds)
-        _check_limit("timeout_seconds", self.timeout_seconds)
-        _check_seconds("kill_after_seconds", self.kill_after_seconds)
-        if self.memory_limit_mb is not None:
-            _check_whole("memory_limit_mb", self.memory_limit_mb, 1, 10_000_000)
-        _check_limit("cpu_limit_seconds", self.cpu_limit_seconds)
-        if self.max_jobs_per_worker is not None:
-            _check_whole("max_jobs_per_worker", self.max_jobs_per_worker, 1, 10**12)
-        if self.max_memory_per_worker_mb is not None:
-            _check_whole("max_memory_per_worker_mb", self.max_memory_per_worker_mb, 1, 10_000_000)
-        _check_whole("nice", self.nice, -20, 19)
-        _check_cpus("cpu_affinity", self.cpu_affinity)
+        if self.delivery not in DELIVERIES:
+            choices = ", ".join(map(repr, DELIVERIES))
+            raise InvalidConfig(f"delivery must be one of {choices}, got {self.delivery!r}")
+
+    def _check_numbers(self) -> None:
+        for key, (low, high) in WHOLE_NUMBERS.items():
+            _check_whole(key, getattr(self, key), low, high)
+        for key, (low, high) in OPTIONAL_WHOLE_NUMBERS.items():
+            if getattr(self, key) is not None:
+                _check_whole(key, getattr(self, key), low, high)
+        for key in DURATIONS:
+            _check_seconds(key, getattr(self, key))
+        for key in LIMITS:
+            _check_limit(key, getattr(self, key))
+
+    def _check_batch(self) -> None:
         if self.batch != "auto":
             _check_whole("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
-        if self.transactional and self.batch not in ("auto", 1):
+        if self.is_transactional and self.batch not in ("auto", 1):
             raise InvalidConfig(
                 f"batch must be 1 with delivery = 'transactional', got {self.batch!r}"
             )
@@ -136,31 +161,25 @@ def _check_whole(key: str, value: object, low: int, high: int, *, otherwise: str
         )
 
 
-def _check_seconds(key: str, value: object) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value <= 10 * 366 * 86_400
-    ):
+def _check_seconds(key: str, value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= TEN_YEARS_SECONDS:
         raise InvalidConfig(f"{key} must be a number of seconds from 0 to ten years, got {value!r}")
 
 
 def _check_limit(key: str, value: object) -> None:
-    """A limit of 0 would let nothing run."""
+    """Raise InvalidConfig for a limit of 0, which would let nothing run."""
     if value is not None:
         _check_seconds(key, value)
         if value == 0:
             raise InvalidConfig(f"{key} must be more than 0 seconds; leave it out for no limit")
 
 
-def _check_cpus(key: str, value: object) -> None:
-    numbers = (
-        value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [None]
-    )
-    if not all(isinstance(cpu, int) and not isinstance(cpu, bool) and cpu >= 0 for cpu in numbers):
+def _check_cpus(key: str, value: Any) -> None:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    if not is_list or not all(_is_cpu(cpu) for cpu in value):
         raise InvalidConfig(f"{key} must be a list of CPU numbers, like [0, 1], got {value!r}")
 
 
-def _check_choice(key: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InvalidConfig(f"{key} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+def _is_cpu(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

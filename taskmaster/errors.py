@@ -1,45 +1,45 @@
-"""What taskmaster raises on purpose: one root, few children, one sentence each."""
+"""The exceptions that taskmaster raises on purpose, under one root, each with one sentence."""
 
 
 class TaskmasterError(Exception):
-    """Anything taskmaster raises on purpose."""
+    """The root of all exceptions that taskmaster raises on purpose."""
 
 
 class InvalidConfig(TaskmasterError):
-    """The configuration, or a thing that it names, cannot be used."""
+    """The configuration, or an object that it names, cannot be used."""
 
 
 class InvalidJob(TaskmasterError):
-    """A queue name, priority, delay or header that cannot be put."""
+    """A queue name, priority, delay or header cannot be put."""
 
 
 class InvalidPayload(InvalidJob):
-    """The payload cannot be put."""
+    """A payload cannot be put."""
 
 
 class InvalidOutcome(TaskmasterError):
-    """A callback or a middleware answered something that is no outcome."""
+    """A callback or a middleware returned something that is not an outcome."""
 
 
 class JobTimeout(TaskmasterError):
-    """The job ran for longer than its consumer's `timeout_seconds`. Raised inside the callback."""
+    """The job ran longer than its consumer's `timeout_seconds`. Raised inside the callback."""
 
 
 class WorkersFailed(TaskmasterError):
-    """The workers, or the template that they come from, die before they can work."""
+    """The workers, or the template that they are forked from, crash before they can work."""
 
 
 class JobNotFound(TaskmasterError):
-    """No job has this id, or none in a state that the operation takes."""
+    """No job has this id, or none in a state that the operation accepts."""
 
 
 class DatabaseUnreachable(TaskmasterError):
-    """The database does not answer."""
+    """The database does not respond."""
 
 
 class SchemaMismatch(TaskmasterError):
-    """The database's schema is missing, older than the code, or newer."""
+    """The database's schema is missing, or older or newer than the code."""
 
 
 class EmbeddedUnavailable(TaskmasterError):
-    """The embedded server is not installed or does not start."""
+    """The embedded server is not installed, or does not start."""

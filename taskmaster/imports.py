@@ -1,7 +1,7 @@
-"""From the names in a configuration to the objects that they stand for; what cannot be found is one sentence.
+"""Import the objects that a configuration names. Each failure is one sentence.
 
-`where` begins that sentence, like "taskmaster.toml: consumer 'mail': callback". Modules are imported from the path as
-it is: the command puts the current directory on it.
+`where` begins that sentence, like "taskmaster.toml: consumer 'mail': callback". Modules are
+imported from `sys.path` as it is. The command line adds the directory of the configuration to it.
 """
 
 import importlib
@@ -20,22 +20,23 @@ MAX_MESSAGE = 300  # characters of a foreign error's message
 
 
 def resolve(reference: str, *, where: str) -> Any:
-    """The object that "module:name" stands for; `name` may be dotted. Imports the module. Raises InvalidConfig."""
+    """Import the module of "module:name" and return its object. `name` may be dotted.
+
+    Raises InvalidConfig.
+    """
     module_name, name = _split(reference, where)
-    found: Any = _imported(module_name, where)
+    found: Any = _import(module_name, where)
     for part in name.split("."):
         found = _attribute(found, part, where)
     return found
 
 
 def resolve_callable(reference: object, *, where: str) -> Callable[..., Any]:
-    """A function given as it is or as "module:name". Raises InvalidConfig."""
+    """Return a function that is given as an object or as "module:name". Raises InvalidConfig."""
     found = resolve(reference, where=where) if isinstance(reference, str) else reference
     if not callable(found):
-        named = f"{reference!r} is " if isinstance(reference, str) else ""
-        raise InvalidConfig(
-            f'{where}: must be a function or "module:name", {named or "got "}{found!r:.100}'
-        )
+        verb = f"{reference!r} is" if isinstance(reference, str) else "got"
+        raise InvalidConfig(f'{where}: must be a function or "module:name", {verb} {found!r:.100}')
     if inspect.iscoroutinefunction(found):
         raise InvalidConfig(
             f"{where}: {reference!r} is an async function; a worker calls plain ones"
@@ -44,7 +45,7 @@ def resolve_callable(reference: object, *, where: str) -> Callable[..., Any]:
 
 
 def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
-    """Raise InvalidConfig for a callback that cannot be called with one job, or that is a generator."""
+    """Raise InvalidConfig if the callback is a generator or cannot be called with one job."""
     if inspect.isgeneratorfunction(callback):
         raise InvalidConfig(
             f"{where}: {name_of(callback)!r} is a generator function, whose body would never run"
@@ -55,7 +56,7 @@ def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
         raise InvalidConfig(
             f"{where}: {name_of(callback)!r} must take one argument, the job: {error}"
         ) from None
-    except ValueError:  # some builtins do not tell
+    except ValueError:  # a builtin without a signature
         return
 
 
@@ -71,22 +72,21 @@ def _split(reference: str, where: str) -> tuple[str, str]:
     return module_name, name
 
 
-def _imported(module_name: str, where: str) -> ModuleType:
+def _import(module_name: str, where: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # the user's code: anything may come out of it
-        raise InvalidConfig(f"{where}: {_not_imported(module_name, error)}") from error
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise InvalidConfig(f"{where}: {_import_failure(module_name, error)}") from error
 
 
-def _not_imported(module_name: str, error: BaseException) -> str:
+def _import_failure(module_name: str, error: BaseException) -> str:
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is None:
-        return f"importing {module_name!r} raised {_described(error)}"
-    if f"{module_name}.".startswith(
-        f"{missing}."
-    ):  # the module itself, or a package that it is said to be in
-        return f"there is no module {missing!r}; searched were {Path.cwd().name}/ and the installed packages"
-    return f"module {module_name!r} imports {missing!r}, which cannot be found{_raised_at(error)}"
+        return f"importing {module_name!r} raised {_describe(error)}"
+    if f"{module_name}.".startswith(f"{missing}."):  # the module itself, or its package
+        here = f"{Path.cwd().name}/"
+        return f"there is no module {missing!r}; searched were {here} and the installed packages"
+    return f"module {module_name!r} imports {missing!r}, which cannot be found{_origin(error)}"
 
 
 def _attribute(owner: object, name: str, where: str) -> Any:
@@ -99,7 +99,7 @@ def _attribute(owner: object, name: str, where: str) -> Any:
         ) from None
     except (Exception, SystemExit) as error:  # a module's own __getattr__
         raise InvalidConfig(
-            f"{where}: reading {name!r} of {label} raised {_described(error)}"
+            f"{where}: reading {name!r} of {label} raised {_describe(error)}"
         ) from error
 
 
@@ -112,17 +112,17 @@ def _alternatives(name: str, owner: object) -> str:
         for known in public
         if getattr(getattr(owner, known, None), "__module__", None) == name_of(owner)
     ]
-    return f"; there is {listed(own)}" if own else "; it defines no function"
+    return f"; there is {join_names(own)}" if own else "; it defines no function"
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     message = " ".join(text.split())[:MAX_MESSAGE]
-    return f"{type(error).__name__}{': ' if message else ''}{message}{_raised_at(error)}"
+    return f"{type(error).__name__}{': ' if message else ''}{message}{_origin(error)}"
 
 
-def _raised_at(error: BaseException) -> str:
-    """` (file:line)` of the innermost frame that is not the import machinery; for a SyntaxError, of the text itself."""
+def _origin(error: BaseException) -> str:
+    """Return ` (file:line)` of a SyntaxError, or of the innermost frame of the user's code."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({_short(error.filename)}:{error.lineno})"
     machinery = {__file__, importlib.__file__}
@@ -141,14 +141,14 @@ def _short(filename: str) -> str:
 
 
 def name_of(thing: object) -> str:
-    """What a thing is called, or what kind it is."""
-    return (
-        thing if isinstance(thing, str) else str(getattr(thing, "__name__", type(thing).__name__))
-    )
+    """Return the name of an object, or that of its type if it has none."""
+    if isinstance(thing, str):
+        return thing
+    return str(getattr(thing, "__name__", type(thing).__name__))
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names in quotes, the first few of many."""
+def join_names(names: Iterable[str]) -> str:
+    """Return the names in quotes, but only the first few of many."""
     shown = list(names)
     rest = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
     return ", ".join(map(repr, shown[:MAX_NAMES])) + rest

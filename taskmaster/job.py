@@ -10,19 +10,20 @@ import msgspec
 import psycopg
 
 from taskmaster.errors import TaskmasterError
+from taskmaster.failure import Failure
 
 HIGHEST_PRIORITY = 0
 LOWEST_PRIORITY = 9
 
 
 class State(StrEnum):
-    """Where a job is. Its state is the table that holds it."""
+    """The state of a job, which is the table that holds it."""
 
     READY = "ready"  # waiting for a worker
     SCHEDULED = "scheduled"  # waiting for its time
     RUNNING = "running"  # in a lease
-    REJECTED = "rejected"  # kept until somebody requeues or deletes it
-    ACKED = "acked"  # kept only where the queue keeps them
+    REJECTED = "rejected"  # kept until it is requeued or deleted
+    ACKED = "acked"  # kept only if the consumer keeps them
     CANCELLED = "cancelled"
 
 
@@ -45,14 +46,17 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The job cannot be done: keep it, with `reason`, until somebody requeues or deletes it."""
+    """The job cannot be done. It is kept, with `reason`, until it is requeued or deleted."""
 
     reason: str = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Run the job again, not before `delay_seconds` from now. None: the backoff decides. Counts as a run."""
+    """Run the job again, not before `delay_seconds` from now. This run counts against `max_runs`.
+
+    If `delay_seconds` is None, the consumer's backoff decides.
+    """
 
     delay_seconds: float | None = None
     reason: str = "retry"
@@ -60,7 +64,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """Run the job again, not before `delay_seconds` from now. Does not count as a run."""
+    """Run the job again, not before `delay_seconds` from now. This run does not count."""
 
     delay_seconds: float
 
@@ -70,27 +74,37 @@ ACK = Ack()
 
 
 class JobContext(Protocol):
-    """What a worker lends to the jobs that it runs."""
+    """The worker as its jobs see it. `taskmaster.testing` provides a context without a worker."""
 
     @property
-    def component(self) -> Any: ...
+    def component(self) -> Any:
+        """Return what the consumer's `component` yielded."""
 
     @property
-    def stopping(self) -> bool: ...
+    def stopping(self) -> bool:
+        """Return True if the worker was asked to exit."""
 
     @property
-    def connection(self) -> psycopg.Connection[Any]: ...
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return the connection whose transaction the job runs in."""
 
-    def progress(self, fraction: float, note: str) -> None: ...
+    def progress(self, fraction: float, note: str) -> None:
+        """Note how far the current run is."""
 
 
 class Job(msgspec.Struct, frozen=True):
     """One unit of work, as its callback sees it.
 
-    `run_count` is the number of this run: 1 the first time. Times are the database's, with time zone; `ready_at` is
-    since when the job could run, which is when it was put unless it was delayed, retried or given back.
-    A msgspec.Struct because one is built per job on the hot path: 0.2 µs against 1.2 µs for a frozen dataclass.
+    `payload` and `headers` are decoded JSON. `priority` is from 0 (first) to 9. `run_count` is the
+    number of this run, 1 for the first. Times are the database's, with a time zone. `ready_at` is
+    the time since which the job could run: when it was put, or became due, or was released.
+
+    >>> from taskmaster.testing import make_job
+    >>> make_job({"path": "a.jpg"}).payload["path"]
+    'a.jpg'
     """
+
+    # A Struct, because one is built per job on the hot path: 0.2 µs against 1.2 µs for a dataclass.
 
     id: int
     queue_name: str
@@ -106,26 +120,32 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def component(self) -> Any:
-        """What the consumer's `component` yielded in this worker; None when it has none."""
+        """Return what the consumer's `component` yielded in this worker, or None if it has none."""
         return None if self.context is None else self.context.component
 
     @property
     def stopping(self) -> bool:
-        """True once the worker was asked to leave: a long callback should wrap up."""
+        """Return True if the worker was asked to exit: a long callback should finish early."""
         return self.context is not None and self.context.stopping
 
     @property
     def connection(self) -> psycopg.Connection[Any]:
-        """With `delivery = "transactional"`: the connection whose transaction commits what the callback writes, and the
-        job's end, together. It has the defaults of its role. `job.connection.transaction()` makes savepoints; to
-        commit is not the callback's to do. Raises TaskmasterError with any other delivery."""
+        """Return the connection whose transaction commits the callback's writes and the job's end.
+
+        It has the defaults of its role. `job.connection.transaction()` makes savepoints. The
+        callback must not commit or roll back itself.
+
+        Raises TaskmasterError unless the consumer has `delivery = "transactional"`.
+        """
         if self.context is None:
-            raise TaskmasterError("job.connection: this job runs nowhere")
+            raise TaskmasterError("job.connection: this job was not made by a worker")
         return self.context.connection
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Say how far the run is: `fraction` from 0 to 1, `note` up to 200 bytes. Shown by `taskmaster status` and
-        `show`, and kept in the history of a run that goes wrong. Costs about a microsecond. Raises ValueError.
+        """Note how far the run is: `fraction` from 0 to 1, and up to 200 bytes of text in `note`.
+
+        `taskmaster status` and `show` print it, and the record of a failed run keeps it. A call
+        costs about a microsecond. Raises ValueError if an argument is out of range.
 
         >>> job.progress(0.5, "half of the pages")  # doctest: +SKIP
         """
@@ -138,7 +158,12 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the view `taskmaster.jobs`: a job as an administrator sees it."""
+    """A job as an administrator sees it: one row of the view `taskmaster.jobs`.
+
+    `run_count` is the number of charged runs, including the present run of a running job. `run_at`
+    is when a scheduled job is due. `worker` is the worker that runs the job. `failures` holds the
+    last 20 failed runs, oldest first.
+    """
 
     id: int
     queue_name: str
@@ -149,5 +174,5 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     run_count: int
     run_at: datetime | None
     created_at: datetime
-    failures: list[dict[str, Any]]
+    failures: list[Failure]
     worker: str | None

@@ -1,26 +1,37 @@
-"""How a supervisor behaves: intervals and bounds, in seconds. Tests set them to milliseconds."""
+"""The options of a supervisor: intervals and bounds, in seconds. Tests set them to milliseconds."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from taskmaster.errors import InvalidConfig
 
 SHORTEST_HEARTBEAT_SECONDS = 0.01
+LONGEST_SECONDS = 86_400
+SHORTEST_NOTIFY_MS = 3_000
 LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorOptions:
-    """The `[supervisor]` table.
+    """The `[supervisor]` table. All intervals are in seconds.
 
-    `grace_seconds`: how long running jobs may go on after SIGTERM.
-    `heartbeat_seconds`: how often the supervisor says that it lives, and has an idle worker look again.
-    `gone_after_seconds`: a supervisor silent for longer is gone; its leases are given back.
-    `slow_after_seconds`: jobs claimed behind one that runs longer are given back.
-    `restart_base_seconds`, `restart_max_seconds`: the backoff between replacements of a worker that dies young.
-    `boot_attempts`: so many deaths in a row before the first claim stop the supervisor.
-    `http`: "host:port" at which /metrics, /healthz and /readyz answer; ":port": on loopback; port 0: any that is free.
-        None: nowhere.
+    - `grace_seconds`: running jobs may continue for this long after SIGTERM.
+    - `heartbeat_seconds`: the interval of the supervisor's heartbeats. With each one it also wakes
+      an idle worker.
+    - `gone_after_seconds`: a supervisor without a heartbeat for longer is gone, and its leases are
+      released.
+    - `slow_after_seconds`: jobs claimed behind one that runs longer are released.
+    - `restart_base_seconds`, `restart_max_seconds`: the backoff before a worker that crashed early
+      is replaced.
+    - `boot_attempts`: the supervisor stops after this many crashes in a row before a first claim.
+    - `http`: the "host:port" that serves /metrics, /healthz and /readyz. ":port" listens on
+      loopback, and port 0 is any free one. None serves nothing.
+
+    Raises InvalidConfig, naming the option and what is allowed.
+
+    >>> SupervisorOptions(http=":9464").grace_seconds
+    30.0
     """
 
     grace_seconds: float = 30.0
@@ -34,35 +45,41 @@ class SupervisorOptions:
 
     @property
     def notify_ms(self) -> int:
-        """How long puts notify after somebody has said that it sleeps: until the next heartbeat but one, at least."""
-        return max(3_000, int(self.heartbeat_seconds * 3_000))
+        """Return for how long puts notify after a worker has announced that it is idle.
+
+        It lasts beyond the next two heartbeats, which renew it.
+        """
+        return max(SHORTEST_NOTIFY_MS, int(self.heartbeat_seconds * 3_000))
 
     def __post_init__(self) -> None:
         if self.http is not None:
             host_and_port(self.http)
         for field in fields(self):
-            if field.name == "http":
-                continue
-            value = getattr(self, field.name)
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not 0 <= value <= 86_400
-            ):
-                raise InvalidConfig(f"{field.name} must be a number from 0 to 86400, got {value!r}")
+            if field.name != "http":
+                _check_seconds(field.name, getattr(self, field.name))
         if self.heartbeat_seconds < SHORTEST_HEARTBEAT_SECONDS:
             raise InvalidConfig(
-                f"heartbeat_seconds must be at least {SHORTEST_HEARTBEAT_SECONDS}, got {self.heartbeat_seconds:g}"
+                f"heartbeat_seconds must be at least {SHORTEST_HEARTBEAT_SECONDS}, "
+                f"got {self.heartbeat_seconds:g}"
             )
         if self.gone_after_seconds < 3 * self.heartbeat_seconds:
             raise InvalidConfig(
-                f"gone_after_seconds must be at least three heartbeats ({3 * self.heartbeat_seconds:g}), "
-                f"got {self.gone_after_seconds:g}: a live supervisor would be taken for dead"
+                "gone_after_seconds must be at least three heartbeats "
+                f"({3 * self.heartbeat_seconds:g}), got {self.gone_after_seconds:g}: "
+                "a live supervisor would be taken for a dead one"
             )
 
 
+def _check_seconds(name: str, value: Any) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= LONGEST_SECONDS:
+        raise InvalidConfig(f"{name} must be a number from 0 to {LONGEST_SECONDS}, got {value!r}")
+
+
 def host_and_port(http: object) -> tuple[str, int]:
-    """The parts of "host:port"; an IPv6 host stands in brackets, and no host is loopback. Raises InvalidConfig.
+    """Return the parts of "host:port". An IPv6 host stands in brackets, and no host is loopback.
+
+    Raises InvalidConfig.
 
     >>> host_and_port(":9464")
     ('127.0.0.1', 9464)

@@ -1,4 +1,4 @@
-"""What puts jobs: on a connection of its own, or inside the caller's transaction."""
+"""The publisher: puts jobs on a connection of its own, or in the caller's transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import psycopg
 
-from taskmaster.chain import Draft, PutMiddleware
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidJob
+from taskmaster.middleware import Draft, PutMiddleware
 from taskmaster.plugins import put_middlewares
 from taskmaster.store import jobs
 from taskmaster.store.session import Session
@@ -23,12 +23,16 @@ from taskmaster.validation import (
 
 
 class Publisher:
-    """Puts jobs. Opens its connection at the first put; may be shared by threads, and used after a fork.
+    """Put jobs, over a connection that is opened at the first put.
 
-    `database_url`: a libpq URL or conninfo; None: TASKMASTER_DATABASE_URL, else the embedded server in `.taskmaster/`.
-    The schema is created at the first put when it is missing. `max_payload_bytes` bounds the encoded payload.
-    `consumers`: what is put into their queues goes through their middlewares as far as those concern puts
-    (`json_schema` checks, `tracing` and `sentry` link the run to the put), outermost first.
+    Threads may share a Publisher, and it may be used after a fork.
+
+    - `database_url` is a libpq URL or conninfo string. If it is None, TASKMASTER_DATABASE_URL is
+      used, or else the embedded server in `.taskmaster/`.
+    - `schema` is created at the first put if it is missing.
+    - `max_payload_bytes` bounds the encoded payload.
+    - `consumers` have middlewares that wrap the puts into their queues, outermost first:
+      `json_schema` checks the payload, `tracing` and `sentry` link the run to the put.
 
     >>> with Publisher("postgresql://…") as publisher:  # doctest: +SKIP
     ...     publisher.put("thumbnails", {"path": "a.jpg"}, priority=2, delay=30)
@@ -47,7 +51,7 @@ class Publisher:
         self._schema = schema
         self._max_payload_bytes = max_payload_bytes
         self._consumers = {consumer.queue_name: consumer for consumer in consumers}
-        self._wrappings: dict[str, Sequence[PutMiddleware]] = {}
+        self._put_middlewares: dict[str, Sequence[PutMiddleware]] = {}
 
     def put(
         self,
@@ -59,15 +63,22 @@ class Publisher:
         headers: Mapping[str, Any] | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> int:
-        """Put one job and return its id. Committed when this returns; with `connection`, when the caller commits.
+        """Put one job and return its id.
 
-        `payload` is anything orjson writes; `priority` is 0 (first) to 9; `delay` is in seconds.
-        Raises InvalidJob or InvalidPayload before anything is sent, and DatabaseUnreachable.
+        The job exists when this returns. With `connection`, it exists when the caller commits.
+        `payload` is anything that orjson encodes. `priority` is from 0 (first) to 9. `delay` is the
+        number of seconds before the job may run.
+
+        Raises InvalidJob or InvalidPayload before anything is sent, InvalidConfig if a middleware
+        of the queue cannot be imported, and DatabaseUnreachable.
+
+        >>> publisher.put("thumbnails", {"path": "a.jpg"}, connection=conn)  # doctest: +SKIP
+        2
         """
         entry = _entry(queue_name, headers, priority, delay)
         draft = Draft(queue_name, payload, headers)
-        if wrapping := self._wrapping(queue_name):
-            return _wrapped(wrapping, draft, partial(self._put, entry, connection))
+        if middlewares := self._middlewares_for(queue_name):
+            return _put_through(middlewares, draft, partial(self._put, entry, connection))
         return self._put(entry, connection, draft)
 
     def _put(
@@ -89,9 +100,13 @@ class Publisher:
         headers: Mapping[str, Any] | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> list[int]:
-        """Put many jobs by COPY, all or none, and return their ids in order. Otherwise like `put`.
+        """Put many jobs by COPY, all or none, and return their ids in order.
 
-        The payloads are read and sent in chunks. A payload that is refused is named by its number, from 0.
+        The arguments and errors are those of `put`. The payloads are read and sent in chunks. The
+        message about a refused payload has its number, from 0.
+
+        >>> publisher.put_many("mail", [{"to": "ada"}, {"to": "bob"}])  # doctest: +SKIP
+        [3, 4]
         """
         entry = _entry(queue_name, headers, priority, delay)
         contents = self._contents(queue_name, payloads, headers)
@@ -103,43 +118,39 @@ class Publisher:
     def _contents(
         self, queue_name: str, payloads: Iterable[Any], headers: Mapping[str, Any] | None
     ) -> Iterator[jobs.Content]:
-        wrapping = self._wrapping(queue_name)
+        middlewares = self._middlewares_for(queue_name)
         shared = self._headers(headers)
         for number, payload in enumerate(payloads):
             what = f"payload {number}"
-            if wrapping:
-                yield self._content(
-                    _drafted(wrapping, Draft(queue_name, payload, headers), what), what
-                )
+            if middlewares:
+                draft = _draft_through(middlewares, Draft(queue_name, payload, headers), what)
+                yield self._content(draft, what)
             else:
                 yield encode(payload, what=what, max_bytes=self._max_payload_bytes), shared
 
     def _content(self, draft: Draft, what: str) -> jobs.Content:
         if not isinstance(draft, Draft):
             raise InvalidJob(f"the {what}: a middleware put {draft!r:.100}, which is no Draft")
-        return encode(draft.payload, what=what, max_bytes=self._max_payload_bytes), self._headers(
-            draft.headers
-        )
+        payload = encode(draft.payload, what=what, max_bytes=self._max_payload_bytes)
+        return payload, self._headers(draft.headers)
 
     def _headers(self, headers: Mapping[str, Any] | None) -> bytes | None:
-        return (
-            None
-            if headers is None
-            else encode(dict(headers), what="headers", max_bytes=self._max_payload_bytes)
-        )
+        if headers is None:
+            return None
+        return encode(dict(headers), what="headers", max_bytes=self._max_payload_bytes)
 
-    def _wrapping(self, queue_name: str) -> Sequence[PutMiddleware]:
-        """What wraps puts into this queue, imported at the first one. Raises InvalidConfig."""
+    def _middlewares_for(self, queue_name: str) -> Sequence[PutMiddleware]:
+        """Return the middlewares that wrap puts into a queue. The first put imports them."""
         if queue_name not in self._consumers:
             return ()
-        if queue_name not in self._wrappings:
+        if queue_name not in self._put_middlewares:
             consumer = self._consumers[queue_name]
             where = f"consumer {queue_name!r}: middleware"
-            self._wrappings[queue_name] = put_middlewares(consumer.middleware, where=where)
-        return self._wrappings[queue_name]
+            self._put_middlewares[queue_name] = put_middlewares(consumer.middleware, where=where)
+        return self._put_middlewares[queue_name]
 
     def close(self) -> None:
-        """Close the connection; a later put opens another."""
+        """Close the connection. A later put opens another."""
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -162,15 +173,17 @@ def _entry(
     return jobs.Entry(check_queue_name(queue_name), check_priority(priority), check_delay(delay))
 
 
-def _wrapped(wrapping: Sequence[PutMiddleware], draft: Draft, put: Callable[[Draft], int]) -> int:
-    """Put through the middlewares; the id that the innermost has seen, whatever they answer."""
+def _put_through(
+    middlewares: Sequence[PutMiddleware], draft: Draft, put: Callable[[Draft], int]
+) -> int:
+    """Put through the middlewares and return the job's id, whatever the middlewares return."""
     ids: list[int] = []
 
     def innermost(prepared: Draft) -> int:
         ids.append(put(prepared))
         return ids[-1]
 
-    _through(wrapping, innermost)(draft)
+    _fold(middlewares, innermost)(draft)
     if len(ids) != 1:
         raise InvalidJob(
             f"a middleware of queue {draft.queue_name!r} put the job {len(ids)} times, not once"
@@ -178,23 +191,24 @@ def _wrapped(wrapping: Sequence[PutMiddleware], draft: Draft, put: Callable[[Dra
     return ids[0]
 
 
-def _drafted(wrapping: Sequence[PutMiddleware], draft: Draft, what: str) -> Draft:
-    """One of many, as the middlewares would have it put. Raises InvalidJob, naming it."""
+def _draft_through(middlewares: Sequence[PutMiddleware], draft: Draft, what: str) -> Draft:
+    """Return one of many drafts as the middlewares change it. Raises InvalidJob, naming it."""
     drafts: list[Draft] = []
     try:
-        _through(wrapping, drafts.append)(draft)
+        _fold(middlewares, drafts.append)(draft)
     except InvalidJob as error:
         raise type(error)(f"{what}: {error}") from None
     if len(drafts) != 1:
         raise InvalidJob(
-            f"{what}: a middleware of queue {draft.queue_name!r} put it {len(drafts)} times, not once"
+            f"{what}: a middleware of queue {draft.queue_name!r} put it {len(drafts)} times, "
+            "not once"
         )
     return drafts[0]
 
 
-def _through(
-    wrapping: Sequence[PutMiddleware], put: Callable[[Draft], int | None]
+def _fold(
+    middlewares: Sequence[PutMiddleware], put: Callable[[Draft], int | None]
 ) -> Callable[[Draft], int | None]:
-    for middleware in reversed(wrapping):
+    for middleware in reversed(middlewares):
         put = middleware(put)
     return put

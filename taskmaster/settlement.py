@@ -1,24 +1,26 @@
-"""How a run that did not simply ack ends: from outcome to the state that the job goes to. Pure policy, no database."""
+"""The failure policy: what becomes of a job whose run did not simply ack. Pure, no database."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 
 from taskmaster.consumer import Consumer
+from taskmaster.failure import Failure, parse_failure
 from taskmaster.job import Ack, Outcome, Reject, Retry, State
 
-Failure = dict[str, Any]
 MAX_EXPONENT = 64
 JITTER = (0.75, 1.25)
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Where one job goes when its batch is settled. A job without an ending is acked.
+    """Where one job goes when its batch is settled. A job without a settlement is acked.
 
-    `charged`: the run counts against `max_runs`. `crashed`: it counts against `max_crashes` as well.
+    `charged` counts the run against `max_runs`, `crashed` against `max_crashes` as well. `failure`
+    is appended to the job's history.
     """
 
     id: int
@@ -28,46 +30,50 @@ class Settlement:
     delay_seconds: float = 0.0
     failure: Failure | None = None
 
+    @property
+    def failure_json(self) -> str | None:
+        """Return the failure as JSON, as the job's history keeps it."""
+        return None if self.failure is None else msgspec.json.encode(self.failure).decode()
 
-class Crash(msgspec.Struct, frozen=True):
-    """A run that ended with its worker, so that no middleware saw its end. `failure`: the record on the job's history.
 
-    `rejected`: the job will not run again by itself.
-    """
+def to_entry(settlement: Settlement) -> dict[str, Any]:
+    """Return the settlement as JSON values, for the scoreboard."""
+    return asdict(settlement) | {"failure": msgspec.to_builtins(settlement.failure)}
 
-    job: int
-    queue_name: str
-    rejected: bool
-    failure: Failure
+
+def from_entry(entry: Mapping[str, Any]) -> Settlement:
+    """Return the settlement that `to_entry` turned into `entry`."""
+    failure = None if entry["failure"] is None else parse_failure(entry["failure"])
+    return Settlement(**{**entry, "state": State(entry["state"]), "failure": failure})
 
 
 class Run(NamedTuple):
-    """One run as the failure policy sees it: `run` is 1 the first time, `crashes` those before this run."""
+    """One run. `run` is 1 for the first, `crashes` counts those before this run."""
 
     id: int
     run: int
     crashes: int
 
 
-def released(job_id: int) -> Settlement:
-    """Back to ready, uncharged."""
+def release(job_id: int) -> Settlement:
+    """Return a settlement that makes the job ready again, uncharged."""
     return Settlement(job_id, State.READY)
 
 
-def ended(
+def for_outcome(
     run: Run, outcome: Outcome, consumer: Consumer, failure: Failure | None
 ) -> Settlement | None:
-    """What becomes of a job whose callback answered; None: acked."""
+    """Return the settlement of a job whose callback returned, or None if it is acked."""
     if isinstance(outcome, Ack):
         return None
-    if isinstance(outcome, Reject) or consumer.once:
+    if isinstance(outcome, Reject) or consumer.is_at_most_once:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     if isinstance(outcome, Retry):
-        return _retried(run, outcome.delay_seconds, consumer, failure)
+        return _for_retry(run, outcome.delay_seconds, consumer, failure)
     return Settlement(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
 
 
-def _retried(
+def _for_retry(
     run: Run, delay_seconds: float | None, consumer: Consumer, failure: Failure | None
 ) -> Settlement:
     if run.run >= consumer.max_runs:
@@ -76,28 +82,43 @@ def _retried(
     return Settlement(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
 
 
-def crashed(run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False) -> Settlement:
-    """What becomes of a job whose worker died under it. `certain`: of a limit that the job itself exceeded."""
-    if run.crashes + 1 >= consumer.max_crashes or run.run >= consumer.max_runs or consumer.once:
-        return Settlement(run.id, State.REJECTED, charged=True, crashed=True, failure=failure)
+def for_crash(
+    run: Run, consumer: Consumer, failure: Failure, *, certain: bool = False
+) -> Settlement:
+    """Return the settlement of a job whose worker crashed while it ran.
+
+    `certain` is True if the job is to blame, because it exceeded a limit.
+    """
+    state, delay = State.SCHEDULED, 0.0
     if (
-        run.crashes == 0 and not certain
-    ):  # the first time the blame is uncertain: at once, with another worker
-        return Settlement(run.id, State.READY, charged=True, crashed=True, failure=failure)
-    delay = retry_delay(run.run, consumer)
+        run.crashes + 1 >= consumer.max_crashes
+        or run.run >= consumer.max_runs
+        or consumer.is_at_most_once
+    ):
+        state = State.REJECTED
+    elif run.crashes == 0 and not certain:
+        state = State.READY  # perhaps the job is not to blame: another worker tries it at once
+    else:
+        delay = retry_delay(run.run, consumer)
     return Settlement(
-        run.id, State.SCHEDULED, charged=True, crashed=True, delay_seconds=delay, failure=failure
+        run.id, state, charged=True, crashed=True, delay_seconds=delay, failure=failure
     )
 
 
-def cut_off(run: Run, consumer: Consumer, failure: Failure) -> Settlement:
-    """What becomes of a job that a shutdown stopped: it runs again, uncharged, unless it must never run twice."""
-    if consumer.once:
+def for_interruption(run: Run, consumer: Consumer, failure: Failure) -> Settlement:
+    """Return the settlement of a job that a shutdown stopped.
+
+    It runs again, uncharged, unless it must never run twice.
+    """
+    if consumer.is_at_most_once:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
-    return released(run.id)
+    return release(run.id)
 
 
 def retry_delay(run: int, consumer: Consumer) -> float:
-    """Seconds before the next run: doubled each time, then 75 to 125 % of it, so that a herd spreads out."""
+    """Return the seconds until the next run. They double each time.
+
+    The result is 75 to 125 % of that, so that jobs which failed together do not retry together.
+    """
     delay = consumer.retry_base_seconds * 2.0 ** min(run - 1, MAX_EXPONENT)
     return min(consumer.retry_max_seconds / JITTER[1], delay) * random.uniform(*JITTER)

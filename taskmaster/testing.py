@@ -1,4 +1,4 @@
-"""Test your own callbacks without a database: a job as a worker would make it, and one run of it."""
+"""Test callbacks without a database: make a job as a worker would, and run it once."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import psycopg
 
-from taskmaster.chain import build, checked, innermost
+from taskmaster.chain import build, check_outcome, innermost
 from taskmaster.consumer import Callback, Consumer
 from taskmaster.errors import TaskmasterError
 from taskmaster.imports import resolve_callable
@@ -17,9 +17,13 @@ from taskmaster.job import Job, Outcome
 from taskmaster.plugins import middleware_factories, open_middleware
 from taskmaster.validation import check_priority, check_queue_name, encode
 
+__all__ = ["make_job", "run"]
+
 
 @dataclass(frozen=True, slots=True)
 class FakeJobContext:
+    """A JobContext without a worker."""
+
     component: Any
     stopping: bool
     user_connection: psycopg.Connection[Any] | None = None
@@ -27,11 +31,11 @@ class FakeJobContext:
     @property
     def connection(self) -> psycopg.Connection[Any]:
         if self.user_connection is None:
-            raise TaskmasterError("job.connection: give make_job or run a connection")
+            raise TaskmasterError("job.connection: pass a connection to make_job or run")
         return self.user_connection
 
     def progress(self, fraction: float, note: str) -> None:
-        """Nobody watches."""
+        """Ignore the progress."""
 
 
 def make_job(
@@ -46,13 +50,17 @@ def make_job(
     stopping: bool = False,
     connection: psycopg.Connection[Any] | None = None,
 ) -> Job:
-    """A job as its callback sees it. Payload and headers go through JSON and back, as they do in production.
+    """Return a job as its callback sees it.
 
-    Raises InvalidJob and InvalidPayload for what `put` would refuse.
+    Payload and headers are encoded as JSON and decoded, as they are in production. `component`,
+    `stopping` and `connection` are what the job's attributes of these names return.
+
+    Raises InvalidJob and InvalidPayload for arguments that `put` would refuse.
 
     >>> make_job({"size": (3, 4)}).payload
     {'size': [3, 4]}
     """
+    now = datetime.now(UTC)
     return Job(
         id=id,
         queue_name=check_queue_name(queue_name),
@@ -60,7 +68,7 @@ def make_job(
         headers=None if headers is None else orjson.loads(encode(headers, what="headers")),
         priority=check_priority(priority),
         run_count=run_count,
-        created_at=(now := datetime.now(UTC)),
+        created_at=now,
         ready_at=now,
         context=FakeJobContext(component, stopping, connection),
     )
@@ -69,30 +77,29 @@ def make_job(
 def run(
     consumer: Consumer | Callback, payload: Any = None, *, component: Any = None, **job: Any
 ) -> Outcome:
-    """Run one job through the consumer's middlewares, component and callback, and answer its outcome.
+    """Run one job through the consumer's middlewares, component and callback.
 
-    `component` stands in for the consumer's own; `job` holds further arguments of `make_job`. What the callback or a
-    middleware raises comes out as it is; in a worker it would be a failed run. Raises InvalidOutcome for an answer
-    that is no outcome.
+    `component` replaces the consumer's own. `job` holds further arguments of `make_job`.
+
+    Returns the outcome. An exception of the callback or a middleware is not caught. In a worker it
+    would be a failed run. Raises InvalidOutcome if the result is not an outcome, and InvalidConfig
+    if the consumer names something that cannot be imported.
 
     >>> run(lambda job: None, {"path": "a.jpg"})
     Ack()
     """
     if not isinstance(consumer, Consumer):
         consumer = Consumer("test", callback=consumer)
-    where = f"consumer {consumer.queue_name!r}"
+    where, queue_name = f"consumer {consumer.queue_name!r}", consumer.queue_name
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
     factories = middleware_factories(
-        consumer.middleware, where=f"{where}: middleware", queue_name=consumer.queue_name
+        consumer.middleware, where=f"{where}: middleware", queue_name=queue_name
     )
     with ExitStack() as stack:
         if component is None and consumer.component is not None:
-            component = stack.enter_context(
-                resolve_callable(consumer.component, where=f"{where}: component")()
-            )
+            open_component = resolve_callable(consumer.component, where=f"{where}: component")
+            component = stack.enter_context(open_component())
         middlewares = [open_middleware(factory, stack) for factory in factories]
         chain = build(middlewares, innermost(callback))
-        outcome = chain(
-            make_job(payload, component=component, **{"queue_name": consumer.queue_name, **job})
-        )
-        return checked(outcome, who="a middleware")
+        outcome = chain(make_job(payload, component=component, **{"queue_name": queue_name, **job}))
+        return check_outcome(outcome, returned_by="a middleware")

@@ -1,4 +1,4 @@
-"""What may be put, and where: names, priorities and payloads, each refused in one sentence."""
+"""Checks of queue names, schemas, priorities, delays and payloads. Each refusal is one sentence."""
 
 import re
 from typing import Any
@@ -9,31 +9,32 @@ from taskmaster.errors import InvalidConfig, InvalidJob, InvalidPayload
 from taskmaster.job import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 MAX_QUEUE_NAME = 200
-MAX_SCHEMA_BYTES = 63  # Postgres cuts longer names off without a word
+MAX_SCHEMA_BYTES = 63  # Postgres silently cuts longer names
 MAX_PAYLOAD_BYTES = 1_000_000
 MAX_DELAY_SECONDS = 10 * 366 * 86_400.0
 
-# An odd number of backslashes before u0000: an escaped NUL, not a backslash followed by the word u0000.
+# An odd number of backslashes before u0000 is an escaped NUL, an even number escaped backslashes.
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def check_queue_name(queue_name: object) -> str:
-    """The queue's name, when it can be one."""
+    """Return the name if a queue can have it. Raises InvalidJob."""
     if not isinstance(queue_name, str):
         raise InvalidJob(f"a queue name must be a string, got {type(queue_name).__name__}")
     if not queue_name.strip():
         raise InvalidJob("a queue name must not be empty")
     if len(queue_name) > MAX_QUEUE_NAME:
         raise InvalidJob(
-            f"a queue name may have {MAX_QUEUE_NAME} characters at most, got {len(queue_name)}: {queue_name[:20]!r}…"
+            f"a queue name may have {MAX_QUEUE_NAME} characters at most, "
+            f"got {len(queue_name)}: {queue_name[:20]!r}…"
         )
-    if "\0" in queue_name or any(0xD800 <= ord(char) <= 0xDFFF for char in queue_name):
+    if not _is_storable(queue_name):
         raise InvalidJob(f"queue name {queue_name!r} holds a character that Postgres cannot store")
     return queue_name
 
 
 def check_priority(priority: object) -> int:
-    """The priority, from 0 (first) to 9."""
+    """Return the priority if it is from 0 (first) to 9. Raises InvalidJob."""
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise InvalidJob(f"a priority must be a whole number from 0 to 9, got {priority!r}")
     if not HIGHEST_PRIORITY <= priority <= LOWEST_PRIORITY:
@@ -42,7 +43,7 @@ def check_priority(priority: object) -> int:
 
 
 def check_delay(delay: object) -> float:
-    """The delay in seconds: a finite number, not negative, ten years at most."""
+    """Return the delay in seconds if it is from 0 to ten years. Raises InvalidJob."""
     if isinstance(delay, bool) or not isinstance(delay, int | float):
         raise InvalidJob(f"a delay must be a number of seconds, got {delay!r}")
     if not 0 <= delay <= MAX_DELAY_SECONDS:
@@ -53,40 +54,46 @@ def check_delay(delay: object) -> float:
 
 
 def check_schema(schema: object) -> str:
-    """The schema's name, when Postgres takes it as it is. Raises InvalidConfig."""
+    """Return the schema's name if Postgres accepts it unchanged. Raises InvalidConfig."""
     if not isinstance(schema, str):
         raise InvalidConfig(f"schema must be a string, got {schema!r}")
     if not 1 <= len(schema.encode(errors="surrogatepass")) <= MAX_SCHEMA_BYTES:
         raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {schema!r}")
     if schema.startswith("pg_"):
         raise InvalidConfig(
-            f"schema must not start with 'pg_', which Postgres keeps for itself, got {schema!r}"
+            f"schema must not start with 'pg_', which Postgres reserves, got {schema!r}"
         )
     if schema == "$user":
         raise InvalidConfig(
             "schema must not be '$user', which Postgres reads as the role's own name"
         )
-    if "\0" in schema or any(0xD800 <= ord(char) <= 0xDFFF for char in schema):
+    if not _is_storable(schema):
         raise InvalidConfig(
             f"schema must not hold a character that Postgres cannot store, got {schema!r}"
         )
     return schema
 
 
-def encode(payload: Any, *, what: str = "payload", max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
-    """`payload` as JSON, as orjson writes it: dates in ISO 8601, dataclasses as objects, keys as strings.
+def _is_storable(text: str) -> bool:
+    """Return True if Postgres can store the text: no NUL, no lone surrogate."""
+    return "\0" not in text and not any(0xD800 <= ord(char) <= 0xDFFF for char in text)
 
-    Raises InvalidPayload when it is not JSON, holds a NUL character, or is larger than `max_bytes`.
+
+def encode(payload: Any, *, what: str = "payload", max_bytes: int = MAX_PAYLOAD_BYTES) -> bytes:
+    """Return `payload` as JSON, encoded by orjson.
+
+    Dates become ISO 8601 and dataclasses become objects. `what` names the payload in messages.
+
+    Raises InvalidPayload if it is not JSON, holds a NUL character, or is larger than `max_bytes`.
     """
     try:
         encoded = orjson.dumps(payload)
-    except (
-        orjson.JSONEncodeError
-    ) as error:  # a TypeError with a sentence: what could not be written
+    except orjson.JSONEncodeError as error:
         raise InvalidPayload(f"the {what} is not JSON: {error}") from None
     if len(encoded) > max_bytes:
         raise InvalidPayload(
-            f"the {what} has {len(encoded):,} bytes, {max_bytes:,} are allowed: put a reference instead"
+            f"the {what} has {len(encoded):,} bytes, {max_bytes:,} are allowed: "
+            "put a reference instead"
         )
     if b"\\u0000" in encoded and ESCAPED_NUL.search(encoded):
         raise InvalidPayload(

@@ -1,1 +1,1 @@
-"""The middlewares that come with taskmaster: one small file each, named in the group `taskmaster.middleware`."""
+"""The middlewares that ship with taskmaster: one file and one entry point each."""

@@ -1,4 +1,4 @@
-"""Payloads that must have a shape: checked when a job is put and when it is run, by one rule.
+"""Check payloads against a schema, when a job is put and when it is run.
 
 Needs the extra: pip install 'taskmaster-pg[json-schema]'.
 """
@@ -8,71 +8,61 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig, InvalidPayload
 from taskmaster.imports import resolve
 from taskmaster.job import Job, Outcome, Reject
+from taskmaster.middleware import (
+    Draft,
+    Handler,
+    Middleware,
+    Put,
+    PutMiddleware,
+    define_middleware,
+)
 from taskmaster.validation import encode
 
 try:
     import jsonschema_rs
 except ImportError:
     raise InvalidConfig(
-        "middleware 'json_schema' needs the package jsonschema-rs: pip install 'taskmaster-pg[json-schema]'"
+        "middleware 'json_schema' needs the package jsonschema-rs: "
+        "pip install 'taskmaster-pg[json-schema]'"
     ) from None
 
 MOST_ERRORS = 100
 MOST_CHARACTERS = 200  # of an error, which quotes the schema
-VALUE = "the value"  # instead of what is in the payload, for errors are logged
+ANY_SIZE_BYTES = 2**31  # the size is checked when the payload is encoded to be put
+MASK = "the value"  # replaces the payload's values, because errors are logged
 LEAP_SECOND = re.compile(r"(:\d\d):60")
 WHERE = "middleware 'json_schema': schema"
 
 Schema = str | Mapping[str, Any] | type[Any]
+Checker = Callable[[Any], str]  # returns the errors of a payload, or an empty string
 
 
-def json_schema(*, schema: Schema) -> Middleware:
-    """Reject a job whose payload does not match `schema`, listing each error with its JSON pointer.
-
-    `schema`: a JSON Schema inline, the path of a file that holds one (from
-    the current directory, or beside the configuration), a type (dataclass, TypedDict, msgspec.Struct,
-    pydantic model), or "module:name" of any of these. `$ref` reaches local files only, from the schema's own place.
-    The same check wraps puts of a Publisher that knows the consumer: InvalidPayload is raised, and nothing is put.
-
-    Raises InvalidConfig for what is no schema.
-
-    >>> Consumer("mail", callback="mails:send", middleware=[{"use": "json_schema", "schema": "mail.json"}])
-    ... # doctest: +SKIP
-    """
-    errors_of = _checker(schema)
-
-    def middleware(handler: Handler) -> Handler:
-        def checked(job: Job) -> Outcome:
-            errors = errors_of(job.payload)
-            return Reject(errors) if errors else handler(job)
-
-        return checked
-
-    return middleware
+# -- the middleware
 
 
-def wrap_put(*, schema: Schema) -> PutMiddleware:
-    """The same around a put."""
-    errors_of = _checker(schema)
+def put_checker(*, schema: Schema) -> PutMiddleware:
+    """Return the check around puts, which raises InvalidPayload."""
+    check = _checker(schema)
 
     def middleware(put: Put) -> Put:
-        def checked(draft: Draft) -> int | None:
-            # As the callback will see it: a dataclass is an object by then, a tuple a list.
-            if errors := errors_of(orjson.loads(encode(draft.payload, max_bytes=_ANY_SIZE))):
+        def check_put(draft: Draft) -> int | None:
+            # As the callback will see it: a dataclass has become an object, a tuple a list.
+            payload = orjson.loads(encode(draft.payload, max_bytes=ANY_SIZE_BYTES))
+            if errors := check(payload):
                 raise InvalidPayload(f"queue {draft.queue_name!r}: {errors}")
             return put(draft)
 
-        return checked
+        return check_put
 
     return middleware
 
@@ -82,67 +72,62 @@ def prepare(*, schema: Schema) -> None:
     _checker(schema)
 
 
-json_schema.prepare = prepare  # type: ignore[attr-defined]
-json_schema.wrap_put = wrap_put  # type: ignore[attr-defined]
-_ANY_SIZE = 2**31  # how large it may be is checked when it is encoded to be put
+@define_middleware(put=put_checker, prepare=prepare)
+def json_schema(*, schema: Schema) -> Middleware:
+    """Reject a job whose payload does not match `schema`, with each error at its JSON pointer.
+
+    `schema` is one of:
+
+    - a JSON Schema inline,
+    - the path of a file with one, from the current directory or beside the configuration,
+    - a type: dataclass, TypedDict, msgspec.Struct or pydantic model,
+    - "module:name" of any of these.
+
+    A `$ref` may lead to local files only, relative to the schema's own place. The same check wraps
+    the puts of a Publisher that knows the consumer. It raises InvalidPayload, and nothing is put.
+
+    Raises InvalidConfig if `schema` is not valid.
+
+    >>> Consumer("mail", callback="mails:send", middleware=[
+    ...     {"use": "json_schema", "schema": "mail.json"},
+    ... ])  # doctest: +SKIP
+    """
+    check = _checker(schema)
+
+    def middleware(handler: Handler) -> Handler:
+        def json_schema_handler(job: Job) -> Outcome:
+            errors = check(job.payload)
+            return Reject(errors) if errors else handler(job)
+
+        return json_schema_handler
+
+    return middleware
 
 
-class _Checker:
-    """`checker(payload)`: what is wrong with it in one text, nothing when it is right."""
-
-    def __init__(self, validator: Any) -> None:
-        self._validator = validator
-
-    def __call__(self, payload: Any) -> str:
-        if self._validator.is_valid(payload):
-            return ""
-        found = [_described(error) for error in self._validator.iter_errors(payload)]
-        rest = f"; and {len(found) - MOST_ERRORS} more" if len(found) > MOST_ERRORS else ""
-        return "the payload does not match its schema: " + "; ".join(found[:MOST_ERRORS]) + rest
+# -- errors of a payload
 
 
-def _described(error: Any) -> str:
-    pointer = "".join(
-        "/" + str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path
-    )
-    message = (
-        error.message
-        if len(error.message) <= MOST_CHARACTERS
-        else f"{error.message[:MOST_CHARACTERS]}…"
-    )
+def _errors(validator: Any, payload: Any) -> str:
+    if validator.is_valid(payload):
+        return ""
+    found = [_describe(error) for error in validator.iter_errors(payload)]
+    rest = f"; and {len(found) - MOST_ERRORS} more" if len(found) > MOST_ERRORS else ""
+    return "the payload does not match its schema: " + "; ".join(found[:MOST_ERRORS]) + rest
+
+
+def _describe(error: Any) -> str:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in error.instance_path)
+    pointer = "".join(f"/{part}" for part in parts)
+    message = error.message
+    if len(message) > MOST_CHARACTERS:
+        message = f"{message[:MOST_CHARACTERS]}…"
     return f"{pointer or '(the whole)'}: {message}"
 
 
-_made: dict[str | type[Any], _Checker] = {}
+# -- formats
 
 
-def _checker(schema: Schema) -> _Checker:
-    """Made once: in the template, so that its workers have one schema whatever becomes of the file."""
-    key = schema if isinstance(schema, type) else repr(schema)
-    if key not in _made:
-        _made[key] = _new_checker(schema)
-    return _made[key]
-
-
-def _new_checker(schema: Schema) -> _Checker:
-    found, base = _found(schema)
-    try:
-        validator = jsonschema_rs.validator_for(
-            found,
-            base_uri=base,
-            retriever=_local,
-            mask=VALUE,
-            validate_formats=True,
-            formats=FORMATS,
-        )
-        return _Checker(validator)
-    except (ValueError, OSError) as error:
-        raise InvalidConfig(
-            f"{WHERE} {_name(schema)} is no valid schema: {_first_line(error)}"
-        ) from None
-
-
-def _is(parse: Callable[[str], object], value: str) -> bool:
+def _parses(parse: Callable[[str], object], value: str) -> bool:
     try:
         parse(value)
     except ValueError:
@@ -150,47 +135,78 @@ def _is(parse: Callable[[str], object], value: str) -> bool:
     return True
 
 
-def _plain(value: str) -> str:
-    """RFC 3339 allows small letters and leap seconds, which Python reads neither."""
+def _python_datetime(value: str) -> str:
+    """Replace small letters and leap seconds, which RFC 3339 allows and Python does not read."""
     return LEAP_SECOND.sub(r"\1:59", value.upper())
 
 
-# As orjson writes them and types read them: without an offset from UTC, too, which RFC 3339 demands.
+# As orjson writes times and types read them. The offset, which RFC 3339 demands, may be missing.
 FORMATS = {
     "date-time": lambda value: (
-        len(value) > len("2026-01-01") and _is(datetime.fromisoformat, _plain(value))
+        len(value) > len("2026-01-01") and _parses(datetime.fromisoformat, _python_datetime(value))
     ),
-    "time": lambda value: _is(time.fromisoformat, _plain(value)),
+    "time": lambda value: _parses(time.fromisoformat, _python_datetime(value)),
 }
 
 
-def _found(schema: Schema) -> tuple[Any, str]:
-    """The JSON Schema, and where its references start from."""
+# -- schemas
+
+_checkers: dict[str | type[Any], Checker] = {}
+
+
+def _checker(schema: Schema) -> Checker:
+    """Return the checker of a schema.
+
+    It is made once, in the template, so that all its workers have the same schema even if the file
+    changes.
+    """
+    key = schema if isinstance(schema, type) else repr(schema)
+    if key not in _checkers:
+        _checkers[key] = partial(_errors, _validator(schema))
+    return _checkers[key]
+
+
+def _validator(schema: Schema) -> Any:
+    document, base_uri = _load(schema)
+    try:
+        return jsonschema_rs.validator_for(
+            document,
+            base_uri=base_uri,
+            retriever=_retrieve,
+            mask=MASK,
+            validate_formats=True,
+            formats=FORMATS,
+        )
+    except (ValueError, OSError) as error:
+        raise InvalidConfig(
+            f"{WHERE} {_name(schema)} is no valid schema: {_first_line(error)}"
+        ) from None
+
+
+def _load(schema: Schema) -> tuple[Any, str]:
+    """Return the JSON Schema, and the URI from which its references start."""
     here = Path.cwd().as_uri() + "/"
     if isinstance(schema, str) and _is_reference(schema):
-        return _found(resolve(schema, where=WHERE))
+        return _load(resolve(schema, where=WHERE))
     if isinstance(schema, str):
-        path = _file(schema)
+        path = _find_file(schema)
         return _read(path), path.as_uri()
     if isinstance(schema, Mapping):
         return dict(schema), here
-    return _of_type(schema), here
+    return _schema_of_type(schema), here
 
 
 def _is_reference(schema: str) -> bool:
-    """ "module:name", which no file is called that one would use."""
+    """Return True for "module:name", which is not a plausible file name."""
     module_name, colon, name = schema.partition(":")
-    return bool(colon) and all(
-        part.isidentifier() for part in (*module_name.split("."), *name.split("."))
-    )
+    parts = (*module_name.split("."), *name.split("."))
+    return bool(colon) and all(part.isidentifier() for part in parts)
 
 
-def _file(name: str) -> Path:
-    """Looked for in the current directory, then where modules are: beside the configuration."""
-    places = [Path.cwd(), *map(Path, sys.path)]
-    return next(
-        (place / name for place in places if (place / name).is_file()), Path(name)
-    ).absolute()
+def _find_file(name: str) -> Path:
+    """Look in the current directory, then on the module path: beside the configuration."""
+    paths = [place / name for place in (Path.cwd(), *map(Path, sys.path))]
+    return next((path for path in paths if path.is_file()), Path(name)).absolute()
 
 
 def _read(path: Path) -> Any:
@@ -202,26 +218,27 @@ def _read(path: Path) -> Any:
         raise InvalidConfig(f"{WHERE} {str(path)!r} is not JSON: {error}") from None
 
 
-def _of_type(found: Any) -> Any:
-    """The schema of a type, by pydantic when it is made with it, else by msgspec."""
+def _schema_of_type(found: Any) -> Any:
+    """Return the schema of a type: by pydantic if the type is made with it, else by msgspec."""
     try:
         if hasattr(found, "model_json_schema"):
             return found.model_json_schema()
-        if hasattr(found, "__pydantic_validator__"):  # one of its dataclasses
+        if hasattr(found, "__pydantic_validator__"):  # a pydantic dataclass
             from pydantic import TypeAdapter
 
             return TypeAdapter(found).json_schema()
         import msgspec
 
         return msgspec.json.schema(found)
-    except Exception as error:  # noqa: BLE001 — names that are not there, fields of no JSON type, and what else it has
+    except Exception as error:  # noqa: BLE001 — unresolved names, fields of no JSON type, and more
         raise InvalidConfig(
-            f"{WHERE} {found!r:.100} is neither a JSON Schema nor a type that has one: {_first_line(error)}"
+            f"{WHERE} {found!r:.100} is neither a JSON Schema nor a type that has one: "
+            f"{_first_line(error)}"
         ) from None
 
 
-def _local(uri: str) -> Any:
-    """What a `$ref` leads to. Only files: a schema must not make a worker ask the network."""
+def _retrieve(uri: str) -> Any:
+    """Return the document of a `$ref`. Only files, so that no worker depends on the network."""
     parts = urlsplit(uri)
     if parts.scheme != "file" or parts.netloc:
         raise ValueError(f"a $ref may lead to local files only, not to {uri}")

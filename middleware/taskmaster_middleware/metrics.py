@@ -1,59 +1,37 @@
-"""Counts and times of runs, for Prometheus. The supervisor's `http` says where they are scraped.
+"""Count and time runs for Prometheus, which scrapes them at the supervisor's `http`.
 
-Written to the worker's own files by prometheus-client's multiprocess mode: nothing waits, and a SIGKILL loses nothing.
+The figures are written to the worker's own files by prometheus-client's multiprocess mode, so no
+job waits for a lock, and a SIGKILL loses nothing.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from prometheus_client import Counter, Histogram
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome
+from taskmaster.middleware import Handler, Middleware, define_middleware
 
-# Seconds. Runs: from what costs less than its claim to what takes a quarter of an hour; waits: from 2 ms, the pick-up
-# of an idle system, to an hour of backlog.
+# In seconds: from a run that costs less than its claim to one of a quarter of an hour, and from the
+# 2 ms in which an idle system picks up a job to an hour of backlog.
 DURATION_BUCKETS = (
-    0.001,
-    0.005,
-    0.02,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-    300.0,
-    900.0,
+    *(0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0),
+    *(2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0),
 )
 WAIT_BUCKETS = (
-    0.002,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.5,
-    1.0,
-    5.0,
-    15.0,
-    60.0,
-    300.0,
-    900.0,
-    3600.0,
+    *(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
+    *(1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0),
 )
 
 OUTCOMES = ("ack", "reject", "retry", "snooze", "error")
+BY_QUEUE = ("queue",)
 
-Report = Callable[[Job, float, float, str], None]
+Record = Callable[[Job, float, float, str], None]
 
 
 class _Metrics(NamedTuple):
@@ -63,115 +41,115 @@ class _Metrics(NamedTuple):
     cpu: Counter
 
 
+@define_middleware(once=True)
 def metrics(
     *,
     queue_name: str | None = None,
     duration_buckets: Sequence[float] = DURATION_BUCKETS,
     wait_buckets: Sequence[float] = WAIT_BUCKETS,
 ) -> Middleware:
-    """Count each run by its outcome, and measure how long it took, waited and computed.
+    """Count each run by its outcome, and measure its duration, wait and CPU time.
 
-    `taskmaster_jobs_total{queue,outcome}` (outcome: ack, reject, retry, snooze, or error for what the callback raised),
-    `taskmaster_job_duration_seconds{queue}`, `taskmaster_job_wait_seconds{queue}` (since the job could run, by the
-    database's clock and this machine's), `taskmaster_job_cpu_seconds_total{queue}`. Runs of a worker that was killed
-    are not among them: `taskmaster_worker_exits_total` counts those by cause. Buckets are in seconds, ascending.
-    `queue_name` is the consumer's: its series begin with 0 at the worker's start, so that no first count is missed.
+    - `taskmaster_jobs_total{queue,outcome}`: the outcome is ack, reject, retry, snooze, or error if
+      the callback raised an exception.
+    - `taskmaster_job_duration_seconds{queue}`
+    - `taskmaster_job_wait_seconds{queue}`: the time since the job could run, from the database's
+      clock to this machine's.
+    - `taskmaster_job_cpu_seconds_total{queue}`
 
-    Raises InvalidConfig for buckets that are none.
+    A run that ended with its worker is not counted here. `taskmaster_worker_exits_total` counts
+    those by cause.
 
-    >>> Consumer("thumbnails", callback="images:thumbnail", middleware=["metrics"])  # doctest: +SKIP
+    `duration_buckets` and `wait_buckets` are in seconds, ascending. `queue_name` is the consumer's:
+    its series start at 0 with the worker, so that a rate sees the first run.
+
+    Raises InvalidConfig if the buckets are not ascending numbers.
+
+    >>> Consumer("mail", callback="mails:send", middleware=["metrics"])  # doctest: +SKIP
     """
-    made = _made(
-        _checked("duration_buckets", duration_buckets), _checked("wait_buckets", wait_buckets)
-    )
-    reports: dict[str, Report] = (
-        {} if queue_name is None else {queue_name: _report(made, queue_name)}
-    )
+    _check_buckets("duration_buckets", duration_buckets)
+    _check_buckets("wait_buckets", wait_buckets)
+    created = _create_metrics(duration_buckets, wait_buckets)
+    records: dict[str, Record] = {}
+    if queue_name is not None:
+        records[queue_name] = _recorder(created, queue_name)
 
     def middleware(handler: Handler) -> Handler:
-        def measured(job: Job) -> Outcome:
-            report = reports.get(job.queue_name) or reports.setdefault(
-                job.queue_name, _report(made, job.queue_name)
-            )
+        def metrics_handler(job: Job) -> Outcome:
+            record = records.get(job.queue_name)
+            if record is None:
+                record = records[job.queue_name] = _recorder(created, job.queue_name)
             began, cpu_began = time.perf_counter(), time.process_time()
             try:
                 outcome = handler(job)
-            except BaseException:  # only seen, never kept
-                report(job, began, cpu_began, "error")
+            except BaseException:  # counted and raised again
+                record(job, began, cpu_began, "error")
                 raise
-            report(job, began, cpu_began, "ack" if outcome is ACK else _name(outcome))
+            record(job, began, cpu_began, "ack" if outcome is ACK else _label(outcome))
             return outcome
 
-        return measured
+        return metrics_handler
 
     return middleware
 
 
-def _report(made: _Metrics, queue_name: str) -> Report:
-    """What enters one run; the labels are looked up once."""
-    duration, wait, cpu = (
-        made.duration.labels(queue_name),
-        made.wait.labels(queue_name),
-        made.cpu.labels(queue_name),
-    )
-    jobs = {outcome: made.jobs.labels(queue_name, outcome) for outcome in OUTCOMES}
+def _recorder(created: _Metrics, queue_name: str) -> Record:
+    """Return the function that records one run. It has looked up the labels."""
+    duration = created.duration.labels(queue_name)
+    wait = created.wait.labels(queue_name)
+    cpu = created.cpu.labels(queue_name)
+    jobs = {outcome: created.jobs.labels(queue_name, outcome) for outcome in OUTCOMES}
 
-    def report(job: Job, began: float, cpu_began: float, outcome: str) -> None:
-        ended = time.perf_counter()
+    def record(job: Job, began: float, cpu_began: float, outcome: str) -> None:
+        seconds = time.perf_counter() - began
         jobs[outcome].inc()
-        duration.observe(ended - began)
+        duration.observe(seconds)
         cpu.inc(max(0.0, time.process_time() - cpu_began))
         if job.ready_at is not None:
-            wait.observe(max(0.0, _now(job.ready_at) - (ended - began)))
+            wait.observe(max(0.0, _seconds_since(job.ready_at) - seconds))
 
-    return report
+    return record
 
 
-def _name(outcome: object) -> str:
-    """What a middleware or a callback answers may be no outcome at all, which ends the run with an error."""
+def _label(outcome: object) -> str:
+    """Return the label of an outcome, or "error" for a result that is not an outcome."""
     name = type(outcome).__name__.lower()
     return name if name in OUTCOMES else "error"
 
 
-def _now(since: datetime) -> float:
-    return time.time() - since.timestamp()
+def _seconds_since(moment: datetime) -> float:
+    return time.time() - moment.timestamp()
 
 
-def _made(duration_buckets: Sequence[float], wait_buckets: Sequence[float]) -> _Metrics:
-    """Each worker makes its own; none is registered, for what is exported are the files that they are written to."""
-    by_queue = ["queue"]
+def _create_metrics(duration_buckets: Sequence[float], wait_buckets: Sequence[float]) -> _Metrics:
+    # Not registered, because the exporter reads the files that the metrics are written to.
+    counter = partial(Counter, registry=None)
+    histogram = partial(Histogram, labelnames=BY_QUEUE, registry=None)
     return _Metrics(
-        Counter("taskmaster_jobs", "Runs by outcome.", ["queue", "outcome"], registry=None),
-        Histogram(
+        counter("taskmaster_jobs", "Number of runs, by outcome.", ("queue", "outcome")),
+        histogram(
             "taskmaster_job_duration_seconds",
-            "How long runs took.",
-            by_queue,
+            "Duration of runs in seconds.",
             buckets=duration_buckets,
-            registry=None,
         ),
-        Histogram(
+        histogram(
             "taskmaster_job_wait_seconds",
-            "From ready to its start.",
-            by_queue,
+            "Time from when a job could run to the start of its run, in seconds.",
             buckets=wait_buckets,
-            registry=None,
         ),
-        Counter("taskmaster_job_cpu_seconds", "CPU time that runs used.", by_queue, registry=None),
+        counter("taskmaster_job_cpu_seconds", "CPU time used by runs, in seconds.", BY_QUEUE),
     )
 
 
-def _checked(option: str, buckets: object) -> Sequence[float]:
-    if (
-        isinstance(buckets, Sequence)
-        and buckets
-        and all(isinstance(edge, int | float) and not isinstance(edge, bool) for edge in buckets)
-        and not any(math.isnan(edge) for edge in buckets)
-        and list(buckets) == sorted(set(buckets))
-    ):
-        return buckets
-    raise InvalidConfig(
-        f"middleware 'metrics': {option} must be ascending numbers of seconds, got {buckets!r}"
-    )
+def _check_buckets(option: str, buckets: Any) -> None:
+    if not isinstance(buckets, Sequence) or not _are_ascending_numbers(buckets):
+        raise InvalidConfig(
+            f"middleware 'metrics': {option} must be ascending numbers of seconds, got {buckets!r}"
+        )
 
 
-metrics.once = True  # type: ignore[attr-defined]
+def _are_ascending_numbers(buckets: Sequence[Any]) -> bool:
+    for edge in buckets:
+        if not isinstance(edge, int | float) or isinstance(edge, bool) or math.isnan(edge):
+            return False
+    return bool(buckets) and list(buckets) == sorted(set(buckets))

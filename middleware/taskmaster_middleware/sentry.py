@@ -1,7 +1,8 @@
-"""Errors, crashes and traces for Sentry. A slow or dead Sentry delays nothing: events wait in memory, and are dropped.
+"""Send errors, crashes and traces to Sentry. A slow or dead Sentry delays no job.
 
-Sentry's SDK is set up in each worker, after the fork, with a thread of its own. What callbacks send with `sentry_sdk`
-goes the same way.
+Sentry's SDK is set up in each worker, after the fork, with a thread of its own. Events wait in
+memory and are dropped if there are too many. Events that a callback sends with `sentry_sdk` take
+the same path.
 """
 
 import os
@@ -10,27 +11,69 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import Scope
 
-from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
+from taskmaster.failure import Failure
 from taskmaster.job import Ack, Job, Outcome, Snooze
-from taskmaster.plugins import CrashReporter
-from taskmaster.settlement import Crash
+from taskmaster.middleware import (
+    CrashReport,
+    CrashReporter,
+    Draft,
+    Handler,
+    Middleware,
+    Put,
+    PutMiddleware,
+    define_middleware,
+)
 
 FLUSH_SECONDS = 2.0
 DENIED = (
-    "password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "apikey", "private_key", "privatekey",
-    "authorization", "credential", "credit_card", "card_number", "cookie", "session", "csrf",
-)  # fmt: skip
+    *("password", "passwd", "passphrase", "pwd", "secret", "token", "api_key", "apikey"),
+    *("private_key", "privatekey", "authorization", "credential", "credit_card", "card_number"),
+    *("cookie", "session", "csrf"),
+)
 FILTERED = "[Filtered]"
-MOST_DEEP = 20
+MAX_DEPTH = 20
 TRACE_HEADERS = ("sentry-trace", "baggage")
 HOST = socket.gethostname()
 
 
+# -- the middleware
+
+
+def put_linker(**options: Any) -> PutMiddleware:
+    """Return a middleware that gives the job the trace of its put, if the put has one."""
+
+    def middleware(put: Put) -> Put:
+        def link_put(draft: Draft) -> int | None:
+            if not sentry_sdk.get_client().is_active():
+                return put(draft)
+            with sentry_sdk.start_span(op="queue.publish", name=draft.queue_name) as span:
+                span.set_data("messaging.destination.name", draft.queue_name)
+                return put(_add_trace(draft))
+
+        return link_put
+
+    return middleware
+
+
+@contextmanager
+def crash_reporter(
+    *, dsn: str, environment: str | None = None, release: str | None = None, **options: Any
+) -> Iterator[CrashReporter]:
+    """Yield a function that sends runs which ended with their worker, without the payload."""
+    _set_up(dsn, environment, release, None)
+    try:
+        yield _send_crash
+    finally:
+        _flush()
+
+
+@define_middleware(put=put_linker, report_crashes=crash_reporter)
 @contextmanager
 def sentry(
     *,
@@ -41,100 +84,65 @@ def sentry(
     send_payload: bool = False,
     deny: Sequence[str] = DENIED,
 ) -> Iterator[Middleware]:
-    """Send what a callback raises to Sentry, with its queue, job, run and worker; each run has a scope of its own.
+    """Send what a callback raises to Sentry, with its queue, job, run and worker.
 
-    Of the payload only the keys are sent; `send_payload`: the values too, but for keys that contain a word of `deny`.
-    `traces_sample_rate` (0 to 1): a transaction per run, linked to the put of a Publisher that knows the consumer.
-    Runs that were killed with their worker are sent from another process, with cause and stack.
-    What waits to be sent when the worker leaves has two seconds. Raises InvalidConfig.
+    Each run has a scope of its own. Runs that ended with their worker are sent from another
+    process, with cause and stack.
 
-    >>> Consumer("mail", callback="mails:send", middleware=[{"use": "sentry", "dsn": "https://…"}])  # doctest: +SKIP
+    - `dsn`, `environment` and `release` are as Sentry defines them.
+    - `traces_sample_rate`, from 0 to 1, sends a transaction per run. It is linked to the put of a
+      Publisher that knows the consumer.
+    - `send_payload` sends the payload's values. By default only its keys are sent.
+    - `deny` lists words. The value of a key that contains one is never sent.
+
+    Events still unsent when the worker exits have two seconds. Raises InvalidConfig.
+
+    >>> Consumer("mail", callback="mails:send", middleware=[
+    ...     {"use": "sentry", "dsn": "https://…"},
+    ... ])  # doctest: +SKIP
     """
     _check(dsn, traces_sample_rate, send_payload, deny)
-    shown = _Shown(send_payload, deny)
+    payload_filter = _PayloadFilter(send_payload, deny)
     _set_up(dsn, environment, release, traces_sample_rate)
 
     def middleware(handler: Handler) -> Handler:
-        def reported(job: Job) -> Outcome:
+        def sentry_handler(job: Job) -> Outcome:
             with sentry_sdk.isolation_scope() as scope:
-                _describe(scope, job, shown)
-                if not traces_sample_rate:
-                    return _run(handler, job)
-                with _transaction(job) as span:
-                    outcome = _run(handler, job)
-                    span.set_status("ok" if isinstance(outcome, Ack | Snooze) else "aborted")
-                    return outcome
+                _describe_job(scope, job, payload_filter)
+                return _trace(handler, job) if traces_sample_rate else _capture(handler, job)
 
-        return reported
+        return sentry_handler
 
     try:
         yield middleware
     finally:
-        sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
+        _flush()
 
 
-def wrap_put(**options: Any) -> PutMiddleware:
-    """Give the job the trace of whoever puts it, when that has one."""
-
-    def middleware(put: Put) -> Put:
-        def linked(draft: Draft) -> int | None:
-            if not sentry_sdk.get_client().is_active():
-                return put(draft)
-            with sentry_sdk.start_span(op="queue.publish", name=draft.queue_name) as span:
-                span.set_data("messaging.destination.name", draft.queue_name)
-                trace = {
-                    "sentry-trace": sentry_sdk.get_traceparent(),
-                    "baggage": sentry_sdk.get_baggage(),
-                }
-                known = {name: value for name, value in trace.items() if value}
-                return put(
-                    draft._replace(headers={**known, **(draft.headers or {})}) if known else draft
-                )
-
-        return linked
-
-    return middleware
+# -- options
 
 
-@contextmanager
-def report_crashes(
-    *, dsn: str, environment: str | None = None, release: str | None = None, **of_runs: Any
-) -> Iterator[CrashReporter]:
-    """Send what no worker could send: it was killed. The payload is not known here."""
-    _set_up(dsn, environment, release, None)
-    try:
-        yield _send
-    finally:
-        sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
-
-
-sentry.wrap_put = wrap_put  # type: ignore[attr-defined]
-sentry.report_crashes = report_crashes  # type: ignore[attr-defined]
-
-
-def _check(dsn: object, traces_sample_rate: object, send_payload: object, deny: object) -> None:
+def _check(dsn: object, traces_sample_rate: Any, send_payload: object, deny: Any) -> None:
     if not isinstance(dsn, str) or not dsn:
         raise InvalidConfig(
             "middleware 'sentry': dsn must be the DSN of a project, as Sentry shows it"
         )
-    if traces_sample_rate is not None and (
-        isinstance(traces_sample_rate, bool)
-        or not isinstance(traces_sample_rate, int | float)
-        or not 0 <= traces_sample_rate <= 1
-    ):
+    if traces_sample_rate is not None and not _is_rate(traces_sample_rate):
         raise InvalidConfig(
-            f"middleware 'sentry': traces_sample_rate must be a number from 0 to 1, got {traces_sample_rate!r}"
+            "middleware 'sentry': traces_sample_rate must be a number from 0 to 1, "
+            f"got {traces_sample_rate!r}"
         )
     if not isinstance(send_payload, bool):
         raise InvalidConfig(
             f"middleware 'sentry': send_payload must be true or false, got {send_payload!r}"
         )
-    if (
-        isinstance(deny, str)
-        or not isinstance(deny, Sequence)
-        or not all(isinstance(word, str) for word in deny)
-    ):
+    is_list = isinstance(deny, Sequence) and not isinstance(deny, str)
+    if not is_list or not all(isinstance(word, str) for word in deny):
         raise InvalidConfig(f"middleware 'sentry': deny must be a list of words, got {deny!r}")
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _set_up(
@@ -149,56 +157,40 @@ def _set_up(
             include_local_variables=False,  # a payload is a local variable
             shutdown_timeout=FLUSH_SECONDS,
         )
-        ignore_logger(
-            "taskmaster.jobs"
-        )  # its lines may show payloads, and breadcrumbs would carry them
-    except (
-        ValueError,
-        TypeError,
-    ) as error:  # BadDsn is one; the DSN itself holds a key, and is not shown
+    except (ValueError, TypeError) as error:
+        # The message is not shown, because it quotes the DSN, which holds a key.
         raise InvalidConfig(
-            f"middleware 'sentry': dsn is none that Sentry can read ({type(error).__name__})"
+            f"middleware 'sentry': dsn is not one that Sentry can read ({type(error).__name__})"
         ) from None
+    ignore_logger("taskmaster.jobs")  # its lines may show payloads, and would become breadcrumbs
+
+
+def _flush() -> None:
+    sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
 
 
 # -- a run
 
 
-def _run(handler: Handler, job: Job) -> Outcome:
+def _capture(handler: Handler, job: Job) -> Outcome:
     try:
         return handler(job)
-    except BaseException as error:  # only seen, never kept
+    except BaseException as error:  # sent and raised again
         sentry_sdk.capture_exception(error)
         raise
 
 
-def _describe(scope: Scope, job: Job, shown: "_Shown") -> None:
-    scope.clear_breadcrumbs()
-    scope.set_transaction_name(job.queue_name, source="task")
-    scope.set_tag("queue", job.queue_name)
-    scope.set_tag("job", str(job.id))
-    scope.set_tag("run", str(job.run_count))
-    scope.fingerprint = ["{{ default }}", job.queue_name]
-    scope.set_tag("worker", f"{HOST}:{os.getpid()}")
-
-    def described(event: Any, hint: Any) -> Any:
-        """Only when something is sent: to scrub a large payload takes a while."""
-        told = {
-            "id": job.id,
-            "queue": job.queue_name,
-            "run": job.run_count,
-            "payload": shown(job.payload),
-        }
-        event.setdefault("contexts", {})["job"] = told
-        return event
-
-    scope.add_event_processor(described)
+def _trace(handler: Handler, job: Job) -> Outcome:
+    with _transaction(job) as span:
+        outcome = _capture(handler, job)
+        span.set_status("ok" if isinstance(outcome, Ack | Snooze) else "aborted")
+        return outcome
 
 
 def _transaction(job: Job) -> Any:
     headers = job.headers if isinstance(job.headers, Mapping) else {}  # SQL may put anything
-    carried = {name: headers.get(name) for name in TRACE_HEADERS}
-    trace = {name: value for name, value in carried.items() if isinstance(value, str)}
+    values = {name: headers.get(name) for name in TRACE_HEADERS}
+    trace = {name: value for name, value in values.items() if isinstance(value, str)}
     transaction = sentry_sdk.continue_trace(
         trace, op="queue.process", name=job.queue_name, source="task"
     )
@@ -208,63 +200,99 @@ def _transaction(job: Job) -> Any:
     return sentry_sdk.start_transaction(transaction)
 
 
+def _describe_job(scope: Scope, job: Job, payload_filter: "_PayloadFilter") -> None:
+    scope.clear_breadcrumbs()
+    scope.set_transaction_name(job.queue_name, source="task")
+    scope.set_tag("queue", job.queue_name)
+    scope.set_tag("job", str(job.id))
+    scope.set_tag("run", str(job.run_count))
+    scope.fingerprint = ["{{ default }}", job.queue_name]
+    scope.set_tag("worker", f"{HOST}:{os.getpid()}")
+
+    def add_job(event: Any, hint: Any) -> Any:
+        # Called only if something is sent, because filtering a large payload takes a while.
+        event.setdefault("contexts", {})["job"] = {
+            "id": job.id,
+            "queue": job.queue_name,
+            "run": job.run_count,
+            "payload": payload_filter(job.payload),
+        }
+        return event
+
+    scope.add_event_processor(add_job)
+
+
+# -- a put
+
+
+def _add_trace(draft: Draft) -> Draft:
+    trace = {
+        "sentry-trace": sentry_sdk.get_traceparent(),
+        "baggage": sentry_sdk.get_baggage(),
+    }
+    headers = {name: value for name, value in trace.items() if value}
+    return draft._replace(headers={**headers, **(draft.headers or {})}) if headers else draft
+
+
 # -- a crash
 
 
-def _send(crash: Crash) -> None:
-    record = crash.failure
+def _send_crash(crash: CrashReport) -> None:
+    failure = crash.failure
     with sentry_sdk.isolation_scope() as scope:
-        for tag, value in (
-            ("queue", crash.queue_name),
-            ("job", str(crash.job)),
-            ("run", str(record["run"])),
-        ):
-            scope.set_tag(tag, value)
-        scope.set_tag("cause", record["cause"])
-        scope.set_tag("worker", record["worker"])
-        scope.fingerprint = ["taskmaster crash", crash.queue_name, record["cause"]]
-        scope.set_context("run", {**record, "rejected": crash.rejected})
+        scope.set_tag("queue", crash.queue_name)
+        scope.set_tag("job", str(crash.job))
+        scope.set_tag("run", str(failure.run))
+        scope.set_tag("cause", failure.cause)
+        scope.set_tag("worker", failure.worker)
+        scope.fingerprint = ["taskmaster crash", crash.queue_name, failure.cause]
+        scope.set_context("run", {**msgspec.to_builtins(failure), "rejected": crash.rejected})
         sentry_sdk.capture_event(
             {
                 "level": "fatal",
                 "transaction": crash.queue_name,
-                "exception": {"values": [{"type": record["cause"], "value": record["message"]}]},
-                "extra": {
-                    name: record[name]
-                    for name in ("traceback", "stdout", "stderr")
-                    if name in record
-                },
+                "exception": {"values": [{"type": failure.cause, "value": failure.message}]},
+                "extra": _texts(failure),
             }
         )
+
+
+def _texts(failure: Failure) -> dict[str, object]:
+    texts = {
+        "traceback": failure.traceback,
+        "stdout": failure.stdout,
+        "stderr": failure.stderr,
+    }
+    return {name: text for name, text in texts.items() if text}
 
 
 # -- payloads
 
 
-class _Shown:
-    """What of a payload may be sent."""
+class _PayloadFilter:
+    """Replace the parts of a payload that must not be sent."""
 
-    def __init__(self, values: bool, deny: Sequence[str]) -> None:
-        self._values = values
-        self._deny = [_plain(word) for word in deny]
+    def __init__(self, send_values: bool, deny: Sequence[str]) -> None:
+        self._send_values = send_values
+        self._deny = [_normalize(word) for word in deny]
 
     def __call__(self, payload: Any, depth: int = 0) -> Any:
-        if depth == MOST_DEEP:
+        if depth == MAX_DEPTH:
             return FILTERED
         if isinstance(payload, Mapping):
             return {
-                key: FILTERED if self._denied(key) else self(value, depth + 1)
+                key: FILTERED if self._is_denied(key) else self(value, depth + 1)
                 for key, value in payload.items()
             }
         if isinstance(payload, list):
             return [self(value, depth + 1) for value in payload]
-        return payload if self._values else FILTERED
+        return payload if self._send_values else FILTERED
 
-    def _denied(self, key: str) -> bool:
-        plain = _plain(key)
-        return any(word in plain for word in self._deny)
+    def _is_denied(self, key: str) -> bool:
+        normalized = _normalize(key)
+        return any(word in normalized for word in self._deny)
 
 
-def _plain(word: str) -> str:
-    """ "API-Key" is "api_key"."""
+def _normalize(word: str) -> str:
+    """Return "API-Key" as "api_key"."""
     return word.casefold().replace("-", "_").replace(" ", "_")

@@ -1,7 +1,7 @@
-"""OpenTelemetry: one trace from the put to the run, whatever SDK the user has set up.
+"""Trace jobs with OpenTelemetry, from the put to the run, with the SDK that the user has set up.
 
-Needs the extra: pip install 'taskmaster-pg[tracing]'. The trace context travels in the job's headers, as W3C writes it.
-Names follow OpenTelemetry's semantic conventions for messaging.
+Needs the extra: pip install 'taskmaster-pg[tracing]'. The trace context travels in the job's
+headers, in W3C's format. Names follow OpenTelemetry's semantic conventions for messaging.
 """
 
 import threading
@@ -9,17 +9,25 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import resolve_callable
 from taskmaster.job import Ack, Job, Outcome, Snooze
+from taskmaster.middleware import (
+    Draft,
+    Handler,
+    Middleware,
+    Put,
+    PutMiddleware,
+    define_middleware,
+)
 
 try:
     from opentelemetry import propagate, trace
-    from opentelemetry.trace import SpanKind, StatusCode
+    from opentelemetry.trace import Span, SpanKind, StatusCode
 except ImportError:
     raise InvalidConfig(
-        "middleware 'tracing' needs the package opentelemetry-api: pip install 'taskmaster-pg[tracing]'"
+        "middleware 'tracing' needs the package opentelemetry-api: "
+        "pip install 'taskmaster-pg[tracing]'"
     ) from None
 
 FLUSH_SECONDS = 2.0
@@ -27,28 +35,37 @@ SYSTEM = "taskmaster"
 SetUp = Callable[[], object]
 
 
+def put_tracer(**options: Any) -> PutMiddleware:
+    """Return the producer span around puts. The SDK is the caller's."""
+    return _trace_puts
+
+
+@define_middleware(put=put_tracer)
 @contextmanager
 def tracing(*, setup: str | SetUp | None = None) -> Iterator[Middleware]:
-    """A consumer span around each run, child of the span of its put when its headers carry one.
+    """Open a consumer span around each run, a child of its put's span if the headers have one.
 
-    `setup`: a function, or "module:name", called in each worker after the fork to set up the SDK: its exporters have
-    threads, which no fork copies. It may return a context manager. None: the component has done it, or nobody.
-    Wraps puts of a Publisher that knows the consumer too: a producer span, whose context goes into the headers.
-    What waits to be exported when the worker leaves has two seconds. Raises InvalidConfig.
+    `setup` is a function, or "module:name". It is called in each worker after the fork to set up
+    the SDK, whose exporters have threads, which no fork copies. It may return a context manager. If
+    it is None, the consumer's component has to set up the SDK.
 
-    >>> Consumer("mail", callback="mails:send", middleware=[{"use": "tracing", "setup": "telemetry:set_up"}])
-    ... # doctest: +SKIP
+    The puts of a Publisher that knows the consumer have a producer span, whose context goes into
+    the headers. Spans still unsent when the worker exits have two seconds. Raises InvalidConfig.
+
+    >>> Consumer("mail", callback="mails:send", middleware=[
+    ...     {"use": "tracing", "setup": "telemetry:set_up"},
+    ... ])  # doctest: +SKIP
     """
     with ExitStack() as stack:
         if setup is not None:
-            made = _called(resolve_callable(setup, where="middleware 'tracing': setup"))
+            made = _call(resolve_callable(setup, where="middleware 'tracing': setup"))
             if isinstance(made, AbstractContextManager):
                 stack.enter_context(made)
         stack.callback(_flush)
-        yield _around_runs
+        yield _trace_runs
 
 
-def _called(setup: Callable[[], object]) -> object:
+def _call(setup: Callable[[], object]) -> object:
     try:
         return setup()
     except Exception as error:
@@ -57,61 +74,74 @@ def _called(setup: Callable[[], object]) -> object:
         ) from error
 
 
-def wrap_put(**options: Any) -> PutMiddleware:
-    """A producer span around a put. The SDK is the caller's."""
-    return _around_puts
+# -- runs
 
 
-tracing.wrap_put = wrap_put  # type: ignore[attr-defined]
-
-
-def _around_runs(handler: Handler) -> Handler:
+def _trace_runs(handler: Handler) -> Handler:
     tracer = trace.get_tracer("taskmaster")
 
-    def traced(job: Job) -> Outcome:
-        headers = job.headers if isinstance(job.headers, Mapping) else {}  # SQL may put anything
-        carried = {name: value for name, value in headers.items() if isinstance(value, str)}
-        attributes = _attributes("process", job.queue_name) | {
-            "messaging.message.id": str(job.id),
-            "taskmaster.job.run": job.run_count,
-        }
+    def tracing_handler(job: Job) -> Outcome:
         with tracer.start_as_current_span(
             f"process {job.queue_name}",
-            context=propagate.extract(carried),
+            context=propagate.extract(_headers(job)),
             kind=SpanKind.CONSUMER,
-            attributes=attributes,
+            attributes=_run_attributes(job),
         ) as span:
             try:
                 outcome = handler(job)
-            except BaseException as error:  # only seen, never kept
+            except BaseException as error:  # noted and raised again
                 span.set_attribute("taskmaster.job.outcome", "error")
                 span.set_attribute("error.type", type(error).__qualname__)
                 raise
-            span.set_attribute("taskmaster.job.outcome", type(outcome).__name__.lower())
-            if not isinstance(outcome, Ack | Snooze):
-                span.set_status(StatusCode.ERROR, str(outcome)[:200])
+            _note_outcome(span, outcome)
             return outcome
 
-    return traced
+    return tracing_handler
 
 
-def _around_puts(put: Put) -> Put:
-    def traced(draft: Draft) -> int | None:
-        tracer = trace.get_tracer("taskmaster")
-        attributes = _attributes("send", draft.queue_name)
-        with tracer.start_as_current_span(
-            f"send {draft.queue_name}", kind=SpanKind.PRODUCER, attributes=attributes
+def _headers(job: Job) -> dict[str, str]:
+    headers = job.headers if isinstance(job.headers, Mapping) else {}  # SQL may put anything
+    return {name: value for name, value in headers.items() if isinstance(value, str)}
+
+
+def _run_attributes(job: Job) -> dict[str, Any]:
+    return _attributes("process", job.queue_name) | {
+        "messaging.message.id": str(job.id),
+        "taskmaster.job.run": job.run_count,
+    }
+
+
+def _note_outcome(span: Span, outcome: Outcome) -> None:
+    span.set_attribute("taskmaster.job.outcome", type(outcome).__name__.lower())
+    if not isinstance(outcome, Ack | Snooze):
+        span.set_status(StatusCode.ERROR, str(outcome)[:200])
+
+
+# -- puts
+
+
+def _trace_puts(put: Put) -> Put:
+    def trace_put(draft: Draft) -> int | None:
+        with trace.get_tracer("taskmaster").start_as_current_span(
+            f"send {draft.queue_name}",
+            kind=SpanKind.PRODUCER,
+            attributes=_attributes("send", draft.queue_name),
         ) as span:
-            carried: dict[str, str] = {}
-            propagate.inject(carried)
-            job_id = put(
-                draft._replace(headers={**carried, **(draft.headers or {})}) if carried else draft
-            )
+            job_id = put(_add_context(draft))
             if job_id is not None:
                 span.set_attribute("messaging.message.id", str(job_id))
             return job_id
 
-    return traced
+    return trace_put
+
+
+def _add_context(draft: Draft) -> Draft:
+    context: dict[str, str] = {}
+    propagate.inject(context)
+    return draft._replace(headers={**context, **(draft.headers or {})}) if context else draft
+
+
+# -- both
 
 
 def _attributes(operation: str, queue_name: str) -> dict[str, Any]:
@@ -124,7 +154,10 @@ def _attributes(operation: str, queue_name: str) -> dict[str, Any]:
 
 
 def _flush() -> None:
-    """The API has no flush; every SDK's provider has this one. Some do not heed their own bound: then nobody waits."""
+    """Flush the SDK's provider. The API has no flush, but every provider has this one.
+
+    Some providers ignore the timeout, so the wait has one of its own.
+    """
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
         flushing = threading.Thread(target=flush, args=(int(FLUSH_SECONDS * 1000),), daemon=True)

@@ -1,16 +1,17 @@
-"""The process in which `taskmaster check` imports what the consumers name, and says how each chain is wrapped."""
+"""The process in which `taskmaster check` imports the callbacks and builds each chain."""
 
 import sys
 from contextlib import ExitStack
 
 from taskmaster.config import Settings
+from taskmaster.consumer import Consumer
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.worker.prepared import Prepared, prepare
 
 
 def main(handed_fd: int) -> None:
-    """Print one line per consumer, or the sentence about the first that cannot be imported."""
+    """Print how each chain is wrapped, or the sentence about the first that cannot be built."""
     settings: Settings = take(handed_fd)
     source = "consumers" if settings.source is None else settings.source.name
     try:
@@ -19,20 +20,21 @@ def main(handed_fd: int) -> None:
     except TaskmasterError as error:
         print(error)
         sys.exit(1)
-    print(
-        "; ".join(
-            f"{c.queue_name!r}: {' > '.join([*map(named, c.middleware), named(c.callback)])}"
-            for c in settings.consumers
-        )
-    )
+    print("; ".join(map(describe, settings.consumers)))
 
 
 def build(prepared: Prepared) -> None:
-    """Build the chain once, as a worker does: what its middlewares refuse is said here, before anything runs."""
+    """Build the chain once, as a worker does, so that middlewares refuse their options now."""
     with ExitStack() as stack:
         prepared.chain(stack, prepared.callback)
 
 
-def named(spec: object) -> str:
-    """How a middleware or a callback is called in the configuration."""
+def describe(consumer: Consumer) -> str:
+    """Return the chain from the outside in, like `'mail': logging > mails:send`."""
+    layers = [*consumer.middleware, consumer.callback]
+    return f"{consumer.queue_name!r}: {' > '.join(map(name_of_spec, layers))}"
+
+
+def name_of_spec(spec: object) -> str:
+    """Return the name of a middleware or a callback in the configuration."""
     return str(spec["use"]) if isinstance(spec, dict) else str(spec)

@@ -1,4 +1,4 @@
-"""What the commands share: the options, the settings, and the way to the database."""
+"""Shared by the commands: options, settings and the connection to the database."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def config_option(command: Command) -> Command:
-    """`--config PATH`."""
+    """Add the option `--config PATH`."""
     path = click.Path(path_type=Path, dir_okay=False)
     return click.option(
         "--config",
@@ -25,14 +25,14 @@ def config_option(command: Command) -> Command:
 
 
 def json_option(command: Command) -> Command:
-    """`--json`."""
+    """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
         command
     )
 
 
 def add_to_path(settings: Settings) -> None:
-    """Have "images:thumbnail" looked for beside the configuration."""
+    """Let "images:thumbnail" be imported from the directory of the configuration."""
     here = str(settings.home)
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -40,7 +40,7 @@ def add_to_path(settings: Settings) -> None:
 
 @contextmanager
 def admin(config: Path | None) -> Iterator[Admin]:
-    """An admin of the configured database."""
-    settings: Settings = load_or_default(config)
+    """Open an Admin of the configured database."""
+    settings = load_or_default(config)
     with Admin(settings.url, schema=settings.schema) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""`taskmaster demo`: see the whole thing at work."""
+"""The command `taskmaster demo`: watch a complete system work."""
 
 import sys
 from dataclasses import asdict
@@ -23,12 +23,12 @@ PICTURE = click.Path(path_type=Path, dir_okay=False)
     type=PICTURE,
     default=Path("mandelbrot.png"),
     show_default=True,
-    help="Where the picture goes.",
+    help="The file of the picture.",
 )
 @click.option(
     "--width",
     type=click.IntRange(16, 15_360),
-    help="Pixels. Default: what takes half a minute here.",
+    help="Pixels. Default: about half a minute of work on this machine.",
 )
 @click.option(
     "--tile-ms",
@@ -45,19 +45,20 @@ def demo(
 ) -> None:
     """Render a poster of the Mandelbrot set in jobs, one worker per core.
 
-    Halfway a worker is killed, and one job is rejected and put back: nothing is missing in the end. Your own jobs are
-    not touched: the demo has a schema of its own, and drops it. Exit code 1 when something is missing.
+    Halfway a worker is killed, and one job is rejected and put back; in the end nothing is missing.
+    Your own jobs are not touched, because the demo has a schema of its own, which it drops. The
+    exit code is 1 if something is missing.
     """
     if not out.absolute().parent.is_dir():
         raise InvalidConfig(f"--out: there is no directory {str(out.parent)!r}")
     options = Options(out=out, width=width, tile_seconds=tile_ms / 1000, probes=probes, keep=keep)
     console = Console(stderr=as_json, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:  # no line is cut to the width of a terminal that is not there
+    if not console.is_terminal:  # do not cut lines to the width of a terminal
         console.width = 240
     with Bar(console) if console.is_terminal else Lines(console) as shown:
         summary = tell(options, shown)
     if as_json:
-        print_json(figures(summary))
+        print_json(summary_json(summary))
     else:
         console.print(table(summary))
     sys.stdout.flush()
@@ -65,7 +66,7 @@ def demo(
         raise click.exceptions.Exit(1)
 
 
-def figures(summary: Summary) -> dict[str, object]:
-    """The summary for programs."""
+def summary_json(summary: Summary) -> dict[str, object]:
+    """Return the summary for programs."""
     derived = {"complete": summary.complete, "cpu_efficiency": summary.cpu_efficiency}
     return {**asdict(summary), **derived, "picture": str(summary.picture)}

@@ -1,6 +1,7 @@
-"""Looking: `status`, `jobs` and `show`."""
+"""Commands that only look: `status`, `jobs` and `show`."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,12 +18,20 @@ from taskmaster.cli.output import (
     record_json,
     short_json,
 )
+from taskmaster.failure import Failure
 from taskmaster.job import JobRecord, State
+from taskmaster.store.jobs import QueueCount
 from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 
-USED = {"cpu_seconds": "s of CPU", "peak_memory_mb": "MB at its peak"}
-SILENT_SECONDS = 10.0  # a supervisor that says nothing for so long is not well
+SILENT_SECONDS = 10.0  # without a heartbeat, before a supervisor is marked
 SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
+SHOWN_COLUMNS = (
+    *("id", "queue_name", "state", "priority", "run_count"),
+    *("created_at", "run_at", "worker"),
+)
+
+
+# -- status
 
 
 @click.command()
@@ -33,15 +42,24 @@ def status(*, as_json: bool, config: Path | None) -> None:
     with admin(config) as opened:
         counts, supervisors, running = opened.counts(), opened.supervisors(), opened.running()
     if as_json:
-        queues, runs = [count._asdict() for count in counts], [run._asdict() for run in running]
         print_json(
             {
-                "queues": queues,
-                "running": runs,
-                "supervisors": [one._asdict() for one in supervisors],
+                "queues": [count._asdict() for count in counts],
+                "running": [run._asdict() for run in running],
+                "supervisors": [supervisor._asdict() for supervisor in supervisors],
             }
         )
         return
+    print_queues(counts)
+    print()
+    if running:
+        print_running(running)
+        print()
+    print_supervisors(supervisors)
+
+
+def print_queues(counts: Sequence[QueueCount]) -> None:
+    """Print one line per queue."""
     by_queue: dict[str, dict[State, int]] = {}
     oldest: dict[str, float] = {}
     for count in counts:
@@ -52,46 +70,43 @@ def status(*, as_json: bool, config: Path | None) -> None:
         for name, states in by_queue.items()
     ]
     print_table(["queue", *SHOWN, "oldest"], rows, empty="no jobs")
-    print()
-    if running:
-        print_table(
-            ["job", "queue", "worker", "for", "progress", "note"],
-            map(running_row, running),
-            empty="",
-        )
-        print()
-    print_table(
-        ["supervisor", "up", "last heartbeat", "lost leases"],
+
+
+def print_running(running: Sequence[RunningJob]) -> None:
+    """Print one line per run."""
+    headers = ["job", "queue", "worker", "for", "progress", "note"]
+    rows = [
         [
-            [
-                s.name,
-                duration(s.up_seconds),
-                f"{duration(s.silent_seconds)} ago{gone(s)}",
-                s.lost_leases,
-            ]
-            for s in supervisors
-        ],
-        empty="no supervisor runs",
-    )
-
-
-def running_row(run: RunningJob) -> list[object]:
-    return [
-        run.job_id,
-        run.queue_name,
-        run.worker,
-        duration(run.seconds),
-        progress(run),
-        run.note or "",
+            *(run.job_id, run.queue_name, run.worker, duration(run.seconds)),
+            *(progress(run), run.note or ""),
+        ]
+        for run in running
     ]
+    print_table(headers, rows, empty="")
 
 
 def progress(run: RunningJob) -> str:
+    """Return the progress of a run like `25%`, or an empty string if it has reported none."""
     return "" if run.progress is None else f"{run.progress:.0%}"
 
 
-def gone(supervisor: SupervisorStatus) -> str:
-    return " (gone?)" if supervisor.silent_seconds > SILENT_SECONDS else ""
+def print_supervisors(supervisors: Sequence[SupervisorStatus]) -> None:
+    """Print one line per supervisor."""
+    headers = ["supervisor", "up", "last heartbeat", "lost leases"]
+    rows = [
+        [one.name, duration(one.up_seconds), last_heartbeat(one), one.lost_leases]
+        for one in supervisors
+    ]
+    print_table(headers, rows, empty="no supervisor runs")
+
+
+def last_heartbeat(supervisor: SupervisorStatus) -> str:
+    """Return the age of the last heartbeat, and a mark if it is old."""
+    mark = " (gone?)" if supervisor.silent_seconds > SILENT_SECONDS else ""
+    return f"{duration(supervisor.silent_seconds)} ago{mark}"
+
+
+# -- jobs
 
 
 @click.command()
@@ -111,23 +126,27 @@ def jobs(
     if as_json:
         print_json([record_json(record) for record in found])
         return
-    rows = [
-        [r.id, r.queue_name, r.state, r.priority, r.run_count, short_json(r.payload), last(r)]
-        for r in found
-    ]
-    print_table(
-        ["id", "queue", "state", "priority", "runs", "payload", "last failure"],
-        rows,
-        empty="no jobs",
-    )
+    headers = ["id", "queue", "state", "priority", "runs", "payload", "last failure"]
+    print_table(headers, map(job_row, found), empty="no jobs")
     if len(found) == limit:
         print(f"these are the first {limit}; --limit shows more", file=sys.stderr)
 
 
-def last(record: JobRecord) -> str:
-    """The last failure in a few words."""
-    message = str(record.failures[-1].get("message", "")) if record.failures else ""
+def job_row(record: JobRecord) -> list[object]:
+    """Return the cells of one job."""
+    return [
+        *(record.id, record.queue_name, record.state, record.priority, record.run_count),
+        *(short_json(record.payload), last_message(record)),
+    ]
+
+
+def last_message(record: JobRecord) -> str:
+    """Return the message of the last failure, cut to a few words."""
+    message = record.failures[-1].message if record.failures else ""
     return " ".join(message.split())[:80]
+
+
+# -- show
 
 
 @click.command()
@@ -143,41 +162,47 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
         print_json({**record_json(record), "running": [run._asdict() for run in running]})
         return
     console = Console(highlight=False, soft_wrap=True)
-    for name in (
-        "id",
-        "queue_name",
-        "state",
-        "priority",
-        "run_count",
-        "created_at",
-        "run_at",
-        "worker",
-    ):
-        value = getattr(record, name)
-        if value is not None:
-            console.print(Text(f"{name:<12} {printable(str(value))}"))
-    for run in running:
-        said = f", {progress(run)} {run.note or ''}" if run.progress is not None else ""
-        console.print(
-            Text(
-                printable(f"{'running':<12} for {duration(run.seconds)} in process {run.pid}{said}")
-            )
-        )
-    for name in ("headers", "payload"):
-        console.print(Text(f"{name:<12} {printable(pretty(getattr(record, name)))}"))
-    for failure in record.failures:
-        console.print(Text(printable(failure_text(failure))))
+    for text in job_texts(record, running):
+        console.print(Text(printable(text)))
 
 
-def failure_text(failure: dict[str, object]) -> str:
-    """One entry of the history, as a person reads it."""
-    used = [f"{failure[key]} {unit}" for key, unit in USED.items() if key in failure]
-    head = f"\nrun {failure.get('run')} on {failure.get('worker')} at {failure.get('at')}: {failure.get('cause')}"
-    seconds = failure.get("duration_seconds")
-    took = f" after {seconds} s" if seconds is not None else ""
-    took += f" ({', '.join(used)})" if used else ""
-    if "progress" in failure:
-        took += f", at {failure['progress']:.0%} {failure.get('progress_note') or ''}"
-    texts = [str(failure["traceback"])] if failure.get("traceback") else []
-    texts += [f"{name}:\n{failure[name]}" for name in ("stdout", "stderr") if failure.get(name)]
-    return "\n".join([f"{head}{took}", str(failure.get("message")), *texts])
+def job_texts(record: JobRecord, running: Sequence[RunningJob]) -> list[str]:
+    """Return a job as a person reads it, one text per fact."""
+    texts = [
+        f"{name:<12} {value}"
+        for name in SHOWN_COLUMNS
+        if (value := getattr(record, name)) is not None
+    ]
+    texts += map(running_text, running)
+    texts += [f"{name:<12} {pretty(getattr(record, name))}" for name in ("headers", "payload")]
+    return texts + [failure_text(failure) for failure in record.failures]
+
+
+def running_text(run: RunningJob) -> str:
+    """Return how long a run has lasted and how far it is."""
+    how_far = f", {progress(run)} {run.note or ''}" if run.progress is not None else ""
+    return f"{'running':<12} for {duration(run.seconds)} in process {run.pid}{how_far}"
+
+
+def failure_text(failure: Failure) -> str:
+    """Return one entry of the history as a person reads it."""
+    run, worker, at = failure.run or "?", failure.worker or "?", failure.at or "?"
+    head = f"\nrun {run} on {worker} at {at}: {failure.cause}{usage(failure)}"
+    texts = [failure.traceback] if failure.traceback else []
+    if failure.stdout:
+        texts.append(f"stdout:\n{failure.stdout}")
+    if failure.stderr:
+        texts.append(f"stderr:\n{failure.stderr}")
+    return "\n".join([head, failure.message, *texts])
+
+
+def usage(failure: Failure) -> str:
+    """Return how long the run took, what it used, and how far it was."""
+    text = "" if failure.duration_seconds is None else f" after {failure.duration_seconds} s"
+    used = [] if failure.cpu_seconds is None else [f"{failure.cpu_seconds} s of CPU"]
+    if failure.peak_memory_mb is not None:
+        used.append(f"{failure.peak_memory_mb} MB at its peak")
+    text += f" ({', '.join(used)})" if used else ""
+    if failure.progress is not None:
+        text += f", at {failure.progress:.0%} {failure.progress_note or ''}"
+    return text

@@ -1,4 +1,4 @@
-"""Changing what is in the tables: `requeue` and `delete`."""
+"""Commands that change jobs: `requeue` and `delete`."""
 
 import sys
 from pathlib import Path
@@ -19,10 +19,10 @@ DELETABLE = (State.READY, State.SCHEDULED, State.REJECTED)
 @config_option
 def requeue(ids: tuple[int, ...], *, queue: str | None, as_json: bool, config: Path | None) -> None:
     """Put rejected jobs back, their runs counted from 0 again."""
-    one_of(ids, queue)
+    check_selection(ids, queue)
     with admin(config) as opened:
         count = len(opened.requeue(*ids)) if queue is None else opened.requeue_queue(queue)
-    say_done("requeued", count, as_json=as_json)
+    print_count("requeued", count, as_json=as_json)
 
 
 @click.command()
@@ -46,28 +46,21 @@ def delete(
     config: Path | None,
 ) -> None:
     """Delete jobs that are not running."""
-    one_of(ids, queue)
+    check_selection(ids, queue)
     if state and queue is None:
         raise click.UsageError("--state goes with --queue")
     if queue is not None and not yes:
         confirm(queue, state)
     with admin(config) as opened:
-        count = (
-            len(opened.delete(*ids))
-            if queue is None
-            else opened.delete_queue(queue, state=State(state) if state else None)
-        )
-    say_done("deleted", count, as_json=as_json)
+        if queue is None:
+            count = len(opened.delete(*ids))
+        else:
+            count = opened.delete_queue(queue, state=State(state) if state else None)
+    print_count("deleted", count, as_json=as_json)
 
 
-def say_done(what: str, count: int, *, as_json: bool) -> None:
-    if as_json:
-        print_json({what: count})
-    else:
-        print(f"{what} {count} job{'' if count == 1 else 's'}")
-
-
-def one_of(ids: tuple[int, ...], queue: str | None) -> None:
+def check_selection(ids: tuple[int, ...], queue: str | None) -> None:
+    """Refuse a command that names both jobs and a queue, or neither."""
     if bool(ids) == (queue is not None):
         raise click.UsageError(
             f"name the jobs by their ids, or a queue with --queue{', not both' if ids else ''}"
@@ -75,9 +68,16 @@ def one_of(ids: tuple[int, ...], queue: str | None) -> None:
 
 
 def confirm(queue: str, state: str | None) -> None:
-    """Ask a person; a program says --yes."""
+    """Ask a person. A program has to pass --yes."""
+    which = f"{state} jobs" if state else "jobs"
     if not sys.stdin.isatty():
-        raise click.UsageError(
-            f"this deletes all {state or ''} jobs of queue {queue!r}: say --yes".replace("  ", " ")
-        )
-    click.confirm(f"Delete all {state + ' ' if state else ''}jobs of queue {queue!r}?", abort=True)
+        raise click.UsageError(f"this deletes all {which} of queue {queue!r}: pass --yes")
+    click.confirm(f"Delete all {which} of queue {queue!r}?", abort=True)
+
+
+def print_count(verb: str, count: int, *, as_json: bool) -> None:
+    """Print how many jobs were requeued or deleted."""
+    if as_json:
+        print_json({verb: count})
+    else:
+        print(f"{verb} {count} job{'' if count == 1 else 's'}")

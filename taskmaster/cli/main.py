@@ -1,4 +1,4 @@
-"""The command itself: what it is made of, and how every failure becomes one sentence and an exit code."""
+"""The command itself: its subcommands, and how a failure becomes one sentence and an exit code."""
 
 import gc
 import io
@@ -33,48 +33,57 @@ for command in (
 
 
 def main() -> None:
-    """Run the command; the exit code is 0 done, 1 failed, 2 wrong usage, 130 interrupted, 128 + N by signal N."""
-    gc.freeze()  # what is imported stays: going through it again at the end would take 50 ms
+    """Run the command and exit.
+
+    The exit code is 0 if it is done, 1 if it failed, 2 for wrong usage, 130 if it was interrupted,
+    and 128 + N after signal N.
+    """
+    gc.freeze()  # modules stay: to collect them at the end would take 50 ms
     keep_for_stdio()
-    for number in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # as Ctrl-C does it, so that everything is given back
-        if signal.getsignal(number) == signal.SIG_DFL:  # else nohup, for one, has had it ignored
-            signal.signal(number, leave)
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # a payload may hold what the terminal's encoding cannot write
+    handle_signals()
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
+            # A payload may hold characters that the terminal's encoding does not have.
             stream.reconfigure(errors="backslashreplace")
-    try:
-        code = cli.main(standalone_mode=False)
-        sys.stdout.flush()
-    except click.UsageError as error:
-        error.show()
-        code = USAGE
-    except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except BrokenPipeError:  # the reader, a `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FAILED
-    except InvalidJob as error:
-        fail(error)
-        code = USAGE
-    except (TaskmasterError, click.ClickException, psycopg.Error, OSError) as error:
-        code = fail(error)
-    sys.exit(code)
+    sys.exit(exit_code())
 
 
-def leave(number: int, _: object) -> NoReturn:
+def handle_signals() -> None:
+    """End as Ctrl-C does, so that `with` blocks are left. A signal that nohup ignores stays so."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, exit_by_signal)
+
+
+def exit_by_signal(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def fail(error: Exception) -> int:
-    """One sentence on stderr."""
+def exit_code() -> int:
+    """Run the command and return its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, perhaps a `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except InvalidJob as error:
+        print_failure(error)
+        return USAGE
+    except (TaskmasterError, click.ClickException, psycopg.Error, OSError) as error:
+        print_failure(error)
+        return FAILED
+
+
+def print_failure(error: Exception) -> None:
+    """Print one sentence on stderr."""
     message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    if isinstance(error, FileNotFoundError) and error.filename is None:  # what os.getcwd() raises
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # from os.getcwd()
         message = "the current directory is gone: change to another"
     print(f"taskmaster: {printable(' '.join(message.split()))}", file=sys.stderr)
-    return FAILED

@@ -1,4 +1,4 @@
-"""`taskmaster put`: one job from the command line, or many from stdin."""
+"""The command `taskmaster put`: one job from the command line, or many from stdin."""
 
 import json
 import math
@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from taskmaster.cli.common import add_to_path, config_option, json_option
 from taskmaster.cli.output import print_json
-from taskmaster.config import load_or_default
+from taskmaster.config import Settings, load_or_default
 from taskmaster.errors import InvalidPayload
 from taskmaster.publisher import Publisher
 
@@ -37,26 +37,15 @@ def put(
     as_json: bool,
     config: Path | None,
 ) -> None:
-    """Put a job into QUEUE and print its id. With - for JSON: one job per line of stdin, all of them or none."""
+    """Put a job into QUEUE and print its id.
+
+    With - for JSON, put one job per line of stdin, all of them or none.
+    """
     settings = load_or_default(config)
     add_to_path(settings)
-    options: dict[str, Any] = {
-        "priority": priority,
-        "delay": delay,
-        "headers": headers_object(headers),
-    }
-    with Publisher(
-        settings.url,
-        schema=settings.schema,
-        max_payload_bytes=settings.max_payload_bytes,
-        consumers=settings.consumers,
-    ) as publisher:
-        if payload == "-":
-            lines = StdinLines(sys.stdin.buffer)
-            with lines.named():
-                ids = publisher.put_many(queue, lines, **options)
-        else:
-            ids = [publisher.put(queue, decoded(payload, "the payload"), **options)]
+    options = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
+    with publisher_of(settings) as publisher:
+        ids = put_payloads(publisher, queue, payload, options)
     if as_json:
         print_json({"queue_name": queue, "ids": ids})
     elif payload == "-":
@@ -65,10 +54,32 @@ def put(
         print(ids[0])
 
 
-def decoded(text: str | bytes, what: str) -> Any:
-    # Not orjson: it reads a number of more than 64 bits as a float, and what is put must not be rounded.
+def publisher_of(settings: Settings) -> Publisher:
+    """Return the publisher that the settings describe."""
+    return Publisher(
+        settings.url,
+        schema=settings.schema,
+        max_payload_bytes=settings.max_payload_bytes,
+        consumers=settings.consumers,
+    )
+
+
+def put_payloads(
+    publisher: Publisher, queue: str, payload: str, options: dict[str, Any]
+) -> list[int]:
+    """Put the payload, or for "-" the lines of stdin, and return the ids."""
+    if payload != "-":
+        return [publisher.put(queue, decode(payload, "the payload"), **options)]
+    lines = StdinLines(sys.stdin.buffer)
+    with lines.name_line():
+        return publisher.put_many(queue, lines, **options)
+
+
+def decode(text: str | bytes, what: str) -> Any:
+    """Return the value of JSON text. Raises InvalidPayload, beginning with `what`."""
+    # Not orjson, which reads an integer of more than 64 bits as a float: it would be rounded.
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse, parse_float=_parse_float)
     except (ValueError, RecursionError) as error:
         raise InvalidPayload(f"{what} is not JSON: {error}") from None
 
@@ -77,7 +88,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{text} is too large for a float")
@@ -85,14 +96,18 @@ def _finite(text: str) -> float:
 
 
 def headers_object(headers: str | None) -> dict[str, Any] | None:
-    found = None if headers is None else decoded(headers, "--headers")
+    """Return the headers of the option `--headers`."""
+    found = None if headers is None else decode(headers, "--headers")
     if found is not None and not isinstance(found, dict):
         raise click.UsageError("--headers must be a JSON object")
     return found
 
 
 class StdinLines:
-    """The JSON of each line of a file that is not blank, with progress for a person who watches."""
+    """Iterate over the JSON values of a file's lines, and show progress on a terminal.
+
+    Blank lines are skipped.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -106,17 +121,21 @@ class StdinLines:
                 self._number = number
                 if line.strip():
                     self._index += 1
-                    yield decoded(line, "it")
+                    yield decode(line, "it")
                 if number % 1000 == 0:
                     progress.update(task, completed=number, description=f"put {number:,} jobs")
 
     @contextmanager
-    def named(self) -> Iterator[None]:
-        """Have a payload that is refused say its line: they are read one by one, as they are sent."""
+    def name_line(self) -> Iterator[None]:
+        """Name the line in the message about a refused payload.
+
+        It is the current line, because lines are read one by one, as they are sent.
+        """
         try:
             yield
         except InvalidPayload as error:
-            said = str(error).replace(
-                f"the payload {self._index} ", "the payload ", 1
-            )  # the line says which
-            raise InvalidPayload(f"line {self._number} of stdin: {said}; nothing was put") from None
+            # The number of the line replaces that of the payload.
+            message = str(error).replace(f"the payload {self._index} ", "the payload ", 1)
+            raise InvalidPayload(
+                f"line {self._number} of stdin: {message}; nothing was put"
+            ) from None

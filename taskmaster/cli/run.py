@@ -1,4 +1,4 @@
-"""`taskmaster run`: the supervisor in the foreground."""
+"""The command `taskmaster run`: the supervisor in the foreground."""
 
 import logging
 from pathlib import Path
@@ -16,21 +16,23 @@ log = logging.getLogger("taskmaster")
 @click.command()
 @config_option
 def run(config: Path | None) -> None:
-    """Run the consumers of taskmaster.toml until SIGTERM or Ctrl-C; the second one does not wait for running jobs.
+    """Run the consumers of taskmaster.toml until SIGTERM or Ctrl-C.
 
-    SIGHUP reloads consumers and code; running jobs finish on the old.
+    A second signal does not wait for running jobs. SIGHUP reloads consumers and code; running jobs
+    finish on the old ones.
     """
     set_up_logging()
     settings = load(config)
     add_to_path(settings)
     supervisor = supervisor_of(settings)
     supervisor.run(
-        on_ready=lambda: log.info("ready: %s", described(settings)),
+        on_ready=lambda: log.info("ready: %s", describe(settings)),
         reload=lambda: supervisor_of(load(config)),
     )
 
 
 def supervisor_of(settings: Settings) -> Supervisor:
+    """Return the supervisor that the settings describe."""
     assert settings.source is not None
     return Supervisor(
         settings.url,
@@ -41,8 +43,10 @@ def supervisor_of(settings: Settings) -> Supervisor:
     )
 
 
-def described(settings: Settings) -> str:
+def describe(settings: Settings) -> str:
+    """Return the number of workers per queue, like `2 workers for 'mail'`."""
     return ", ".join(
-        f"{consumer.concurrency} worker{'s' if consumer.concurrency > 1 else ''} for {consumer.queue_name!r}"
+        f"{consumer.concurrency} worker{'s' if consumer.concurrency > 1 else ''} "
+        f"for {consumer.queue_name!r}"
         for consumer in settings.consumers
     )

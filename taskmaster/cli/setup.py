@@ -1,4 +1,4 @@
-"""Getting started and staying healthy: `init`, `migrate` and `check`."""
+"""Commands to get started and to stay healthy: `init`, `migrate` and `check`."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ import psycopg
 from taskmaster.cli.common import add_to_path, config_option, json_option
 from taskmaster.cli.output import print_json, printable
 from taskmaster.config import Settings, load, load_or_default
+from taskmaster.consumer import Consumer
 from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
 from taskmaster.processes.ipc.spawn import hand_over, interpreter
@@ -21,11 +22,12 @@ from taskmaster.store.connection import connect
 IMPORT_SECONDS = 60.0
 CONFIG = """\
 # taskmaster's configuration. Start with: taskmaster run
-# database_url = "postgresql://…"   # TASKMASTER_DATABASE_URL wins; neither: an embedded Postgres in .taskmaster/
-middleware = ["logging"]            # every consumer, outermost first
+# TASKMASTER_DATABASE_URL takes precedence. Without a URL, Postgres runs embedded in .taskmaster/
+# database_url = "postgresql://…"
+middleware = ["logging"]            # of every consumer, outermost first
 
 [supervisor]
-grace_seconds = 30                  # how long running jobs may go on after SIGTERM
+grace_seconds = 30                  # how long running jobs may continue after SIGTERM
 # http = "127.0.0.1:9464"           # /metrics (of the middleware "metrics"), /healthz, /readyz
 
 [[consumer]]
@@ -36,18 +38,23 @@ max_runs = 5
 """
 
 JOBS = '''\
-"""The callbacks that taskmaster.toml names. Put a job: taskmaster put greetings '{"name": "Ada"}'"""
+"""The callbacks of taskmaster.toml. Put a job: taskmaster put greetings '{"name": "Ada"}'"""
 
 from taskmaster import Job, Reject
 
 
 def greet(job: Job) -> Reject | None:
-    """Greet somebody. None means done; Reject keeps the job until somebody requeues or deletes it."""
+    """Greet a person. None means done. Reject keeps the job until it is requeued or deleted."""
     if not isinstance(job.payload, dict) or "name" not in job.payload:
-        return Reject("nobody to greet: the payload has no name")
+        return Reject("the payload has no name")
     print(f"Hello, {job.payload['name']}!", flush=True)
     return None
 '''
+
+NEXT_STEPS = (
+    "next: 'taskmaster run' here, and in another terminal: "
+    'taskmaster put greetings \'{"name": "Ada"}\''
+)
 
 
 @click.command()
@@ -60,9 +67,7 @@ def init() -> None:
     for path, text in files.items():
         path.write_text(text)
         print(f"wrote {path}")
-    print(
-        "next: 'taskmaster run' here, and in another terminal: taskmaster put greetings '{\"name\": \"Ada\"}'"
-    )
+    print(NEXT_STEPS)
 
 
 @click.command()
@@ -82,37 +87,43 @@ def migrate(*, as_json: bool, config: Path | None) -> None:
     print(f"schema {settings.schema!r} is at version {version}")
 
 
+# -- check
+
+
 @click.command()
 @json_option
 @config_option
 def check(*, as_json: bool, config: Path | None) -> None:
-    """Check configuration, callbacks, connection and schema; each line says ok, or what to do."""
+    """Check configuration, callbacks, connection and schema.
+
+    Each line says ok, or what to do.
+    """
     settings = load(config)
     add_to_path(settings)
-    examinations = {
+    checks = {
         "configuration": lambda: configuration(settings),
         "callbacks": lambda: callbacks(settings),
         "database": lambda: database(settings),
     }
-    results = [report(what, examined, as_json=as_json) for what, examined in examinations.items()]
+    results = [run_check(what, function, as_json=as_json) for what, function in checks.items()]
     if as_json:
         print_json([result._asdict() for result in results])
     if not all(result.ok for result in results):
-        raise TaskmasterError("something is to be mended: see above")
+        raise TaskmasterError("some checks failed; see above")
 
 
 class CheckResult(NamedTuple):
-    """How one examination ended."""
+    """The result of one check, as `--json` prints it."""
 
     what: str
     ok: bool
     says: str
 
 
-def report(what: str, examined: Callable[[], str], *, as_json: bool) -> CheckResult:
-    """Examine, and print how it ended at once: some examinations take their time."""
+def run_check(what: str, function: Callable[[], str], *, as_json: bool) -> CheckResult:
+    """Run one check and print its result at once, because some checks take a while."""
     try:
-        result = CheckResult(what, True, examined())
+        result = CheckResult(what, True, function())
     except (TaskmasterError, psycopg.Error) as error:
         result = CheckResult(what, False, " ".join(str(error).split()))
     if not as_json:
@@ -121,53 +132,55 @@ def report(what: str, examined: Callable[[], str], *, as_json: bool) -> CheckRes
 
 
 def configuration(settings: Settings) -> str:
-    consumers = f"{len(settings.consumers)} consumer(s) in {settings.source.name if settings.source else ''}"
-    return consumers + half_set_up(settings)
+    """Return what the configuration holds, and a hint if metrics are set up incompletely."""
+    source = settings.source.name if settings.source else ""
+    return f"{len(settings.consumers)} consumer(s) in {source}{incomplete_metrics(settings)}"
 
 
-def half_set_up(settings: Settings) -> str:
-    """Metrics need two settings, and the one without the other looks as if nothing ran."""
-    counted = any(
-        "metrics"
-        in (spec.get("use") if isinstance(spec, Mapping) else spec for spec in consumer.middleware)
-        for consumer in settings.consumers
-    )
-    match counted, settings.supervisor.http:
+def incomplete_metrics(settings: Settings) -> str:
+    """Return a hint if metrics are counted and not served, or served and not counted."""
+    is_counted = any(map(has_metrics, settings.consumers))
+    match is_counted, settings.supervisor.http:
         case True, None:
             return (
                 "; the middleware 'metrics' counts and nothing serves it: set http in [supervisor]"
             )
         case False, str(address):
-            return (
-                f"; /metrics at {address} will tell nothing of runs: add the middleware 'metrics'"
-            )
+            return f"; /metrics at {address} will not show runs: add the middleware 'metrics'"
     return ""
 
 
+def has_metrics(consumer: Consumer) -> bool:
+    """Return True if the consumer names the middleware `metrics`."""
+    names = (spec["use"] if isinstance(spec, Mapping) else spec for spec in consumer.middleware)
+    return "metrics" in names
+
+
 def callbacks(settings: Settings) -> str:
-    """Import what the consumers name in a process of its own: this one never runs user code."""
+    """Import the callbacks in a process of their own, because this one never runs user code."""
     fd = hand_over(settings)
     try:
         process = interpreter("taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE)
     finally:
         os.close(fd)
     try:
-        said, _ = process.communicate(timeout=IMPORT_SECONDS)
+        output, _ = process.communicate(timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise InvalidConfig(f"importing them was not done within {IMPORT_SECONDS:g} s") from None
+        raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
+    text = output.decode().strip()
     if process.returncode:
-        raise InvalidConfig(
-            said.decode().strip() or f"importing them ended with exit code {process.returncode}"
-        )
-    return said.decode().strip()
+        raise InvalidConfig(text or f"the imports ended with exit code {process.returncode}")
+    return text
 
 
 def database(settings: Settings) -> str:
+    """Return the versions of Postgres and of the schema."""
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
-        version = migrations.version(conn)
+        schema, version = repr(settings.schema), migrations.version(conn)
         if version is None:
-            return f"{settings.schema!r} is not there yet: 'taskmaster run', 'put' and 'migrate' make it"
+            return f"{schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' create it"
         migrations.check(conn, settings.schema)
-        return f"Postgres {conn.info.server_version // 10_000}, schema {settings.schema!r} at version {version}"
+        postgres = conn.info.server_version // 10_000
+        return f"Postgres {postgres}, schema {schema} at version {version}"

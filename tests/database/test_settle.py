@@ -2,13 +2,14 @@
 
 from uuid import uuid4
 
+from taskmaster.failure import Failure
 from taskmaster.job import State
-from taskmaster.settlement import Settlement, released
+from taskmaster.settlement import Settlement, release
 from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many, states
 
-FAILURE = {"cause": "exception", "message": "boom"}
+FAILURE = Failure(cause="exception", message="boom")
 
 
 def test_a_batch_that_acked_is_gone(conn: Connection) -> None:
@@ -24,7 +25,7 @@ def test_each_job_of_a_batch_goes_where_its_ending_says(conn: Connection) -> Non
         Settlement(rejected, State.REJECTED, charged=True, failure=FAILURE),
         Settlement(retried, State.SCHEDULED, charged=True, delay_seconds=60.0, failure=FAILURE),
         Settlement(snoozed, State.SCHEDULED, delay_seconds=60.0),
-        released(unstarted),
+        release(unstarted),
     ]
     assert leases.settle(conn, claimed(conn).token, settlements)
     assert states(conn) == {
@@ -72,7 +73,7 @@ def test_a_job_given_back_meanwhile_is_not_written_twice_by_the_settle(conn: Con
     assert leases.settle(
         conn,
         token,
-        [released(second), Settlement(first, State.REJECTED, charged=True, failure=FAILURE)],
+        [release(second), Settlement(first, State.REJECTED, charged=True, failure=FAILURE)],
     )
     assert states(conn) == {first: State.REJECTED, second: State.READY}
 
@@ -126,13 +127,13 @@ def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None
 def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) -> None:
     job_id = put(conn)
     for run in range(1, 31):
-        failure = {"cause": "exception", "run": run}
+        failure = Failure(cause="exception", message="", run=run)
         settlement = Settlement(job_id, State.READY, charged=True, failure=failure)
         assert leases.settle(conn, claimed(conn).token, [settlement])
     record = jobs.get(conn, job_id)
     assert record is not None
     assert record.run_count == 30
-    assert [failure["run"] for failure in record.failures] == list(range(11, 31))
+    assert [failure.run for failure in record.failures] == list(range(11, 31))
 
 
 def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None:

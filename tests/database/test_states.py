@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from taskmaster.job import TRANSITIONS, State
-from taskmaster.settlement import Settlement, released
+from taskmaster.settlement import Settlement, release
 from taskmaster.store import jobs, leases, supervisors
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, put, register, rejected, rescue, states
@@ -116,7 +116,7 @@ OPERATIONS: dict[str, tuple[Callable[[Connection, int], object], dict[State, Sta
         settles(lambda n: Settlement(n, State.SCHEDULED, delay_seconds=9)),
         {State.RUNNING: State.SCHEDULED},
     ),
-    "release at the end": (settles(released), {State.RUNNING: State.READY}),
+    "release at the end": (settles(release), {State.RUNNING: State.READY}),
     "give back": (gives_back, {State.RUNNING: State.READY}),
     "rescue": (rescues, {State.RUNNING: State.READY}),
     "release orphans": (orphans, {State.RUNNING: State.READY}),

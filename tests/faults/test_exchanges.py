@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import asdict
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +15,7 @@ from taskmaster.processes.supervisor.exits.policy import crash_reports, settleme
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
-from taskmaster.settlement import Settlement
+from taskmaster.settlement import Settlement, to_entry
 from taskmaster.store import leases, supervisors
 from taskmaster.store.connection import BoundedConnection, Connection, connect
 from taskmaster.store.cursor import Cursor
@@ -104,7 +103,7 @@ def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its
     job_id = put(conn)
     lease = claimed(conn)
     noted = Settlement(job_id, State.SCHEDULED, charged=True, delay_seconds=60.0)
-    unsettled_batch = batch_of_one(job_id, token=lease.token, entries=[asdict(noted)])
+    unsettled_batch = batch_of_one(job_id, token=lease.token, entries=[to_entry(noted)])
     worker_exit = exit_of(Consumer(QUEUE, callback=ACT), unsettled_batch)
     found = settlements(worker_exit, unsettled_batch, leases.counts(conn, lease.token))
     assert found == [noted]

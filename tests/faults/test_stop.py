@@ -196,7 +196,7 @@ def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_
     )
     database = Database(database_url, SCHEMA)
     worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), context)
-    if consumer.transactional:
+    if consumer.is_transactional:
         worker = Transactional(database, "w", context)
     with worker.connect() as own:
         row.is_stopping = True

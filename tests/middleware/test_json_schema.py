@@ -54,25 +54,28 @@ class Parcel(pydantic.BaseModel):
     inner: Mail | None = None
 
 
-def answer(schema: Any, payload: Any) -> Outcome:
+def outcome_of(schema: Any, payload: Any) -> Outcome:
+    """Return the outcome of a job with `payload`."""
     return json_schema(schema=schema)(lambda job: ACK)(make_job(payload))
 
 
-def test_a_bad_payload_is_rejected_with_every_error_at_its_pointer() -> None:
-    outcome = answer(MAIL, WRONG)
+def test_bad_payload_is_rejected_with_each_error_at_its_pointer() -> None:
+    outcome = outcome_of(MAIL, WRONG)
     assert isinstance(outcome, Reject)
     assert outcome.reason.startswith("the payload does not match its schema: ")
     assert [pointer in outcome.reason for pointer in POINTERS] == [True, True, True]
-    assert answer(MAIL, {"to": "ada"}) == ACK
-    assert "(the whole): " in str(answer(MAIL, {}))
+    assert outcome_of(MAIL, {"to": "ada"}) == ACK
+    assert "(the whole): " in str(outcome_of(MAIL, {}))
 
 
-def test_a_key_with_slashes_has_the_pointer_that_the_standard_gives_it() -> None:
-    assert "/a~1b~0c: " in str(answer({"properties": {"a/b~c": {"type": "null"}}}, {"a/b~c": 1}))
+def test_key_with_slashes_is_escaped_in_its_pointer() -> None:
+    assert "/a~1b~0c: " in str(
+        outcome_of({"properties": {"a/b~c": {"type": "null"}}}, {"a/b~c": 1})
+    )
 
 
 def test_hundreds_of_errors_are_cut_off() -> None:
-    reason = str(answer({"items": {"type": "null"}}, [1] * 500))
+    reason = str(outcome_of({"items": {"type": "null"}}, [1] * 500))
     assert "; and 400 more" in reason
     assert len(reason) < 10_000
 
@@ -80,12 +83,12 @@ def test_hundreds_of_errors_are_cut_off() -> None:
 @pytest.mark.parametrize(
     "schema", [Mail, Letter, Parcel, "tests.middleware.test_json_schema:Mail", f"{__name__}:MAIL"]
 )
-def test_types_and_names_of_them_are_schemas_too(schema: Any) -> None:
-    assert answer(schema, {"to": "ada"}) == ACK
-    assert "/to: " in str(answer(schema, {"to": 1}))
+def test_type_or_its_name_is_a_schema(schema: Any) -> None:
+    assert outcome_of(schema, {"to": "ada"}) == ACK
+    assert "/to: " in str(outcome_of(schema, {"to": 1}))
 
 
-def test_a_file_may_refer_to_files_beside_it(
+def test_schema_file_may_refer_to_files_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -96,14 +99,14 @@ def test_a_file_may_refer_to_files_beside_it(
     (tmp_path / "parts" / "name.json").write_text(
         json.dumps({"$defs": {"name": {"type": "string"}}})
     )
-    assert answer("mail.json", {"to": "ada"}) == ACK
-    assert "/to: " in str(answer("mail.json", {"to": 1}))
+    assert outcome_of("mail.json", {"to": "ada"}) == ACK
+    assert "/to: " in str(outcome_of("mail.json", {"to": 1}))
 
 
 @pytest.mark.parametrize(
     "place", ["http://127.0.0.1:9/x.json", "https://example.com/x.json", "file://host/x.json"]
 )
-def test_a_schema_that_would_ask_the_network_is_refused(place: str) -> None:
+def test_schema_that_needs_the_network_is_refused(place: str) -> None:
     with pytest.raises(InvalidConfig, match="a \\$ref may lead to local files only"):
         json_schema(schema={"$ref": place})
 
@@ -117,12 +120,12 @@ def test_a_schema_that_would_ask_the_network_is_refused(place: str) -> None:
         ("json:nothing", "module 'json' has no 'nothing'"),
     ],
 )
-def test_what_is_no_schema_is_refused_before_any_job(schema: Any, sentence: str) -> None:
+def test_invalid_schema_is_refused_before_any_job(schema: Any, sentence: str) -> None:
     with pytest.raises(InvalidConfig, match=sentence):
         json_schema(schema=schema)
 
 
-def test_one_rule_checks_both_at_put_and_at_run_and_a_bad_job_is_never_retried(
+def test_schema_is_checked_at_put_and_at_run_without_retries(
     supervise: Supervise,
     database_url: str,
     publisher: Publisher,
@@ -139,18 +142,18 @@ def test_one_rule_checks_both_at_put_and_at_run_and_a_bad_job_is_never_retried(
         with pytest.raises(InvalidPayload, match="payload 1: queue 'mail': "):
             checking.put_many("mail", [{"to": "ada"}, {"to": 1}])
         good = checking.put("mail", MailOnly("ada"))
-        other = checking.put("else", {"to": 1})  # nobody's rule
-    bad = publisher.put("mail", WRONG)  # by somebody who does not know the rule
+        other = checking.put("else", {"to": 1})  # a queue without the rule
+    bad = publisher.put("mail", WRONG)  # by a publisher that does not know the rule
     with supervise(consumer):
         eventually(lambda: admin.get(bad).state == State.REJECTED)
         eventually(lambda: journal.finished() == [good])
     (failure,) = admin.get(bad).failures
-    assert (failure["cause"], failure["run"]) == ("rejected", 1)
-    assert [pointer in failure["message"] for pointer in POINTERS] == [True, True, True]
+    assert (failure.cause, failure.run) == ("rejected", 1)
+    assert [pointer in failure.message for pointer in POINTERS] == [True, True, True]
     assert admin.get(other).state == State.READY
 
 
-def test_a_schema_file_that_disappears_stops_nobody_before_the_next_reload(
+def test_schema_file_that_disappears_stops_no_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
 ) -> None:
     file = tmp_path / "mail.json"
@@ -168,11 +171,11 @@ def test_a_schema_file_that_disappears_stops_nobody_before_the_next_reload(
 
 
 @pytest.mark.parametrize("payload", [{"a": "hunter2" * 1000}, {"b": "hunter2"}, {"c": "hunter2"}])
-def test_no_value_of_a_payload_gets_into_an_error_and_so_into_logs(payload: Any) -> None:
+def test_errors_contain_no_value_of_the_payload(payload: Any) -> None:
     schema = {
         "properties": {"a": {"type": "null"}, "b": {"enum": [1]}, "c": {"format": "date-time"}}
     }
-    outcome = answer(schema, payload)
+    outcome = outcome_of(schema, payload)
     assert isinstance(outcome, Reject)
     assert "the value is not" in outcome.reason
     assert "hunter2" not in outcome.reason
@@ -192,11 +195,11 @@ class Room:
 @pytest.mark.parametrize(
     "at", [datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)]
 )
-def test_times_pass_as_they_are_put_and_text_that_is_none_does_not(at: datetime) -> None:
+def test_times_pass_as_they_are_put_and_other_text_does_not(at: datetime) -> None:
     put = orjson.loads(orjson.dumps(Meeting(at=at, id=UUID(int=7), opens=time(9, 30)).__dict__))
-    assert answer(Meeting, put) == ACK
+    assert outcome_of(Meeting, put) == ACK
     for at_least in ("2026-01-01t00:00:00z", "2016-12-31T23:59:60Z"):
-        assert answer(Meeting, put | {"at": at_least}) == ACK
+        assert outcome_of(Meeting, put | {"at": at_least}) == ACK
     for wrong in (
         {"at": "nonsense"},
         {"at": "2026-01-02"},
@@ -204,19 +207,19 @@ def test_times_pass_as_they_are_put_and_text_that_is_none_does_not(at: datetime)
         {"id": "nonsense"},
         {"opens": "noon"},
     ):
-        assert isinstance(answer(Meeting, put | wrong), Reject), wrong
+        assert isinstance(outcome_of(Meeting, put | wrong), Reject), wrong
 
 
-def test_a_pydantic_dataclass_is_a_schema_with_its_constraints() -> None:
-    assert answer(Room, {"number": 1}) == ACK
-    assert "/number: " in str(answer(Room, {"number": 0}))
+def test_pydantic_dataclass_is_a_schema_with_its_constraints() -> None:
+    assert outcome_of(Room, {"number": 1}) == ACK
+    assert "/number: " in str(outcome_of(Room, {"number": 0}))
 
 
 def test_two_types_of_one_name_have_a_schema_each() -> None:
     def made(kind: type) -> type:
         return dataclass(type("Same", (), {"__annotations__": {"a": kind}}))
 
-    assert (answer(made(int), {"a": 1}), answer(made(str), {"a": "x"})) == (ACK, ACK)
+    assert (outcome_of(made(int), {"a": 1}), outcome_of(made(str), {"a": "x"})) == (ACK, ACK)
 
 
 class Unfinished(msgspec.Struct):
@@ -232,7 +235,7 @@ class Odd(pydantic.BaseModel):
 
 
 @pytest.mark.parametrize("schema", [Unfinished, Odd])
-def test_a_type_that_has_no_schema_is_refused_in_one_sentence(schema: type) -> None:
+def test_type_without_a_schema_is_refused_in_one_sentence(schema: type) -> None:
     with pytest.raises(
         InvalidConfig, match=r"neither a JSON Schema nor a type that has one: ."
     ) as refused:

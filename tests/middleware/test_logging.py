@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import taskmaster_middleware
-from taskmaster.chain import Middleware, build
+from taskmaster.chain import build
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Middleware
 from taskmaster.testing import make_job
 from taskmaster_middleware.logging import logging
 
@@ -43,13 +44,13 @@ def fields(
     return json.loads(line(caplog, logging(format="json", **options), outcome, **(job or {})))
 
 
-def test_a_run_is_one_line_of_pairs(caplog: pytest.LogCaptureFixture) -> None:
+def test_run_is_one_line_of_pairs_in_text(caplog: pytest.LogCaptureFixture) -> None:
     written = line(caplog, logging(), queue_name="mail", id=7, run_count=2)
 
     assert re.fullmatch(r"event=run job=7 queue=mail run=2 ms=[0-9.e-]+ outcome=ack", written)
 
 
-def test_a_run_is_one_object_in_json(caplog: pytest.LogCaptureFixture) -> None:
+def test_run_is_one_object_in_json(caplog: pytest.LogCaptureFixture) -> None:
     seen = fields(caplog, job={"queue_name": "mail", "id": 7})
 
     assert seen.pop("ms") >= 0
@@ -66,7 +67,7 @@ def test_a_run_is_one_object_in_json(caplog: pytest.LogCaptureFixture) -> None:
         (Snooze(60), {"outcome": "snooze", "delay_seconds": 60}),
     ],
 )
-def test_what_was_not_an_ack_says_why_and_when(
+def test_outcome_other_than_ack_has_reason_and_delay(
     caplog: pytest.LogCaptureFixture, outcome: Outcome, expected: dict[str, Any]
 ) -> None:
     seen = fields(caplog, outcome)
@@ -77,7 +78,7 @@ def test_what_was_not_an_ack_says_why_and_when(
 
 
 @pytest.mark.parametrize("error", [ValueError("no such file"), SystemExit(3), KeyboardInterrupt()])
-def test_an_exception_is_logged_with_its_message_and_passes_through(
+def test_exception_is_logged_with_its_message_and_passes_through(
     caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     def failing(job: Job) -> Outcome:
@@ -90,7 +91,7 @@ def test_an_exception_is_logged_with_its_message_and_passes_through(
     assert f"outcome=error error={type(error).__name__} reason=" in caplog.records[0].getMessage()
 
 
-def test_below_info_nothing_is_written(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_written_below_info(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(stdlib.WARNING, "taskmaster.jobs")
 
     build([logging(payload=True)], lambda job: ACK)(make_job())
@@ -114,7 +115,7 @@ def test_below_info_nothing_is_written(caplog: pytest.LogCaptureFixture) -> None
         ("\ud800", r'reason="\ud800"'),
     ],
 )
-def test_a_value_cannot_break_out_of_its_line(
+def test_value_cannot_break_out_of_its_line(
     caplog: pytest.LogCaptureFixture, reason: str, written: str
 ) -> None:
     assert line(caplog, logging(), Reject(reason)).endswith(written)
@@ -137,7 +138,7 @@ def test_no_text_makes_a_second_line(
 # -- payloads
 
 
-def test_a_payload_is_not_shown_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_payload_is_not_shown_by_default(caplog: pytest.LogCaptureFixture) -> None:
     assert "secret" not in line(caplog, logging(), payload={"password": "secret"})
 
 
@@ -157,7 +158,7 @@ def test_named_keys_are_redacted_at_any_depth(caplog: pytest.LogCaptureFixture) 
     }
 
 
-def test_redacting_leaves_the_job_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_redacting_does_not_change_the_job(caplog: pytest.LogCaptureFixture) -> None:
     job = make_job({"password": "secret"})
 
     build([logging(payload=True, redact=["password"])], lambda job: ACK)(job)
@@ -165,19 +166,19 @@ def test_redacting_leaves_the_job_as_it_is(caplog: pytest.LogCaptureFixture) -> 
     assert job.payload == {"password": "secret"}
 
 
-def test_a_payload_in_text_is_one_quoted_value(caplog: pytest.LogCaptureFixture) -> None:
+def test_payload_in_text_is_one_quoted_value(caplog: pytest.LogCaptureFixture) -> None:
     assert line(caplog, logging(payload=True), payload={"a": 1}).endswith(r'payload="{\"a\": 1}"')
     assert line(caplog, logging(payload=True), payload=None).endswith("payload=null")
 
 
-def test_a_huge_payload_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_huge_payload_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert (
         fields(caplog, job={"payload": "x" * 500_000}, payload=True)["payload"]
         == "[500002 characters]"
     )
 
 
-def test_a_deep_payload_does_not_fail_the_job(caplog: pytest.LogCaptureFixture) -> None:
+def test_deep_payload_does_not_fail_the_job(caplog: pytest.LogCaptureFixture) -> None:
     deep: Any = "secret"
     for _ in range(1_000):  # deeper than Python recurses, as another language may put it
         deep = [deep]
@@ -187,7 +188,7 @@ def test_a_deep_payload_does_not_fail_the_job(caplog: pytest.LogCaptureFixture) 
     assert "[deeper]" in caplog.text
 
 
-def test_a_long_reason_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+def test_long_reason_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     assert len(line(caplog, logging(), Reject("x" * 100_000))) < 1_200
 
 
@@ -202,14 +203,14 @@ def test_a_long_reason_is_cut(caplog: pytest.LogCaptureFixture) -> None:
         ({"redact": [3]}, "redact must be a list of keys, got [3]"),
     ],
 )
-def test_an_option_that_cannot_be_meant_is_refused(options: dict[str, Any], sentence: str) -> None:
+def test_option_of_another_type_is_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InvalidConfig) as refused:
         logging(**options)
 
     assert str(refused.value) == f"middleware 'logging': {sentence}"
 
 
-def test_importing_taskmaster_brings_in_no_middleware() -> None:
+def test_importing_taskmaster_imports_no_middleware() -> None:
     code = (
         "import sys, taskmaster.testing, taskmaster.config, taskmaster.imports; "
         "sys.exit(any(name.startswith('taskmaster_middleware') for name in sys.modules))"

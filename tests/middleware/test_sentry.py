@@ -1,4 +1,4 @@
-"""The real SDK against an ingest of our own: what is sent, what is not, and that nobody waits for it."""
+"""Sentry's real SDK against an ingest of our own: events that are sent, and jobs not delayed."""
 
 import json
 import time
@@ -19,7 +19,7 @@ def sentry(place: Ingest, **options: Any) -> dict[str, Any]:
     return {"use": "sentry", "dsn": place.dsn, **options}
 
 
-def test_what_a_callback_raises_is_sent_with_its_job_and_without_its_payload(
+def test_exception_is_sent_with_its_job_and_without_the_payload(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with ingest() as place:
@@ -44,7 +44,7 @@ def test_what_a_callback_raises_is_sent_with_its_job_and_without_its_payload(
     assert "ada@example.com" not in json.dumps(event)
 
 
-def test_values_are_sent_when_asked_for_but_never_those_of_denied_keys(
+def test_send_payload_sends_values_but_not_those_of_denied_keys(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with ingest() as place:
@@ -76,7 +76,7 @@ def test_breadcrumbs_and_tags_do_not_leak_from_job_to_job(
         assert event["tags"]["mine"] == job_id
 
 
-def test_a_run_that_was_killed_with_its_worker_is_sent_by_somebody_else(
+def test_run_killed_with_its_worker_is_sent_by_another_process(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with ingest() as place:
@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_with_its_worker_is_sent_by_somebody_else(
     assert "ada@example.com" not in json.dumps(event)
 
 
-def test_a_run_that_was_killed_for_its_time_is_sent_with_its_stack(
+def test_run_killed_for_its_timeout_is_sent_with_its_stack(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with ingest() as place:
@@ -114,7 +114,7 @@ def test_a_run_that_was_killed_for_its_time_is_sent_with_its_stack(
     assert "_hash" in event["extra"]["traceback"]
 
 
-def test_a_run_is_a_transaction_in_the_trace_of_its_put(
+def test_run_is_a_transaction_in_the_trace_of_its_put(
     supervise: Supervise, database_url: str
 ) -> None:
     with ingest() as place:
@@ -136,7 +136,7 @@ def test_a_run_is_a_transaction_in_the_trace_of_its_put(
     assert run["contexts"]["trace"]["op"] == "queue.process"
 
 
-def test_an_ingest_that_hangs_delays_no_job_and_the_exit_by_two_seconds_at_most(
+def test_hanging_ingest_delays_no_job_and_the_exit_by_2_seconds(
     supervise: Supervise, publisher: Publisher, journal: Journal, admin: Admin
 ) -> None:
     with ingest(hangs=True) as place:
@@ -156,7 +156,7 @@ def test_an_ingest_that_hangs_delays_no_job_and_the_exit_by_two_seconds_at_most(
     assert admin.get(ids[0]).state == State.REJECTED
 
 
-def test_a_supervisor_told_to_leave_in_a_storm_of_crashes_leaves_in_order_though_nobody_takes_the_reports(
+def test_supervisor_exits_in_order_while_crash_reports_hang(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with ingest(hangs=True) as place:
@@ -169,7 +169,7 @@ def test_a_supervisor_told_to_leave_in_a_storm_of_crashes_leaves_in_order_though
             assert supervisor.left() == 0
 
 
-def test_what_the_log_says_of_a_payload_is_not_sent_with_the_next_error(
+def test_logged_payload_is_not_sent_with_the_next_error(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with ingest() as place:
@@ -185,13 +185,13 @@ def test_what_the_log_says_of_a_payload_is_not_sent_with_the_next_error(
     ("options", "sentence"),
     [
         ({"dsn": ""}, "dsn must be"),
-        ({"dsn": "nonsense"}, "dsn is none that Sentry can read"),
+        ({"dsn": "nonsense"}, "dsn is not one that Sentry can read"),
         ({"traces_sample_rate": 7}, "traces_sample_rate must be a number from 0 to 1, got 7"),
         ({"send_payload": "false"}, "send_payload must be true or false, got 'false'"),
         ({"deny": 5}, "deny must be a list of words, got 5"),
     ],
 )
-def test_options_that_cannot_be_meant_are_refused(options: dict[str, Any], sentence: str) -> None:
+def test_option_out_of_range_is_refused(options: dict[str, Any], sentence: str) -> None:
     chosen = {"dsn": "http://key@127.0.0.1:9/1", **options}
     with (
         pytest.raises(InvalidConfig, match=f"middleware 'sentry': {sentence}"),

@@ -1,4 +1,4 @@
-"""The real OpenTelemetry SDK, across processes: one trace from the put to what the callback does."""
+"""The real OpenTelemetry SDK, across processes: one trace from the put to the callback's spans."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def spans(journal: Journal, name: str) -> list[dict[str, Any]]:
     return [line for line in journal.lines("span") if line["name"] == name]
 
 
-def test_the_run_is_in_the_trace_of_its_put_and_is_exported_before_the_worker_leaves(
+def test_run_is_traced_from_its_put_and_exported_before_the_exit(
     supervise: Supervise,
     database_url: str,
     journal: Journal,
@@ -67,7 +67,7 @@ def test_the_run_is_in_the_trace_of_its_put_and_is_exported_before_the_worker_le
     assert {span["parent"] for span in inner} == {run["span"] for run in runs}
 
 
-def test_headers_of_any_kind_are_no_reason_to_fail() -> None:
+def test_odd_headers_do_not_fail_the_run() -> None:
     with tracing() as middleware:
         handler = middleware(lambda job: ACK)
         odd: list[Any] = [

@@ -6,12 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from taskmaster import Consumer
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
 from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.exits.settlements import PendingSettlements
 from taskmaster.processes.supervisor.exits.worker_exit import Crashed, Reason, WorkerExit
-from taskmaster.settlement import Crash
 from taskmaster.store.connection import Connection
 from tests.support.store import SCHEMA
 
@@ -47,7 +47,7 @@ def exit_of(
 
 
 def pending_settlements(
-    conn: Connection, supervisor_id: int, crashes: list[Crash] | None = None
+    conn: Connection, supervisor_id: int, crashes: list[CrashReport] | None = None
 ) -> PendingSettlements:
     """Return the outbox of a registered supervisor. Crash reports are added to `crashes`."""
     session = DatabaseSession(Database("", SCHEMA), supervisor_id=supervisor_id, connection=conn)

@@ -1,4 +1,4 @@
-"""The configuration file: what it says is what runs, and what is wrong in it is one sentence."""
+"""The configuration file: its values, and one sentence for each mistake in it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
 from taskmaster.validation import check_schema
 
+DELIVERIES = "'at_least_once', 'at_most_once', 'transactional'"
 MAIL = '[[consumer]]\nqueue_name = "mail"\ncallback = "mails:send"\n'
 
 
@@ -24,13 +25,13 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def configured(text: str, name: str = "taskmaster.toml") -> Settings:
-    """What `load` makes of `text`."""
+    """Write `text` to the file and return what `load` reads."""
     Path(name).write_text(text, encoding="utf-8")
     return load()
 
 
 def refusal(text: str, name: str = "taskmaster.toml") -> str:
-    """The sentence with which `load` refuses `text`."""
+    """Return the sentence with which `load` refuses `text`."""
     with pytest.raises(InvalidConfig) as refused:
         configured(text, name)
     sentence = str(refused.value)
@@ -42,10 +43,10 @@ def specs(settings: Settings, number: int = 0) -> list[object]:
     return list(settings.consumers[number].middleware)
 
 
-# -- what it says
+# -- values
 
 
-def test_a_whole_file_says_what_it_says(directory: Path) -> None:
+def test_whole_file_is_read(directory: Path) -> None:
     settings = configured(
         """
         database_url = "postgresql://host/database"
@@ -101,7 +102,7 @@ def test_a_whole_file_says_what_it_says(directory: Path) -> None:
     )
 
 
-def test_what_is_not_set_has_its_default() -> None:
+def test_missing_key_has_its_default() -> None:
     settings = configured(MAIL)
 
     assert (settings.database_url, settings.schema, settings.max_payload_bytes) == (
@@ -113,28 +114,31 @@ def test_what_is_not_set_has_its_default() -> None:
     assert settings.consumers == (Consumer("mail", callback="mails:send"),)
 
 
-def test_pyproject_serves_where_there_is_no_file_of_its_own(directory: Path) -> None:
-    text = '[project]\nname = "shop"\n[[tool.taskmaster.consumer]]\nqueue_name = "mail"\ncallback = "mails:send"\n'
-    settings = configured(text, "pyproject.toml")
+def test_pyproject_is_read_if_there_is_no_taskmaster_toml(directory: Path) -> None:
+    settings = configured(
+        '[project]\nname = "shop"\n'
+        '[[tool.taskmaster.consumer]]\nqueue_name = "mail"\ncallback = "mails:send"\n',
+        "pyproject.toml",
+    )
 
     assert settings.source == directory / "pyproject.toml"
     assert settings.consumers[0].queue_name == "mail"
 
 
-def test_the_file_of_its_own_wins_over_pyproject(directory: Path) -> None:
+def test_taskmaster_toml_takes_precedence_over_pyproject(directory: Path) -> None:
     Path("pyproject.toml").write_text('[tool.taskmaster]\nschema = "other"\n')
 
     assert configured(MAIL).schema == "taskmaster"
 
 
-def test_a_path_that_is_given_is_read_from_anywhere(directory: Path) -> None:
+def test_given_path_is_read_from_anywhere(directory: Path) -> None:
     Path("conf").mkdir()
     Path("conf/jobs.toml").write_text(MAIL)
 
     assert load(Path("conf/jobs.toml")).source == directory / "conf" / "jobs.toml"
 
 
-def test_a_file_saved_with_a_byte_order_mark_is_read() -> None:
+def test_file_with_a_byte_order_mark_is_read() -> None:
     assert configured("\N{ZERO WIDTH NO-BREAK SPACE}" + MAIL).consumers
 
 
@@ -147,7 +151,7 @@ def test_any_queue_name_can_be_configured(queue_name: str) -> None:
     assert settings.consumers[0].queue_name == queue_name
 
 
-def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_takes_precedence_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKMASTER_DATABASE_URL", "postgresql://environment")
     monkeypatch.setenv("TASKMASTER_SCHEMA", "environment")
 
@@ -156,7 +160,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.database_url, settings.schema) == ("postgresql://environment", "environment")
 
 
-def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKMASTER_DATABASE_URL", "")
     monkeypatch.setenv("TASKMASTER_SCHEMA", "")
 
@@ -171,7 +175,7 @@ def test_commands_without_consumers_need_no_file(monkeypatch: pytest.MonkeyPatch
     assert load_or_default() == Settings(schema="jobs")
 
 
-def test_commands_without_consumers_take_a_file_without_consumers() -> None:
+def test_commands_without_consumers_accept_a_file_without_any() -> None:
     Path("taskmaster.toml").write_text('database_url = "postgresql://host"\n')
 
     assert load_or_default().database_url == "postgresql://host"
@@ -180,7 +184,7 @@ def test_commands_without_consumers_take_a_file_without_consumers() -> None:
 # -- middlewares
 
 
-def test_the_shared_middlewares_are_outside_of_a_consumers_own() -> None:
+def test_shared_middlewares_are_outside_of_a_consumers_own() -> None:
     settings = configured(
         'middleware = ["logging", "sentry"]\n' + MAIL + 'middleware = ["errors"]\n'
     )
@@ -188,16 +192,16 @@ def test_the_shared_middlewares_are_outside_of_a_consumers_own() -> None:
     assert specs(settings) == [{"use": "logging"}, {"use": "sentry"}, {"use": "errors"}]
 
 
-def test_options_in_the_list_win_over_the_middlewares_table() -> None:
+def test_list_options_take_precedence_over_the_middlewares_table() -> None:
     settings = configured(
-        'middleware = [{ use = "logging", format = "text" }]\n[logging]\nformat = "json"\npayload = true\n'
-        + MAIL
+        'middleware = [{ use = "logging", format = "text" }]\n'
+        '[logging]\nformat = "json"\npayload = true\n' + MAIL
     )
 
     assert specs(settings) == [{"use": "logging", "format": "text", "payload": True}]
 
 
-def test_a_table_may_belong_to_a_middleware_of_ones_own() -> None:
+def test_table_may_belong_to_the_users_own_middleware() -> None:
     settings = configured(
         '["images:audit"]\nlevel = 3\n' + MAIL + 'middleware = ["images:audit"]\n'
     )
@@ -205,78 +209,70 @@ def test_a_table_may_belong_to_a_middleware_of_ones_own() -> None:
     assert specs(settings) == [{"use": "images:audit", "level": 3}]
 
 
-def test_a_table_that_no_middleware_uses_is_refused() -> None:
+def test_table_that_no_middleware_uses_is_refused() -> None:
     assert refusal('middleware = ["logging"]\n[loging]\nformat = "json"\n' + MAIL) == (
-        "taskmaster.toml: unknown table [loging] (did you mean 'logging'?); allowed are [supervisor], [[consumer]] "
-        "and one for each middleware that a list uses: logging"
+        "taskmaster.toml: unknown table [loging] (did you mean 'logging'?); allowed are "
+        "[supervisor], [[consumer]] and one for each middleware that a list uses: logging"
     )
 
 
 @pytest.mark.parametrize(
     ("listed", "sentence"),
     [
-        (
-            '"logging"',
-            "taskmaster.toml: consumer 'mail': middleware must be a list, outermost first, got 'logging'",
-        ),
-        ("[3]", "taskmaster.toml: consumer 'mail': middleware #1 must be a name or a table"),
-        (
-            '["logging", ""]',
-            "taskmaster.toml: consumer 'mail': middleware #2 must be a name or a table",
-        ),
-        (
-            '[{ format = "json" }]',
-            "taskmaster.toml: consumer 'mail': middleware #1 must be a name or a table",
-        ),
+        ('"logging"', "middleware must be a list, outermost first, got 'logging'"),
+        ("[3]", "middleware #1 must be a name or a table"),
+        ('["logging", ""]', "middleware #2 must be a name or a table"),
+        ('[{ format = "json" }]', "middleware #1 must be a name or a table"),
     ],
 )
-def test_a_middleware_without_a_name_is_refused(listed: str, sentence: str) -> None:
-    assert refusal(MAIL + f"middleware = {listed}\n").startswith(sentence)
+def test_middleware_without_a_name_is_refused(listed: str, sentence: str) -> None:
+    refused = refusal(MAIL + f"middleware = {listed}\n")
+    assert refused.startswith(f"taskmaster.toml: consumer 'mail': {sentence}")
 
 
-# -- what is wrong with it
+# -- mistakes
 
 
-def test_without_a_file_the_way_to_one_is_named(directory: Path) -> None:
+def test_missing_file_is_refused_with_the_way_to_write_one(directory: Path) -> None:
     with pytest.raises(InvalidConfig) as refused:
         load()
 
     assert str(refused.value) == (
-        f"no taskmaster.toml in the current directory ({directory.name}/), nor [tool.taskmaster] in pyproject.toml; "
-        "run 'taskmaster init' to write one"
+        f"no taskmaster.toml in the current directory ({directory.name}/), nor [tool.taskmaster] "
+        "in pyproject.toml; run 'taskmaster init' to write one"
     )
 
 
 @pytest.mark.parametrize("loading", [load, load_or_default])
-def test_a_path_to_nothing_is_refused_not_ignored(loading: Callable[[Path], Settings]) -> None:
+def test_path_to_nothing_is_refused(loading: Callable[[Path], Settings]) -> None:
     with pytest.raises(
         InvalidConfig, match=r"^jobs\.toml: there is no such file; run 'taskmaster init'"
     ):
         loading(Path("jobs.toml"))
 
 
-def test_a_directory_in_the_files_place_is_refused(directory: Path) -> None:
+def test_directory_in_the_files_place_is_refused(directory: Path) -> None:
     Path("taskmaster.toml").mkdir()
 
     with pytest.raises(InvalidConfig, match=r"^taskmaster\.toml: cannot be read: Is a directory$"):
         load()
 
 
-def test_broken_toml_names_the_line() -> None:
+def test_broken_toml_is_refused_with_its_line() -> None:
     sentence = refusal("schema = \n" + MAIL)
 
     assert sentence.startswith("taskmaster.toml: not TOML: ")
     assert "line 1" in sentence
 
 
-def test_a_file_in_another_encoding_is_refused() -> None:
+def test_file_in_another_encoding_is_refused() -> None:
     Path("taskmaster.toml").write_bytes('schema = "Größe"'.encode("latin-1"))
 
     with pytest.raises(InvalidConfig, match=r"^taskmaster\.toml: must be UTF-8, byte 12 is not$"):
         load()
 
 
-def test_a_pyproject_without_the_table_is_no_configuration() -> None:
+def test_pyproject_without_the_table_is_no_configuration() -> None:
     assert "run 'taskmaster init'" in refusal("[tool.ruff]\n", "pyproject.toml")
     with pytest.raises(
         InvalidConfig, match=r"^pyproject\.toml \[tool\.taskmaster\]: there is no such table$"
@@ -284,7 +280,7 @@ def test_a_pyproject_without_the_table_is_no_configuration() -> None:
         load(Path("pyproject.toml"))
 
 
-def test_a_mistake_in_pyproject_names_the_table() -> None:
+def test_mistake_in_pyproject_is_named_by_its_table() -> None:
     sentence = refusal("[tool.taskmaster]\nshema = 'jobs'\n", "pyproject.toml")
 
     assert sentence.startswith(
@@ -292,12 +288,13 @@ def test_a_mistake_in_pyproject_names_the_table() -> None:
     )
 
 
-def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
+def test_typo_in_a_key_is_refused_with_file_key_and_choices() -> None:
     assert refusal(MAIL + "concurency = 4\n") == (
-        "taskmaster.toml: consumer 'mail': unknown key 'concurency' (did you mean 'concurrency'?); allowed are "
-        "queue_name, callback, component, concurrency, middleware, delivery, max_runs, max_crashes, "
-        "retry_base_seconds, retry_max_seconds, timeout_seconds, kill_after_seconds, memory_limit_mb, "
-        "cpu_limit_seconds, max_jobs_per_worker, max_memory_per_worker_mb, nice, cpu_affinity, batch"
+        "taskmaster.toml: consumer 'mail': unknown key 'concurency' (did you mean 'concurrency'?); "
+        "allowed are queue_name, callback, component, concurrency, middleware, delivery, max_runs, "
+        "max_crashes, retry_base_seconds, retry_max_seconds, timeout_seconds, kill_after_seconds, "
+        "memory_limit_mb, cpu_limit_seconds, max_jobs_per_worker, max_memory_per_worker_mb, nice, "
+        "cpu_affinity, batch"
     )
 
 
@@ -352,7 +349,7 @@ def test_a_typo_in_a_key_names_the_file_the_key_and_what_is_allowed() -> None:
         ),
     ],
 )
-def test_a_mistake_outside_of_the_consumers_is_named(text: str, sentence: str) -> None:
+def test_mistake_outside_of_the_consumers_is_named(text: str, sentence: str) -> None:
     assert refusal(text).startswith(f"taskmaster.toml: {sentence}")
 
 
@@ -361,13 +358,10 @@ def test_a_mistake_outside_of_the_consumers_is_named(text: str, sentence: str) -
     [
         ("concurrency = 0", "concurrency must be a whole number from 1 to 1000, got 0"),
         ("concurrency = '4'", "concurrency must be a whole number from 1 to 1000, got '4'"),
-        (
-            "delivery = 'exactly_once'",
-            "delivery must be one of 'at_least_once', 'at_most_once', 'transactional', got 'exactly_once'",
-        ),
+        ("delivery = 'exactly_once'", f"delivery must be one of {DELIVERIES}, got 'exactly_once'"),
         (
             "delivery = ['at_least_once']",
-            "delivery must be one of 'at_least_once', 'at_most_once', 'transactional', got ['at_least_once']",
+            f"delivery must be one of {DELIVERIES}, got ['at_least_once']",
         ),
         ("batch = 'all'", "batch must be a whole number from 1 to 500 or \"auto\", got 'all'"),
         ("max_runs = 0", "max_runs must be"),
@@ -376,7 +370,7 @@ def test_a_mistake_outside_of_the_consumers_is_named(text: str, sentence: str) -
         ("component = 3", 'component must be "module:name", got 3'),
     ],
 )
-def test_a_mistake_in_a_consumer_is_named_by_its_queue(line: str, sentence: str) -> None:
+def test_mistake_in_a_consumer_is_named_by_its_queue(line: str, sentence: str) -> None:
     assert refusal(MAIL + line + "\n").startswith(f"taskmaster.toml: consumer 'mail': {sentence}")
 
 
@@ -391,11 +385,11 @@ def test_a_mistake_in_a_consumer_is_named_by_its_queue(line: str, sentence: str)
         ),
     ],
 )
-def test_a_consumer_without_a_usable_name_is_named_by_its_place(table: str, sentence: str) -> None:
+def test_consumer_without_a_valid_name_is_named_by_its_place(table: str, sentence: str) -> None:
     assert refusal(f"{MAIL}[[consumer]]\n{table}\n") == f"taskmaster.toml: consumer #2: {sentence}"
 
 
-def test_a_consumer_without_a_callback_is_refused() -> None:
+def test_consumer_without_a_callback_is_refused() -> None:
     assert (
         refusal("[[consumer]]\nqueue_name = 'mail'\n")
         == "taskmaster.toml: consumer 'mail': callback is missing"
@@ -409,13 +403,13 @@ def test_two_consumers_for_one_queue_are_refused() -> None:
     )
 
 
-def test_a_password_is_not_shown_when_another_key_is_wrong() -> None:
+def test_password_is_not_shown_if_another_key_is_wrong() -> None:
     assert "secret" not in refusal(
         'database_url = "postgresql://me:secret@host"\nschema = 7\n' + MAIL
     )
 
 
-def test_a_bad_schema_in_the_environment_names_the_variable(
+def test_bad_schema_in_the_environment_is_named_by_its_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TASKMASTER_SCHEMA", "pg_jobs")
@@ -424,11 +418,11 @@ def test_a_bad_schema_in_the_environment_names_the_variable(
 
 
 @pytest.mark.parametrize("schema", ["a", "taskmaster", 'odd "name"; --', "é" * 31, "x" * 63])
-def test_schemas_that_postgres_takes_are_taken(schema: str) -> None:
+def test_schema_that_postgres_accepts_is_accepted(schema: str) -> None:
     assert check_schema(schema) == schema
 
 
 @pytest.mark.parametrize("schema", ["", "x" * 64, "é" * 32, "pg_x", "a\0b", "\ud800", None])
-def test_schemas_that_postgres_would_refuse_or_cut_are_refused(schema: object) -> None:
+def test_schema_that_postgres_would_refuse_or_cut_is_refused(schema: object) -> None:
     with pytest.raises(InvalidConfig, match=r"^schema must"):
         check_schema(schema)

@@ -1,4 +1,4 @@
-"""What a consumer may be, and the sentence for what it may not."""
+"""The values that a consumer may have, and one sentence for each that it may not."""
 
 import pickle
 from dataclasses import FrozenInstanceError
@@ -14,7 +14,7 @@ def consumer(**keys: Any) -> Consumer:
     return Consumer(**{"queue_name": "mail", "callback": "mails:send", **keys})
 
 
-def test_a_consumer_needs_only_a_queue_and_a_callback() -> None:
+def test_consumer_needs_only_a_queue_and_a_callback() -> None:
     made = Consumer("mail", callback=lambda job: None)
 
     assert (made.concurrency, made.delivery, made.max_runs, made.max_crashes) == (
@@ -26,7 +26,7 @@ def test_a_consumer_needs_only_a_queue_and_a_callback() -> None:
     assert (made.middleware, made.component, made.batch) == ((), None, "auto")
 
 
-def test_a_consumer_is_frozen_and_travels_to_other_processes() -> None:
+def test_consumer_is_frozen_and_can_be_pickled() -> None:
     made = consumer(concurrency=3, middleware=({"use": "logging"},))
 
     assert pickle.loads(pickle.dumps(made)) == made
@@ -50,7 +50,7 @@ def test_a_consumer_is_frozen_and_travels_to_other_processes() -> None:
         ("queue_name", "'; drop table jobs; -- 📬"),
     ],
 )
-def test_the_bounds_themselves_are_allowed(key: str, value: object) -> None:
+def test_bounds_themselves_are_allowed(key: str, value: object) -> None:
     assert getattr(consumer(**{key: value}), key) == value
 
 
@@ -79,7 +79,7 @@ def test_the_bounds_themselves_are_allowed(key: str, value: object) -> None:
         ("callback", None, 'a function or "module:name"'),
     ],
 )
-def test_a_value_out_of_range_names_the_key_and_what_is_allowed(
+def test_value_out_of_range_is_refused_with_key_and_range(
     key: str, value: object, allowed: str
 ) -> None:
     with pytest.raises(InvalidConfig) as refused:
@@ -89,6 +89,6 @@ def test_a_value_out_of_range_names_the_key_and_what_is_allowed(
 
 
 @pytest.mark.parametrize("queue_name", ["", "  ", "x" * 201, "a\0b", "\ud800", 7, None, b"mail"])
-def test_a_queue_name_that_cannot_be_stored_is_refused(queue_name: object) -> None:
+def test_queue_name_that_cannot_be_stored_is_refused(queue_name: object) -> None:
     with pytest.raises(InvalidConfig, match=r"^queue_name: (a )?queue name "):
         consumer(queue_name=queue_name)

@@ -1,4 +1,4 @@
-"""Names in a configuration: what they stand for, and one sentence for each way in which they stand for nothing."""
+"""Names in a configuration: the objects they name, and one sentence if there is none."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import resolve, resolve_callable
 from taskmaster.job import ACK, Job, Outcome, Reject
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.plugins import middleware_factories, middleware_factory, open_middleware
 from taskmaster.testing import make_job
 
@@ -21,7 +21,7 @@ Write = Callable[[str, str], Path]
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Write a module into the current directory, which is on the path; forget it afterwards."""
+    """Write modules into the current directory, which is on the path, and forget them later."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     known = set(sys.modules)
@@ -53,7 +53,7 @@ def refused_middleware(spec: Any) -> str:
     return str(refused.value)
 
 
-def test_what_counts_runs_is_in_a_chain_once() -> None:
+def test_middleware_that_counts_runs_is_refused_twice() -> None:
     specs: list[Any] = ["logging", "metrics", {"use": "metrics", "wait_buckets": [1.0]}]
     with pytest.raises(InvalidConfig) as refused:
         middleware_factories(specs, where="middleware")
@@ -67,7 +67,7 @@ def test_what_counts_runs_is_in_a_chain_once() -> None:
 # -- "module:name"
 
 
-def test_a_reference_stands_for_its_object(write: Write) -> None:
+def test_reference_resolves_to_its_object(write: Write) -> None:
     write("shop/mails.py", "class Mails:\n    @staticmethod\n    def send(job): return 'sent'\n")
 
     assert resolve("shop.mails:Mails.send", where=WHERE)(None) == "sent"
@@ -87,26 +87,25 @@ def test_a_reference_stands_for_its_object(write: Write) -> None:
         "mails:.send",
     ],
 )
-def test_a_malformed_reference_shows_the_form(reference: str) -> None:
+def test_malformed_reference_is_refused_with_the_form(reference: str) -> None:
     assert (
         refusal(reference) == f'must be "module:name", like "images:thumbnail", got {reference!r}'
     )
 
 
-def test_a_missing_module_is_not_mistaken_for_one_that_it_imports(
-    write: Write, tmp_path: Path
-) -> None:
+def test_missing_module_is_told_from_a_missing_import_of_it(write: Write, tmp_path: Path) -> None:
     write("ref_importing.py", "\nimport ref_absent_library\n")
 
     searched = f"searched were {tmp_path.name}/ and the installed packages"
     assert refusal("ref_absent:send") == f"there is no module 'ref_absent'; {searched}"
     assert refusal("ref_absent.mails:send") == f"there is no module 'ref_absent'; {searched}"
     assert refusal("ref_importing:send") == (
-        "module 'ref_importing' imports 'ref_absent_library', which cannot be found (ref_importing.py:2)"
+        "module 'ref_importing' imports 'ref_absent_library', which cannot be found "
+        "(ref_importing.py:2)"
     )
 
 
-def test_a_missing_submodule_is_named_in_full(write: Write) -> None:
+def test_missing_submodule_is_named_in_full(write: Write) -> None:
     write("ref_package/__init__.py", "")
 
     assert refusal("ref_package.mails:send").startswith(
@@ -114,7 +113,7 @@ def test_a_missing_submodule_is_named_in_full(write: Write) -> None:
     )
 
 
-def test_a_module_with_a_longer_name_is_not_mistaken_for_the_missing_one(write: Write) -> None:
+def test_missing_module_with_a_longer_name_is_an_import_of_it(write: Write) -> None:
     write("ref_mail.py", "import ref_mail_client\n")
 
     assert refusal("ref_mail:send").startswith(
@@ -137,7 +136,7 @@ def test_a_module_with_a_longer_name_is_not_mistaken_for_the_missing_one(write: 
         ),
     ],
 )
-def test_a_module_that_raises_at_import_says_what_and_where(
+def test_exception_at_import_is_shown_with_its_place(
     write: Write, text: str, sentence: str
 ) -> None:
     write("ref_raising.py", text)
@@ -145,7 +144,7 @@ def test_a_module_that_raises_at_import_says_what_and_where(
     assert refusal("ref_raising:send").startswith(f"importing 'ref_raising' raised {sentence}")
 
 
-def test_an_error_far_below_the_import_is_shown_where_it_was_raised(write: Write) -> None:
+def test_error_far_below_the_import_is_shown_at_its_place(write: Write) -> None:
     write("ref_helper.py", "def connect():\n    raise OSError('no route')\n")
     write("ref_outer.py", "import ref_helper\nref_helper.connect()\n")
 
@@ -155,19 +154,19 @@ def test_an_error_far_below_the_import_is_shown_where_it_was_raised(write: Write
     )
 
 
-def test_a_message_without_end_is_cut(write: Write) -> None:
+def test_endless_message_is_cut(write: Write) -> None:
     write("ref_long.py", "raise RuntimeError('x' * 100_000)\n")
 
     assert len(refusal("ref_long:send")) < 400
 
 
-def test_a_typo_in_a_name_suggests_the_one_that_is_there(write: Write) -> None:
+def test_typo_in_a_name_is_refused_with_a_suggestion(write: Write) -> None:
     write("ref_mails.py", "def send(job): ...\n")
 
     assert refusal("ref_mails:sned") == "module 'ref_mails' has no 'sned' (did you mean 'send'?)"
 
 
-def test_a_name_like_no_other_lists_what_the_module_defines(write: Write) -> None:
+def test_unknown_name_is_refused_with_a_list_of_functions(write: Write) -> None:
     write(
         "ref_mails.py",
         "import json\nfrom pathlib import Path\ndef send(job): ...\ndef sort(job): ...\n",
@@ -179,7 +178,7 @@ def test_a_name_like_no_other_lists_what_the_module_defines(write: Write) -> Non
     )
 
 
-def test_a_modules_own_getattr_may_raise_anything(write: Write) -> None:
+def test_exception_of_a_modules_getattr_is_shown(write: Write) -> None:
     write("ref_lazy.py", "def __getattr__(name):\n    raise RuntimeError(f'{name} is not built')\n")
 
     assert refusal("ref_lazy:send") == (
@@ -187,7 +186,7 @@ def test_a_modules_own_getattr_may_raise_anything(write: Write) -> None:
     )
 
 
-def test_a_callback_that_cannot_be_called_is_refused(write: Write) -> None:
+def test_callback_that_is_not_callable_is_refused(write: Write) -> None:
     write("ref_constant.py", "SIZE = 3\n")
 
     with pytest.raises(
@@ -198,14 +197,14 @@ def test_a_callback_that_cannot_be_called_is_refused(write: Write) -> None:
         resolve_callable(3, where=WHERE)
 
 
-def test_an_async_callback_is_refused_before_every_job_fails() -> None:
+def test_async_callback_is_refused() -> None:
     async def send(job: Job) -> None: ...
 
     with pytest.raises(InvalidConfig, match="is an async function; a worker calls plain ones"):
         resolve_callable(send, where=WHERE)
 
 
-def test_a_function_is_taken_as_it_is() -> None:
+def test_function_is_returned_as_it_is() -> None:
     assert resolve_callable(len, where=WHERE) is len
 
 
@@ -224,11 +223,11 @@ def demanding(*, dsn: str) -> Middleware:
     return labelled(label=dsn)
 
 
-def test_a_function_that_takes_the_handler_is_the_middleware_itself() -> None:
+def test_function_that_takes_the_handler_is_a_middleware() -> None:
     assert middleware_factory(rejecting, where="middleware")() is rejecting
 
 
-def test_a_class_that_takes_the_handler_is_a_middleware() -> None:
+def test_class_that_takes_the_handler_is_a_middleware() -> None:
     class Audit:
         def __init__(self, handler: Handler) -> None:
             self.handler = handler
@@ -239,17 +238,17 @@ def test_a_class_that_takes_the_handler_is_a_middleware() -> None:
     assert middleware_factory(Audit, where="middleware")() is Audit
 
 
-def test_a_factory_is_called_with_its_options_in_each_worker() -> None:
+def test_factory_is_called_with_its_options() -> None:
     factory = middleware_factory({"use": labelled, "label": "a", "level": 2}, where="middleware")
 
     assert ran(factory) == Reject("a 2")
 
 
-def test_a_factory_without_options_is_called_too() -> None:
+def test_factory_without_options_is_called_too() -> None:
     assert ran(middleware_factory(labelled, where="middleware")) == Reject("none 0")
 
 
-def test_a_factory_is_not_called_before_the_fork() -> None:
+def test_factory_is_not_called_before_the_fork() -> None:
     calls = []
 
     def counting() -> Middleware:
@@ -262,20 +261,21 @@ def test_a_factory_is_not_called_before_the_fork() -> None:
     assert calls == [1]
 
 
-def test_a_middleware_is_found_by_module_and_name(write: Write) -> None:
+def test_middleware_is_found_by_module_and_name(write: Write) -> None:
     write("ref_audit.py", "def audit(handler):\n    return handler\n")
 
     assert ran(middleware_factory("ref_audit:audit", where="middleware")) is ACK
     assert ran(middleware_factory({"use": "ref_audit:audit"}, where="middleware")) is ACK
 
 
-def test_a_typo_in_an_option_names_those_accepted() -> None:
+def test_typo_in_an_option_is_refused_with_those_accepted() -> None:
     assert refused_middleware({"use": labelled, "lable": "a"}) == (
-        "middleware 'labelled': unknown option 'lable' (did you mean 'label'?); it accepts 'label', 'level'"
+        "middleware 'labelled': unknown option 'lable' (did you mean 'label'?); "
+        "it accepts 'label', 'level'"
     )
 
 
-def test_an_option_for_a_factory_without_any_is_refused() -> None:
+def test_option_for_a_factory_without_any_is_refused() -> None:
     def plain() -> Middleware:
         return rejecting
 
@@ -284,11 +284,11 @@ def test_an_option_for_a_factory_without_any_is_refused() -> None:
     )
 
 
-def test_a_missing_option_is_found_before_the_fork() -> None:
+def test_missing_option_is_refused_before_the_fork() -> None:
     assert refused_middleware(demanding) == "middleware 'demanding': option 'dsn' is missing"
 
 
-def test_a_factory_that_takes_any_option_is_left_alone() -> None:
+def test_factory_that_takes_any_option_is_called_with_it() -> None:
     def anything(**options: Any) -> Middleware:
         return labelled(label=",".join(options))
 
@@ -298,13 +298,13 @@ def test_a_factory_that_takes_any_option_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("spec", [3, None, {"use": 3}])
-def test_what_is_no_middleware_is_refused(spec: object) -> None:
+def test_object_that_is_no_middleware_is_refused(spec: object) -> None:
     assert refused_middleware(spec).startswith(
         'middleware: must be a function or "module:name", got'
     )
 
 
-def test_a_table_without_use_is_refused() -> None:
+def test_table_without_use_is_refused() -> None:
     assert refused_middleware({"format": "json"}) == (
         "middleware: a middleware's table must hold 'use', got {'format': 'json'}"
     )
@@ -317,17 +317,18 @@ def installed(write: Write) -> None:
     write("ref_dist-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: ref-dist\nVersion: 1\n")
     write(
         "ref_dist-1.dist-info/entry_points.txt",
-        "[taskmaster.middleware]\nref_tracing = ref_tracing:tracing\nref_broken = ref_nowhere:tracing\n",
+        "[taskmaster.middleware]\n"
+        "ref_tracing = ref_tracing:tracing\nref_broken = ref_nowhere:tracing\n",
     )
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_middleware_is_found_by_its_entry_point() -> None:
+def test_middleware_is_found_by_its_entry_point() -> None:
     assert ran(middleware_factory({"use": "ref_tracing", "rate": 0.5}, where="middleware")) is ACK
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_unknown_middleware_names_those_installed() -> None:
+def test_unknown_middleware_is_refused_with_those_installed() -> None:
     sentence = refused_middleware("ref_tracign")
 
     assert sentence.startswith(
@@ -337,7 +338,7 @@ def test_an_unknown_middleware_names_those_installed() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_a_broken_entry_point_is_named() -> None:
+def test_broken_entry_point_is_refused_by_its_name() -> None:
     assert refused_middleware("ref_broken").startswith(
         "middleware 'ref_broken': there is no module 'ref_nowhere'"
     )
@@ -347,12 +348,12 @@ def test_a_broken_entry_point_is_named() -> None:
 
 
 def ran(factory: Callable[[], Middleware | AbstractContextManager[Middleware]]) -> Outcome:
-    """What one job comes to inside the middleware."""
+    """Return the outcome of one job inside the middleware."""
     with ExitStack() as stack:
         return open_middleware(factory, stack)(lambda job: ACK)(make_job())
 
 
-def test_a_middleware_with_a_lifecycle_is_entered_and_left() -> None:
+def test_middleware_with_a_lifecycle_is_entered_and_left() -> None:
     seen = []
 
     @contextmanager
@@ -362,13 +363,13 @@ def test_a_middleware_with_a_lifecycle_is_entered_and_left() -> None:
         seen.append("flushed")
 
     with ExitStack() as stack:
-        # What @contextmanager makes can be called as well: it must not be taken for the middleware.
+        # The result of @contextmanager is callable too, and must not be taken for the middleware.
         assert open_middleware(middleware_factory(flushing, where="middleware"), stack) is rejecting
         assert seen == ["opened"]
     assert seen == ["opened", "flushed"]
 
 
-def test_a_factory_that_forgot_to_return_is_refused() -> None:
+def test_factory_that_returns_nothing_is_refused() -> None:
     def forgetful() -> Middleware:
         return None  # type: ignore[return-value]
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster import Ack, Consumer, Outcome, Reject, Retry, Snooze, State
-from taskmaster.settlement import Run, crashed, ended, released, retry_delay
+from taskmaster import Ack, Consumer, Failure, Outcome, Reject, Retry, Snooze, State
+from taskmaster.settlement import Run, for_crash, for_outcome, release, retry_delay
 
 
 def consumer(
@@ -22,15 +22,15 @@ def consumer(
 
 
 FIRST = Run(id=1, run=1, crashes=0)
-FAILURE = {"cause": "exception"}
+FAILURE = Failure(cause="exception", message="")
 
 
-def test_an_ack_needs_no_ending() -> None:
-    assert ended(FIRST, Ack(), consumer(), None) is None
+def test_ack_needs_no_settlement() -> None:
+    assert for_outcome(FIRST, Ack(), consumer(), None) is None
 
 
-def test_a_rejected_job_is_not_run_again_whatever_max_runs_allows() -> None:
-    settlement = ended(FIRST, Reject("no good"), consumer(max_runs=100), FAILURE)
+def test_rejected_job_is_not_run_again() -> None:
+    settlement = for_outcome(FIRST, Reject("no good"), consumer(max_runs=100), FAILURE)
     assert settlement is not None
     assert (settlement.state, settlement.charged, settlement.failure) == (
         State.REJECTED,
@@ -39,24 +39,24 @@ def test_a_rejected_job_is_not_run_again_whatever_max_runs_allows() -> None:
     )
 
 
-def test_a_failed_run_is_tried_again_until_max_runs_and_not_once_more() -> None:
+def test_failed_run_is_retried_until_max_runs() -> None:
     states = []
     for run in (1, 2, 3):
-        settlement = ended(Run(1, run, 0), Retry(), consumer(max_runs=3), FAILURE)
+        settlement = for_outcome(Run(1, run, 0), Retry(), consumer(max_runs=3), FAILURE)
         assert settlement is not None
         assert settlement.charged
         states.append(settlement.state)
     assert states == [State.SCHEDULED, State.SCHEDULED, State.REJECTED]
 
 
-def test_a_callback_that_names_a_delay_gets_exactly_that_delay() -> None:
-    settlement = ended(FIRST, Retry(delay_seconds=0.0), consumer(), FAILURE)
+def test_retry_with_a_delay_has_exactly_that_delay() -> None:
+    settlement = for_outcome(FIRST, Retry(delay_seconds=0.0), consumer(), FAILURE)
     assert settlement is not None
     assert settlement.delay_seconds == 0.0
 
 
-def test_a_snooze_is_not_counted_as_a_run_even_on_the_last_one() -> None:
-    settlement = ended(Run(1, 5, 0), Snooze(60.0), consumer(max_runs=5), None)
+def test_snooze_is_not_counted_even_in_the_last_run() -> None:
+    settlement = for_outcome(Run(1, 5, 0), Snooze(60.0), consumer(max_runs=5), None)
     assert settlement is not None
     assert (settlement.state, settlement.charged, settlement.delay_seconds) == (
         State.SCHEDULED,
@@ -65,8 +65,8 @@ def test_a_snooze_is_not_counted_as_a_run_even_on_the_last_one() -> None:
     )
 
 
-def test_a_job_that_was_not_started_goes_back_uncharged() -> None:
-    settlement = released(7)
+def test_job_that_was_not_started_is_released_uncharged() -> None:
+    settlement = release(7)
     assert (settlement.id, settlement.state, settlement.charged, settlement.crashed) == (
         7,
         State.READY,
@@ -75,9 +75,9 @@ def test_a_job_that_was_not_started_goes_back_uncharged() -> None:
     )
 
 
-def test_the_first_crash_goes_to_another_worker_at_once_and_the_second_waits() -> None:
-    first = crashed(Run(1, 1, 0), consumer(), FAILURE)
-    second = crashed(Run(1, 2, 1), consumer(), FAILURE)
+def test_first_crash_runs_again_at_once_and_the_second_waits() -> None:
+    first = for_crash(Run(1, 1, 0), consumer(), FAILURE)
+    second = for_crash(Run(1, 2, 1), consumer(), FAILURE)
     assert (first.state, first.delay_seconds) == (State.READY, 0.0)
     assert second.state == State.SCHEDULED
     assert second.delay_seconds > 0
@@ -86,28 +86,28 @@ def test_the_first_crash_goes_to_another_worker_at_once_and_the_second_waits() -
 
 
 @pytest.mark.parametrize(("run", "crashes"), [(3, 2), (5, 0)])
-def test_a_job_that_keeps_killing_its_worker_is_rejected(run: int, crashes: int) -> None:
+def test_job_that_keeps_killing_its_worker_is_rejected(run: int, crashes: int) -> None:
     assert (
-        crashed(Run(1, run, crashes), consumer(max_runs=5, max_crashes=3), FAILURE).state
+        for_crash(Run(1, run, crashes), consumer(max_runs=5, max_crashes=3), FAILURE).state
         == State.REJECTED
     )
 
 
-def test_max_crashes_holds_whatever_max_runs_says() -> None:
+def test_max_crashes_holds_if_max_runs_is_larger() -> None:
     assert (
-        crashed(Run(1, 3, 2), consumer(max_runs=1000, max_crashes=3), FAILURE).state
+        for_crash(Run(1, 3, 2), consumer(max_runs=1000, max_crashes=3), FAILURE).state
         == State.REJECTED
     )
 
 
-def test_the_wait_before_a_retry_doubles_and_is_spread() -> None:
+def test_retry_delay_doubles_and_is_spread() -> None:
     delays = [retry_delay(3, consumer(base=10.0)) for _ in range(200)]
     assert 30.0 <= min(delays) < 33.0
     assert 47.0 < max(delays) <= 50.0
 
 
 @given(st.integers(1, 100_000))
-def test_the_wait_before_a_retry_is_bounded_and_never_overflows(run: int) -> None:
+def test_retry_delay_is_bounded_and_never_overflows(run: int) -> None:
     assert 0 < retry_delay(run, consumer(longest=100.0)) <= 100.0
 
 
@@ -116,12 +116,12 @@ def test_the_wait_before_a_retry_is_bounded_and_never_overflows(run: int) -> Non
     st.integers(1, 9),
     st.integers(0, 9),
 )
-def test_no_outcome_leaves_a_job_in_a_state_it_cannot_reach_from_running(
+def test_every_settlement_is_a_transition_from_running(
     outcome: Outcome, run: int, crashes: int
 ) -> None:
     settlements = [
-        ended(Run(1, run, crashes), outcome, consumer(), FAILURE),
-        crashed(Run(1, run, crashes), consumer(), {}),
+        for_outcome(Run(1, run, crashes), outcome, consumer(), FAILURE),
+        for_crash(Run(1, run, crashes), consumer(), FAILURE),
     ]
     for settlement in settlements:
         assert settlement is None or settlement.state in {

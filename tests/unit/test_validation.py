@@ -1,4 +1,4 @@
-"""What may be put: payloads that come back as they went, and one sentence for those that would not."""
+"""Payloads that survive encoding, and one sentence for each that does not."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Colour(Enum):
 
 
 def returned(payload: Any) -> Any:
-    """The payload as its callback will see it."""
+    """Return the payload as its callback will see it."""
     return orjson.loads(encode(payload))
 
 
@@ -49,12 +49,12 @@ payloads = st.recursive(
 
 
 @given(payloads)
-def test_any_json_comes_back_as_it_went(payload: Any) -> None:
+def test_any_json_survives_encoding(payload: Any) -> None:
     assert returned(payload) == payload
 
 
 @given(st.text(st.sampled_from('\\u0"a\0'), max_size=30))
-def test_a_nul_is_refused_and_what_only_looks_like_one_is_not(text: str) -> None:
+def test_nul_is_refused_and_text_that_resembles_one_is_not(text: str) -> None:
     if "\0" in text:
         with pytest.raises(InvalidPayload, match=r"^the payload holds a NUL character"):
             encode([text])
@@ -76,7 +76,7 @@ def test_a_nul_is_refused_and_what_only_looks_like_one_is_not(text: str) -> None
         {"": {"": ""}},
     ],
 )
-def test_small_and_empty_payloads_come_back(payload: Any) -> None:
+def test_small_and_empty_payloads_survive_encoding(payload: Any) -> None:
     assert returned(payload) == payload
 
 
@@ -86,7 +86,7 @@ def test_big_integers_keep_every_digit(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**100])
-def test_an_integer_beyond_64_bits_is_refused_not_rounded(number: int) -> None:
+def test_integer_beyond_64_bits_is_refused(number: int) -> None:
     with pytest.raises(
         InvalidPayload, match=r"^the payload is not JSON: Integer exceeds 64-bit range"
     ):
@@ -101,7 +101,7 @@ def test_floats_keep_every_bit(number: float) -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_json_does_not_have_is_null(number: float) -> None:
+def test_number_that_json_does_not_have_is_null(number: float) -> None:
     assert returned([number]) == [None]
 
 
@@ -117,7 +117,7 @@ def test_a_number_that_json_does_not_have_is_null(number: float) -> None:
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
     ],
 )
-def test_dates_and_dataclasses_are_written_as_orjson_writes_them(payload: Any, seen: Any) -> None:
+def test_dates_and_dataclasses_are_encoded_by_orjson(payload: Any, seen: Any) -> None:
     assert returned(payload) == seen
 
 
@@ -140,14 +140,14 @@ def nested(depth: int) -> Any:
         (nested(2000), "Recursion limit reached"),
     ],
 )
-def test_what_is_not_json_is_refused_in_one_sentence(payload: Any, reason: str) -> None:
+def test_payload_that_is_not_json_is_refused_in_one_sentence(payload: Any, reason: str) -> None:
     with pytest.raises(InvalidPayload) as refused:
         encode(payload)
 
     assert str(refused.value) == f"the payload is not JSON: {reason}"
 
 
-def test_a_payload_that_contains_itself_is_refused() -> None:
+def test_payload_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)
 
@@ -156,7 +156,7 @@ def test_a_payload_that_contains_itself_is_refused() -> None:
 
 
 @pytest.mark.parametrize("payload", ["a\0b", {"key\0": 1}, [["\0"]], "\\\0", '"\0'])
-def test_a_nul_anywhere_is_refused(payload: Any) -> None:
+def test_nul_anywhere_is_refused(payload: Any) -> None:
     with pytest.raises(
         InvalidPayload, match=r"^the payload holds a NUL character \(\\u0000\), which Postgres"
     ):
@@ -164,11 +164,11 @@ def test_a_nul_anywhere_is_refused(payload: Any) -> None:
 
 
 @pytest.mark.parametrize("payload", ["\\u0000", "\\\\u0000", {"\\u0000": "C:\\u0000"}])
-def test_a_backslash_before_the_word_u0000_is_no_nul(payload: Any) -> None:
+def test_backslash_before_the_word_u0000_is_no_nul(payload: Any) -> None:
     assert returned(payload) == payload
 
 
-def test_a_payload_is_measured_in_bytes_of_json() -> None:
+def test_payload_is_measured_in_bytes_of_json() -> None:
     assert len(encode("x" * 999_998)) == 1_000_000
     with pytest.raises(InvalidPayload) as refused:
         encode("ü" * 500_000)
@@ -178,13 +178,13 @@ def test_a_payload_is_measured_in_bytes_of_json() -> None:
     )
 
 
-def test_the_size_allowed_can_be_configured() -> None:
+def test_largest_size_can_be_configured() -> None:
     assert encode("x" * 8, max_bytes=10) == b'"xxxxxxxx"'
     with pytest.raises(InvalidPayload, match=r"^the headers has 11 bytes, 10 are allowed"):
         encode("x" * 9, what="headers", max_bytes=10)
 
 
-def test_many_backslashes_do_not_take_long_to_search() -> None:
+def test_many_backslashes_are_searched_quickly() -> None:
     assert encode("\\" * 400_000 + "\\u0000")
 
 
@@ -210,7 +210,7 @@ def test_any_text_can_name_a_queue(queue_name: str) -> None:
         (7, "must be a string, got int"),
     ],
 )
-def test_a_name_that_no_queue_can_have_is_refused(queue_name: object, reason: str) -> None:
+def test_invalid_queue_name_is_refused(queue_name: object, reason: str) -> None:
     with pytest.raises(InvalidJob) as refused:
         check_queue_name(queue_name)
 
@@ -218,12 +218,12 @@ def test_a_name_that_no_queue_can_have_is_refused(queue_name: object, reason: st
 
 
 @pytest.mark.parametrize("priority", range(10))
-def test_priorities_go_from_0_to_9(priority: int) -> None:
+def test_priorities_from_0_to_9_are_accepted(priority: int) -> None:
     assert check_priority(priority) == priority
 
 
 @pytest.mark.parametrize("delay", [0, 0.5, 30, 10 * 366 * 86_400])
-def test_a_delay_may_take_ten_years(delay: float) -> None:
+def test_delay_of_ten_years_is_accepted(delay: float) -> None:
     assert check_delay(delay) == delay
 
 
@@ -234,6 +234,8 @@ def test_a_delay_may_take_ten_years(delay: float) -> None:
         *((check_delay, value) for value in (-0.1, math.nan, math.inf, 1e12, True, "1", None)),
     ],
 )
-def test_what_is_out_of_range_is_refused(check: Callable[[object], float], value: object) -> None:
+def test_priority_or_delay_out_of_range_is_refused(
+    check: Callable[[object], float], value: object
+) -> None:
     with pytest.raises(InvalidJob, match=r"^a (priority|delay) must be "):
         check(value)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from taskmaster.backoff import Backoff
 from taskmaster.errors import InvalidConfig, WorkersFailed
-from taskmaster.imports import listed, name_of
+from taskmaster.imports import join_names, name_of
 from taskmaster.processes.ipc import messages
 from taskmaster.processes.ipc.plan import Plan
 from taskmaster.processes.ipc.spawn import hand_over, interpreter
@@ -148,7 +148,7 @@ class TemplateClient:
         log.warning("template replaced: %s", reason)
         wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
         if not was_ready and wait >= self.backoff.max_seconds:
-            callbacks = listed([name_of(consumer.callback) for consumer in self.plan.consumers])
+            callbacks = join_names([name_of(consumer.callback) for consumer in self.plan.consumers])
             raise WorkersFailed(
                 f"the template process exits before it is ready, importing {callbacks}: {reason}"
             )

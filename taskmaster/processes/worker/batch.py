@@ -2,10 +2,11 @@
 
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import psycopg
+from msgspec import structs
 
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.output import lengths
@@ -18,7 +19,7 @@ from taskmaster.processes.ipc.scoreboard import (
 )
 from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.processes.worker.run import run_one
-from taskmaster.settlement import Settlement, released
+from taskmaster.settlement import Settlement, release, to_entry
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
@@ -28,7 +29,6 @@ log = logging.getLogger("taskmaster.worker")
 # start of the batch, because taking a baseline costs 1.5 µs per job.
 MOST_BASELINES = 50
 
-LONG_TEXTS = ("traceback", "stdout", "stderr")
 BRIEF_BYTES = (
     800  # of a settlement without the long texts, its message cut: so 500 of them have room
 )
@@ -53,7 +53,7 @@ def run(context: WorkerContext, conn: Connection, lease: leases.Lease) -> BatchR
     if started < len(ids):
         if context.has_permits_file:
             permits.drain(context.permits_fd)
-        settlements += map(released, ids[started:])
+        settlements += map(release, ids[started:])
     return BatchResult(started, settlements)
 
 
@@ -91,9 +91,9 @@ def _run_in_order(
 
 def write_settlement(row: ScoreboardRow, settlement: Settlement, *, others: int) -> bool:
     """Keep the settlement in the row, in brief if `others` that may follow would find no room."""
-    if row.batch.write_entry(asdict(settlement), reserve_bytes=others * BRIEF_BYTES):
+    if row.batch.write_entry(to_entry(settlement), reserve_bytes=others * BRIEF_BYTES):
         return True
-    return row.batch.write_entry(asdict(_in_brief(settlement)))
+    return row.batch.write_entry(to_entry(_in_brief(settlement)))
 
 
 def note_baseline(row: ScoreboardRow) -> None:
@@ -103,12 +103,12 @@ def note_baseline(row: ScoreboardRow) -> None:
 
 def _in_brief(settlement: Settlement) -> Settlement:
     """Return the settlement without its long texts."""
-    failure = {
-        name: value for name, value in (settlement.failure or {}).items() if name not in LONG_TEXTS
-    }
-    if "message" in failure:
-        failure["message"] = failure["message"][:BRIEF_MESSAGE]
-    return replace(settlement, failure=failure or None)
+    failure = settlement.failure
+    if failure is None:
+        return settlement
+    message = failure.message[:BRIEF_MESSAGE]
+    brief = structs.replace(failure, message=message, traceback="", stdout="", stderr="")
+    return replace(settlement, failure=brief)
 
 
 def _mark_started(conn: Connection, lease: leases.Lease, job_id: int) -> bool:

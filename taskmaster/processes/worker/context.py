@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from taskmaster.chain import Handler
 from taskmaster.consumer import Consumer
 from taskmaster.errors import TaskmasterError
+from taskmaster.middleware import Handler
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.system.fd_identity import Identity, identity

@@ -7,9 +7,9 @@ from functools import partial
 
 from setproctitle import setproctitle
 
-from taskmaster.chain import Handler
 from taskmaster.errors import InvalidConfig
 from taskmaster.failure import describe
+from taskmaster.middleware import Handler
 from taskmaster.processes.ipc import output
 from taskmaster.processes.ipc.messages import WorkerFds, WorkerOrder
 from taskmaster.processes.ipc.plan import Database, Plan
@@ -117,7 +117,7 @@ def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) 
 
 def _delivery(database: Database, context: WorkerContext, supervisor: int) -> Delivery:
     consumer = context.consumer
-    if consumer.transactional:
+    if consumer.is_transactional:
         return Transactional(database, context.worker, context)
-    claimant = Claimant(supervisor, context.worker, consumer.queue_name, consumer.once)
+    claimant = Claimant(supervisor, context.worker, consumer.queue_name, consumer.is_at_most_once)
     return Leased(database, claimant, context)

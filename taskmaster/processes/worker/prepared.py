@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from taskmaster.chain import Handler, build, innermost
+from taskmaster.chain import build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import check_takes_job, resolve_callable
+from taskmaster.middleware import Handler
 from taskmaster.plugins import (
     CrashReporterFactory,
     MiddlewareFactory,

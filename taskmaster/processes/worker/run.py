@@ -8,14 +8,14 @@ from collections.abc import Callable
 import orjson
 import psycopg
 
-from taskmaster.chain import checked
+from taskmaster.chain import check_outcome
 from taskmaster.errors import JobTimeout
-from taskmaster.failure import Used, describe, failure, stack, text_of
+from taskmaster.failure import Failure, Used, describe, make_failure, stack, text_of
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
 from taskmaster.processes.ipc.output import STANDARD, flush, tails
 from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
-from taskmaster.settlement import Failure, Run, Settlement, ended
+from taskmaster.settlement import Run, Settlement, for_outcome
 from taskmaster.store.leases import ClaimedJob
 
 
@@ -53,7 +53,7 @@ def run_one(context: WorkerContext, claimed: ClaimedJob) -> Settlement | None:
         outcome = context.handler(_job(claimed, context.job_context))
         if outcome is ACK and not context.job_context.is_forked:
             return None
-        outcome = checked(outcome, who="a middleware")
+        outcome = check_outcome(outcome, returned_by="a middleware")
     except UnreadablePayload as unreadable:
         outcome = Reject(str(unreadable))
     except BaseException as surprise:  # noqa: BLE001 — SystemExit too: it ends the run, not the worker
@@ -63,7 +63,7 @@ def run_one(context: WorkerContext, claimed: ClaimedJob) -> Settlement | None:
     seconds = (time.monotonic_ns() - started_ns) / 1e9
     record = _record(context, claimed, outcome, error, seconds)
     run = Run(claimed.id, claimed.run_count, claimed.crashes)
-    return ended(run, outcome, context.consumer, record)
+    return for_outcome(run, outcome, context.consumer, record)
 
 
 def _job(claimed: ClaimedJob, job_context: WorkerJobContext) -> Job:
@@ -115,12 +115,12 @@ def _record(
             cause = "rejected"
         case Retry(reason=reason):
             cause = _cause(context, error)
-        case Snooze() if context.consumer.once:
+        case Snooze() if context.consumer.is_at_most_once:
             cause = "rejected"
             reason = "it asked to run later, and delivery = 'at_most_once' never runs a job again"
         case _:
             return None
-    return failure(
+    return make_failure(
         cause,
         text_of(reason),
         run=claimed.run_count,

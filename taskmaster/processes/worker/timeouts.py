@@ -4,9 +4,9 @@ import resource
 import signal
 from types import FrameType
 
-from taskmaster.chain import Handler
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
+from taskmaster.middleware import Handler
 from taskmaster.processes.system.proc import MIB, mapped_bytes
 
 

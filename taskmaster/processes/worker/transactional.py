@@ -6,13 +6,13 @@ its run fails, and the lock stays, so the failure is written in the same commit.
 """
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from taskmaster.failure import Used, describe, failure
+from taskmaster.failure import Used, describe, make_failure
 from taskmaster.job import Retry
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.plan import Database
@@ -20,7 +20,7 @@ from taskmaster.processes.system.fd_identity import Identity, identity
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.processes.worker.run import run_one
-from taskmaster.settlement import Run, Settlement, ended
+from taskmaster.settlement import Run, Settlement, for_outcome, to_entry
 from taskmaster.store import transactions
 from taskmaster.store.connection import Connection, connect, reset_session
 from taskmaster.store.cursor import Cursor
@@ -97,7 +97,7 @@ class Transactional:
         """Charge the run whose transaction was lost, once no other session holds its job."""
         unwritten = self.unwritten
         if unwritten is not None and unwritten.failure is not None:
-            run = unwritten.failure["run"]
+            run = unwritten.failure.run
             charged = transactions.charge_lost(
                 conn, self.database.schema, unwritten, run=run, wait_ms=CHARGE_WAIT_MS
             )
@@ -137,7 +137,7 @@ class Transactional:
                 conn.close()  # a callback has closed its descriptor, and another file has the number
             settlement = settlement or self._impossible_ack(conn, locked)
             if settlement is not None:
-                record.write_entry(asdict(settlement))
+                record.write_entry(to_entry(settlement))
                 self.unwritten = settlement  # until the transaction has committed it
             record.end_job(1)
             if settlement is not None:
@@ -187,8 +187,8 @@ class Transactional:
         self, locked: transactions.LockedJob, message: str, *, cause: str = "exception"
     ) -> Settlement | None:
         run = locked.job.run_count
-        record = failure(
+        record = make_failure(
             cause, message, run=run, worker=self.worker, duration_seconds=0.0, used=Used(0.0, 0.0)
         )
         failed_run = Run(locked.job.id, run, locked.job.crashes)
-        return ended(failed_run, Retry(), self.context.consumer, record)
+        return for_outcome(failed_run, Retry(), self.context.consumer, record)

@@ -5,17 +5,17 @@ a reason.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from taskmaster.failure import Used, failure
+from taskmaster.failure import Failure, Used, make_failure
 from taskmaster.job import State
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
 from taskmaster.processes.supervisor.exits.worker_exit import (
     LimitExceeded,
     Shutdown,
     WorkerExit,
 )
-from taskmaster.settlement import Crash, Failure, Run, Settlement, crashed, cut_off, released
+from taskmaster.settlement import Run, Settlement, for_crash, for_interruption, from_entry, release
 
 RunsAndCrashes = tuple[int, int]
 
@@ -29,10 +29,10 @@ def settlements(
     Jobs that had not started are released. `counts` holds runs and crashes before this run of each job
     that the lease still holds.
     """
-    found = [_from_entry(entry) for entry in batch.entries]
+    found = [from_entry(entry) for entry in batch.entries]
     # The worker may have written how its current job ended, and was killed before it could note the end.
     has_ended = any(settlement.id == batch.current for settlement in found)
-    found += map(released, batch.unstarted)
+    found += map(release, batch.unstarted)
     if batch.current is not None and batch.current in counts and not has_ended:
         runs, crashes = counts[batch.current]
         run = Run(batch.current, runs + 1, crashes)
@@ -42,10 +42,10 @@ def settlements(
 
 def crash_reports(
     worker_exit: WorkerExit, batch: UnsettledBatch, found: Sequence[Settlement]
-) -> list[Crash]:
+) -> list[CrashReport]:
     """Return a report of the run that was charged a crash, for the middlewares that want one."""
     return [
-        Crash(
+        CrashReport(
             job=settlement.id,
             queue_name=worker_exit.consumer.queue_name,
             rejected=settlement.state == State.REJECTED,
@@ -56,25 +56,20 @@ def crash_reports(
     ]
 
 
-def _from_entry(entry: Mapping[str, Any]) -> Settlement:
-    """Return the settlement that the worker wrote into its row."""
-    return Settlement(**{**entry, "state": State(entry["state"])})
-
-
 def _settle_current(worker_exit: WorkerExit, batch: UnsettledBatch, run: Run) -> Settlement:
     consumer, who = worker_exit.consumer, f"worker {worker_exit.worker} (pid {worker_exit.pid})"
     match worker_exit.reason:
         case Shutdown():
             record = _record(worker_exit, batch, run, "shutdown", f"{who} was stopped while it ran")
-            return cut_off(run, consumer, record)
+            return for_interruption(run, consumer, record)
         case LimitExceeded(cause=cause, sentence=sentence):
             record = _record(worker_exit, batch, run, cause, f"{sentence}: {who} was killed")
-            return crashed(run, consumer, record, certain=True)
+            return for_crash(run, consumer, record, certain=True)
         case reason:
             record = _record(
                 worker_exit, batch, run, reason.cause, f"{who} ended while it ran: {reason.cause}"
             )
-            return crashed(run, consumer, record)
+            return for_crash(run, consumer, record)
 
 
 def _record(
@@ -82,7 +77,7 @@ def _record(
 ) -> Failure:
     stdout, stderr = worker_exit.printed
     cpu_seconds = (worker_exit.usage.cpu_ns - batch.baseline.cpu_ns) / 1e9
-    return failure(
+    return make_failure(
         cause,
         message,
         run=run.run,

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
 from taskmaster.processes.supervisor.database.session import LOCKED_SECONDS, DatabaseSession
 from taskmaster.processes.supervisor.exits.policy import crash_reports, settlements
 from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 from taskmaster.processes.supervisor.service import BaseService
-from taskmaster.settlement import Crash, Settlement
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 
@@ -56,7 +57,7 @@ class PendingSettlements(BaseService):
     """
 
     session: DatabaseSession
-    report_crashes: Callable[[Sequence[Crash]], None]
+    report_crashes: Callable[[Sequence[CrashReport]], None]
     worker_names: Callable[[], Sequence[str]] = list
     releases: deque[tuple[UUID, Sequence[int]]] = field(default_factory=deque)
     exits: deque[WorkerExit] = field(default_factory=deque)
@@ -138,13 +139,13 @@ class PendingSettlements(BaseService):
 
     def _settle_exit(self, conn: Connection, worker_exit: WorkerExit) -> None:
         batch, consumer = worker_exit.batch, worker_exit.consumer
-        if batch is not None and consumer.transactional:
+        if batch is not None and consumer.is_transactional:
             name = f"taskmaster {worker_exit.worker}"
             transactions.terminate(conn, self.session.schema, worker_exit.backend, name)
         elif batch is not None:
             self._settle_batch(conn, worker_exit, batch)
         leases.release_unacknowledged(conn, self.session.registered_id, worker_exit.worker)
-        if batch is not None and consumer.transactional:
+        if batch is not None and consumer.is_transactional:
             self.lost_transactions.append(LostTransaction(worker_exit, batch))
 
     def _settle_batch(
@@ -170,7 +171,7 @@ class PendingSettlements(BaseService):
             return True
         lost.sent = settlement
         moved, is_locked = transactions.charge_lost(
-            conn, self.session.schema, settlement, run=settlement.failure["run"], wait_ms=WAIT_MS
+            conn, self.session.schema, settlement, run=settlement.failure.run, wait_ms=WAIT_MS
         )
         lost.sent = settlement if is_locked and repeated else None
         if moved:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc import messages
 from taskmaster.processes.supervisor.pool.worker_process import kill_group
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.processes.system.exit_status import describe_status
 from taskmaster.processes.template.client import TemplateClient
-from taskmaster.settlement import Crash
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -38,13 +38,13 @@ class CrashReporter(BaseService):
     """
 
     template: Callable[[], TemplateClient]
-    pending: deque[Crash] = field(default_factory=deque)
-    sent: list[Crash] = field(default_factory=list)
+    pending: deque[CrashReport] = field(default_factory=deque)
+    sent: list[CrashReport] = field(default_factory=list)
     serial: int | None = None
     pid: int | None = None
     kill_at: float | None = None
 
-    def report(self, crashes: Iterable[Crash]) -> None:
+    def report(self, crashes: Iterable[CrashReport]) -> None:
         """Report crashes as soon as the template can fork. Too many at once are dropped and counted."""
         self.pending.extend(crashes)
         dropped = len(self.pending) - MOST_PENDING

@@ -20,7 +20,7 @@ TIMEOUT, MEMORY, CPU = "timeout", "memory limit", "cpu limit"
 def enforce_limits(slot: WorkerSlot, now: float) -> None:
     """Condemn a worker whose job exceeds a limit, and kill it when it has written its stack."""
     process = slot.process
-    if process is None or process.pid is None or not slot.consumer.limited:
+    if process is None or process.pid is None or not slot.consumer.has_limits:
         return
     if process.limit is not None:
         _carry_out(slot, process, process.limit, now)
