@@ -5,7 +5,9 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
-# Named after the Python, so that another one makes the environment anew.
+# What is written in plain English by now, as `make lint` checks it.
+PROSE := tools Makefile pyproject.toml tests/unit/test_check_prose.py
+# Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 
 .PHONY: test lint demo bench bench-faults clean
@@ -17,6 +19,7 @@ lint: $(STAMP)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
+	.venv/bin/python -m tools.check_prose $(PROSE)
 
 demo: $(STAMP)
 	.venv/bin/taskmaster demo
@@ -32,9 +35,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
-	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, \
+	as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs \
+	Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, \
+	as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv \
+	and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'
