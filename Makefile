@@ -6,11 +6,12 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
-PROSE := tools Makefile pyproject.toml tests/unit/test_check_prose.py
+PROSE := tools Makefile pyproject.toml \
+	tests/unit/test_check_prose.py tests/unit/test_code_statistics.py
 # Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 
-.PHONY: test lint demo bench bench-faults clean
+.PHONY: test lint statistics demo bench bench-faults clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
@@ -20,6 +21,9 @@ lint: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/python -m tools.check_prose $(PROSE)
+
+statistics: $(STAMP)
+	.venv/bin/python -m tools.code_statistics
 
 demo: $(STAMP)
 	.venv/bin/taskmaster demo

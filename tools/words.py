@@ -34,13 +34,13 @@ def load_words() -> list[Word]:
         Word(
             re.compile(f"{BEGIN}(?i:{_phrase(entry['pattern'])}){END}"),
             entry["instead"],
-            _any_of([QUOTED, WORD_LIST, *_allowed(entry)]),
+            _any_of([QUOTED, WORD_LIST, *_places(entry)]),
         )
         for entry in entries
     ]
 
 
-def _allowed(entry: dict[str, Any]) -> Iterator[str]:
+def _places(entry: dict[str, Any]) -> Iterator[str]:
     for place in entry.get("allowed", []):
         yield _phrase(place["pattern"])
 
