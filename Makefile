@@ -7,7 +7,7 @@ export PYTHONDONTWRITEBYTECODE :=
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
 PROSE := tools Makefile pyproject.toml \
-	tests/unit/test_check_prose.py tests/unit/test_code_statistics.py
+	$(addprefix tests/unit/test_, check_prose.py code_statistics.py layout.py)
 # Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 
