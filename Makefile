@@ -6,7 +6,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
-PROSE := tools Makefile pyproject.toml benchmarks grafana taskmaster/demo taskmaster/cli/demo.py \
+PROSE := tools Makefile pyproject.toml benchmarks grafana taskmaster/demo \
+	taskmaster/embedded taskmaster/cli/demo.py tests/database/test_embedded.py \
 	tests/processes/test_prometheus.py $(wildcard tests/unit/test_demo_*.py) \
 	$(addprefix tests/unit/test_, benchmarks_report.py check_prose.py code_statistics.py \
 	deployment.py layout.py)

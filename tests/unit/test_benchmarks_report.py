@@ -58,7 +58,7 @@ def test_figure_without_a_target_has_no_verdict() -> None:
     assert "met" not in printed_table({"put_jobs_per_s": 5.0})
 
 
-def test_small_figures_keep_their_digits_and_large_ones_are_grouped() -> None:
+def test_small_figures_keep_digits_and_large_ones_are_grouped() -> None:
     assert report.format_figure(0.0123) == "0.0123"
     assert report.format_figure(1.8349) == "1.83"
     assert report.format_figure(141_188.4) == "141,188"
