@@ -10,14 +10,20 @@ PROSE := tools Makefile pyproject.toml benchmarks grafana taskmaster/demo \
 	taskmaster/embedded taskmaster/cli/demo.py tests/database/test_embedded.py \
 	tests/processes/test_prometheus.py $(wildcard tests/unit/test_demo_*.py) \
 	$(addprefix tests/unit/test_, benchmarks_report.py check_prose.py code_statistics.py \
-	deployment.py layout.py)
+	deployment.py layout.py matrix.py)
+# The tests of `make test-matrix`: all, unless paths are named.
+TESTS ?=
 # Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 
-.PHONY: test lint statistics demo bench bench-faults clean
+.PHONY: test test-matrix lint statistics demo bench bench-faults clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
+
+# With each Python and each Postgres found here: `TESTS=tests/unit make test-matrix` for a part.
+test-matrix:
+	TEST_PROCESSES=$(TEST_PROCESSES) $(PYTHON) -m tools.matrix $(TESTS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check
@@ -38,7 +44,7 @@ bench-faults: $(STAMP)
 	.venv/bin/python -m benchmarks kills disturbed stops
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
