@@ -6,11 +6,11 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
-PROSE := tools Makefile pyproject.toml benchmarks grafana taskmaster/demo \
-	taskmaster/embedded taskmaster/cli/demo.py tests/database/test_embedded.py \
-	tests/processes/test_prometheus.py $(wildcard tests/unit/test_demo_*.py) \
-	$(addprefix tests/unit/test_, benchmarks_report.py check_prose.py code_statistics.py \
-	deployment.py layout.py matrix.py)
+PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
+	benchmarks grafana taskmaster/demo taskmaster/embedded taskmaster/cli/demo.py \
+	tests/database/test_embedded.py tests/processes/test_prometheus.py \
+	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
+	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
 # The tests of `make test-matrix`: all, unless paths are named.
 TESTS ?=
 # Named after the Python, so that another one makes a new environment.
@@ -30,6 +30,9 @@ lint: $(STAMP)
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/python -m tools.check_prose $(PROSE)
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
+		.github/workflows/*.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 
 statistics: $(STAMP)
 	.venv/bin/python -m tools.code_statistics
