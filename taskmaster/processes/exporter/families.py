@@ -71,7 +71,23 @@ def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
-    """What the supervisor knows of its workers."""
+    """Yield what the supervisor knows of its workers."""
+    yield from _slots_and_claims(queues)
+    yield _by_queue(
+        "jobs_running", "Number of jobs that are running now.", queues, lambda queue: queue.running
+    )
+    yield from _memory(queues)
+    lost = CounterMetricFamily(
+        "taskmaster_lost_leases",
+        "Number of batches that were taken over before they were settled.",
+        labels=["queue"],
+    )
+    for queue in queues:
+        lost.add_metric([queue.name], queue.lost_leases)
+    yield lost
+
+
+def _slots_and_claims(queues: Sequence[QueueState]) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "taskmaster_workers",
         "Number of worker slots, by queue and state.",
@@ -95,9 +111,9 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
         claims.add_metric([queue.name, "found"], queue.found)
         claims.add_metric([queue.name, "empty"], queue.empty)
     yield from (workers, exits, claims)
-    yield _by_queue(
-        "jobs_running", "Number of jobs that are running now.", queues, lambda queue: queue.running
-    )
+
+
+def _memory(queues: Sequence[QueueState]) -> Iterator[Metric]:
     resident = {queue.name: [resident_bytes(pid) for pid in queue.pids] for queue in queues}
     yield _by_queue(
         "worker_resident_bytes",
@@ -118,14 +134,6 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
         limited,
         lambda q: (q.memory_limit_mb or 0) * MIB,
     )
-    lost = CounterMetricFamily(
-        "taskmaster_lost_leases",
-        "Number of batches that were taken over before they were settled.",
-        labels=["queue"],
-    )
-    for queue in queues:
-        lost.add_metric([queue.name], queue.lost_leases)
-    yield lost
 
 
 def of_queues(figures: Mapping[str, QueueStats]) -> Iterator[Metric]:
