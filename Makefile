@@ -7,8 +7,8 @@ export PYTHONDONTWRITEBYTECODE :=
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
 PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
-	benchmarks grafana taskmaster/demo taskmaster/embedded taskmaster/cli/demo.py \
-	tests/database/test_embedded.py tests/processes/test_prometheus.py \
+	Dockerfile docker-compose.yml examples benchmarks grafana taskmaster/demo taskmaster/embedded \
+	taskmaster/cli/demo.py tests/database/test_embedded.py tests/processes/test_prometheus.py \
 	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
 	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
 # The tests of `make test-matrix`: all, unless paths are named.
