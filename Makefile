@@ -5,7 +5,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
-# What is written in plain English by now, as `make lint` checks it.
+# The paths that are written in plain English by now, for `make lint`. Empty means everything.
 PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
 	Dockerfile docker-compose.yml examples benchmarks grafana taskmaster/demo taskmaster/embedded \
 	taskmaster/cli/demo.py tests/database/test_embedded.py tests/processes/test_prometheus.py \

@@ -80,17 +80,17 @@ def test_docstring_begins_with_a_sentence(docstring: str, count: int) -> None:
     assert [line for line, _ in find_docstrings(source)] == [2] * count
 
 
-def test_findings_are_printed_with_file_and_line(
+def test_findings_in_text_and_file_name_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = Path("page.md")
+    page = Path(f"{PRONOUN}.md")
     (tmp_path / page).write_text(f"{'x' * 101}\n{PRONOUN}\n")
     monkeypatch.setattr(check_prose, "ROOT", tmp_path)
     monkeypatch.setattr(check_prose, "files", lambda paths: [page])
 
-    assert [finding.line for finding in check_file(page, WORDS)] == [1, 2]
+    assert [finding.line for finding in check_file(page, WORDS)] == [1, 1, 2]
     assert check_prose.main([]) == 1
-    assert capsys.readouterr().out.splitlines()[0] == "page.md:1: 101 columns: at most 100"
+    assert capsys.readouterr().out.startswith(f"{PRONOUN}.md:1: 101 columns: at most 100\n")
 
 
 def test_script_finds_nothing_in_itself() -> None:
