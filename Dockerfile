@@ -1,5 +1,5 @@
-# taskmaster with its command. The image holds no jobs of yours: mount a directory with taskmaster.toml and your modules at
-# /app, or build on top of it. See docker-compose.yml.
+# taskmaster with its command. The image holds no jobs of yours: mount a directory with
+# taskmaster.toml and your modules at /app, or build on top of it. See docker-compose.yml.
 FROM python:3.13.5-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
@@ -14,7 +14,7 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER taskmaster
 WORKDIR /app
 EXPOSE 9464
-# PID 1 adopts what others leave; the supervisor does that for its own.
+# The supervisor is PID 1 here, and reaps orphans as PID 1 must.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=2)"]

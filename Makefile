@@ -5,18 +5,37 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
-# Named after the Python, so that another one makes the environment anew.
+# The paths that are written in plain English by now, for `make lint`. Empty means everything.
+PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
+	Dockerfile docker-compose.yml examples benchmarks grafana taskmaster/demo taskmaster/embedded \
+	taskmaster/cli/demo.py tests/database/test_embedded.py tests/processes/test_prometheus.py \
+	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
+	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
+# The tests of `make test-matrix`: all, unless paths are named.
+TESTS ?=
+# Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 
-.PHONY: test lint demo bench bench-faults clean
+.PHONY: test test-matrix lint statistics demo bench bench-faults clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
+
+# With each Python and each Postgres found here: `TESTS=tests/unit make test-matrix` for a part.
+test-matrix:
+	TEST_PROCESSES=$(TEST_PROCESSES) $(PYTHON) -m tools.matrix $(TESTS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
+	.venv/bin/python -m tools.check_prose $(PROSE)
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
+		.github/workflows/*.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+
+statistics: $(STAMP)
+	.venv/bin/python -m tools.code_statistics
 
 demo: $(STAMP)
 	.venv/bin/taskmaster demo
@@ -28,13 +47,17 @@ bench-faults: $(STAMP)
 	.venv/bin/python -m benchmarks kills disturbed stops
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
-	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, \
+	as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs \
+	Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, \
+	as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv \
+	and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'

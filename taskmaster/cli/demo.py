@@ -1,4 +1,4 @@
-"""The command `taskmaster demo`: watch a complete system work."""
+"""`taskmaster demo`: real jobs, with faults, on this machine."""
 
 import sys
 from dataclasses import asdict
@@ -9,8 +9,8 @@ from rich.console import Console
 
 from taskmaster.cli.common import json_option
 from taskmaster.cli.output import print_json
-from taskmaster.demo.show import Bar, Lines, table
-from taskmaster.demo.story import Options, tell
+from taskmaster.demo.output import BarOutput, LineOutput, table
+from taskmaster.demo.run import Options, run
 from taskmaster.demo.summary import Summary
 from taskmaster.errors import InvalidConfig
 
@@ -23,19 +23,19 @@ PICTURE = click.Path(path_type=Path, dir_okay=False)
     type=PICTURE,
     default=Path("mandelbrot.png"),
     show_default=True,
-    help="The file of the picture.",
+    help="File to write the picture to.",
 )
 @click.option(
     "--width",
     type=click.IntRange(16, 15_360),
-    help="Pixels. Default: about half a minute of work on this machine.",
+    help="Width in pixels. Default: as much as renders in half a minute here.",
 )
 @click.option(
     "--tile-ms",
     type=click.FloatRange(0.1, 10_000),
     default=150,
     show_default=True,
-    help="Work of one job.",
+    help="Milliseconds of work per job.",
 )
 @click.option("--probes", type=click.IntRange(0, 10_000), default=100, hidden=True)
 @click.option("--keep", is_flag=True, help="Keep the demo's schema and the tiles.")
@@ -43,30 +43,30 @@ PICTURE = click.Path(path_type=Path, dir_okay=False)
 def demo(
     *, out: Path, width: int | None, tile_ms: float, probes: int, keep: bool, as_json: bool
 ) -> None:
-    """Render a poster of the Mandelbrot set in jobs, one worker per core.
+    """Render a poster of the Mandelbrot set with one worker per core.
 
-    Halfway a worker is killed, and one job is rejected and put back; in the end nothing is missing.
-    Your own jobs are not touched, because the demo has a schema of its own, which it drops. The
-    exit code is 1 if something is missing.
+    One job is rejected and requeued, and halfway a worker is killed. No tile is missing in the
+    end. The demo uses a separate schema and drops it, so your own jobs are not touched. The exit
+    code is 1 if a tile is missing.
     """
     if not out.absolute().parent.is_dir():
         raise InvalidConfig(f"--out: there is no directory {str(out.parent)!r}")
     options = Options(out=out, width=width, tile_seconds=tile_ms / 1000, probes=probes, keep=keep)
     console = Console(stderr=as_json, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:  # do not cut lines to the width of a terminal
+    if not console.is_terminal:  # without a terminal, no line is cut to a width
         console.width = 240
-    with Bar(console) if console.is_terminal else Lines(console) as shown:
-        summary = tell(options, shown)
+    with BarOutput(console) if console.is_terminal else LineOutput(console) as output:
+        summary = run(options, output)
     if as_json:
         print_json(summary_json(summary))
     else:
         console.print(table(summary))
     sys.stdout.flush()
-    if not summary.complete:
+    if not summary.is_complete:
         raise click.exceptions.Exit(1)
 
 
 def summary_json(summary: Summary) -> dict[str, object]:
     """Return the summary for programs."""
-    derived = {"complete": summary.complete, "cpu_efficiency": summary.cpu_efficiency}
+    derived = {"complete": summary.is_complete, "cpu_efficiency": summary.cpu_efficiency}
     return {**asdict(summary), **derived, "picture": str(summary.picture)}
