@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class Supervisor:
     """Runs consumers: keeps their workers running, wakes them, and settles for those that crash.
 
-    `database_url` is a libpq URL or conninfo. If it is None, the variable TASKMASTER_DATABASE_URL is used,
-    or else the embedded server in `.taskmaster/`. `source` begins the sentences about errors in the
-    consumers, like "taskmaster.toml". Raises InvalidConfig.
+    `database_url` is a libpq URL or conninfo. If it is None, the variable TASKMASTER_DATABASE_URL
+    is used, or else the embedded server in `.taskmaster/`. `source` begins the sentences about
+    errors in the consumers, like "taskmaster.toml". Raises InvalidConfig.
 
     >>> Supervisor("postgresql://…", consumers=[Consumer("mail", callback="mails:send")]).run()
     ... # doctest: +SKIP
@@ -51,16 +51,16 @@ class Supervisor:
     ) -> None:
         """Run in this process until SIGTERM or SIGINT. Call it in the main thread.
 
-        The supervisor reaps all children of this process, and kills those that it did not start, because
-        callbacks have left them. `on_ready` is called once when all workers are up.
+        The supervisor reaps all children of this process, and kills those that it did not start,
+        because callbacks have left them. `on_ready` is called once when all workers are up.
 
-        On SIGHUP, new workers run the supervisor that `reload` returns, or this one with its modules
-        imported again. Running jobs finish on the old workers. If the new configuration cannot be loaded,
-        the old workers go on.
+        On SIGHUP, new workers run the supervisor that `reload` returns, or this one with its
+        modules imported again. Running jobs finish on the old workers. If the new configuration
+        cannot be loaded, the old workers go on.
 
-        Raises InvalidConfig if something that the consumers name cannot be loaded, SchemaMismatch, and
-        WorkersFailed if workers exit again and again before they can work. If the database does not answer,
-        it waits.
+        Raises InvalidConfig if something that the consumers name cannot be loaded, SchemaMismatch,
+        and WorkersFailed if workers exit again and again before they can work. If the database does
+        not answer, it waits.
         """
         from taskmaster.processes.supervisor import main
 
@@ -69,8 +69,8 @@ class Supervisor:
     def start(self, *, within_seconds: float = 60.0) -> "BackgroundSupervisor":
         """Run in a process of its own, and return when all workers are up.
 
-        This is safe in an application with threads. Raises WorkersFailed with the reason if it is not ready
-        within `within_seconds`.
+        This is safe in an application with threads. Raises WorkersFailed with the reason if it is
+        not ready within `within_seconds`.
 
         >>> with supervisor.start():  # doctest: +SKIP
         ...     publisher.put("mail", {"to": "ada"})

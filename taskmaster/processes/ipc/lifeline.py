@@ -1,8 +1,8 @@
 """The lifeline: the pipe whose closing kills every child when the supervisor is gone, in C code too.
 
-Only the supervisor holds the writing end. Each child asks the kernel to SIGKILL its whole process group
-when the reading end sees the hang-up. PR_SET_PDEATHSIG does not serve: it watches the thread that
-forked, which is the template's.
+Only the supervisor holds the writing end. Each child asks the kernel to SIGKILL its whole process
+group when the reading end sees the hang-up. PR_SET_PDEATHSIG does not serve: it watches the thread
+that forked, which is the template's.
 """
 
 import fcntl
@@ -43,9 +43,9 @@ os.register_at_fork(after_in_child=_close_all)
 def hold(read_fd: int, number: signal.Signals = signal.SIGKILL, *, alone: bool = False) -> int:
     """Let the kernel signal this process group when the other end is gone.
 
-    Return a descriptor that has to stay open. `alone` signals this process only, whatever group or session
-    it moves to. Owner and signal belong to the open file description, so each child opens one of its own.
-    A program that takes the child's place (exec) inherits it.
+    Return a descriptor that has to stay open. `alone` signals this process only, whatever group or
+    session it moves to. Owner and signal belong to the open file description, so each child opens
+    one of its own. A program that takes the child's place (exec) inherits it.
     """
     own = os.open(f"/proc/self/fd/{read_fd}", os.O_RDONLY | os.O_NONBLOCK)
     os.set_inheritable(own, True)

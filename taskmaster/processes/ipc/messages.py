@@ -35,9 +35,9 @@ class Failed(msgspec.Struct, tag=True):
 class WorkerOrder(msgspec.Struct, tag=True):
     """Start a worker. Its `WorkerFds` go with the order.
 
-    `consumer` is an index into the plan's consumers, `row` the worker's row of the scoreboard. `number`
-    names the files in which it counts. A `parked` worker claims nothing until it is woken. The template
-    sets `held_fd`, the worker's end of the lifeline.
+    `consumer` is an index into the plan's consumers, `row` the worker's row of the scoreboard.
+    `number` names the files in which it counts. A `parked` worker claims nothing until it is woken.
+    The template sets `held_fd`, the worker's end of the lifeline.
     """
 
     serial: int

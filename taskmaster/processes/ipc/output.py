@@ -1,8 +1,8 @@
 """The output of a worker: kept for the history of its jobs, and passed on to the supervisor's own output.
 
-Each worker writes standard output and error into two files in memory, so no slow reader can hold it up,
-and what it wrote last is there after a SIGKILL. The supervisor passes on what has come, a little at a
-time, and only what the reader takes.
+Each worker writes standard output and error into two files in memory, so no slow reader can hold it
+up, and what it wrote last is there after a SIGKILL. The supervisor passes on what has come, a
+little at a time, and only what the reader takes.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 """Permits to start the jobs of a batch: the kernel decides between a start and the supervisor.
 
-Each worker has an eventfd semaphore. The worker adds one permit per claimed job and takes one before
-each start. The supervisor drains the permits before it releases jobs. The number drained tells how many
-jobs at the end of the batch will not be started.
+Each worker has an eventfd semaphore. The worker adds one permit per claimed job and takes one
+before each start. The supervisor drains the permits before it releases jobs. The number drained
+tells how many jobs at the end of the batch will not be started.
 """
 
 import os

@@ -18,8 +18,8 @@ class Database(NamedTuple):
 class Plan:
     """What the template and its workers need to know.
 
-    `source` names the file of the consumers, for sentences about errors in it. `metrics_dir` is where the
-    workers count, or None if no exporter runs.
+    `source` names the file of the consumers, for sentences about errors in it. `metrics_dir` is
+    where the workers count, or None if no exporter runs.
     """
 
     database: Database

@@ -1,9 +1,9 @@
 """Counts that survive the process that counted: prometheus-client's multiprocess mode, by worker number.
 
-A worker writes to the files of its number. When it exits, its successor takes over the number and goes on
-where it stopped. So there are as many files as workers at once, and a SIGKILL loses no count. The metrics
-that callbacks make with prometheus-client go the same way. The counts of their children are not kept,
-because a file has one writer.
+A worker writes to the files of its number. When it exits, its successor takes over the number and
+goes on where it stopped. So there are as many files as workers at once, and a SIGKILL loses no
+count. The metrics that callbacks make with prometheus-client go the same way. The counts of their
+children are not kept, because a file has one writer.
 """
 
 import os

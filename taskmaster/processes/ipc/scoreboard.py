@@ -1,9 +1,9 @@
 """The scoreboard: shared memory with one row per worker slot, written by the worker and read by the supervisor.
 
-From it the supervisor knows what a worker was doing when it exited: which batch it had, how each job
-of it ended, which job was running and since when. Starting and ending a job cost one store to memory
-each. A row holds integers and JSON only. Cells are touched in this file only, except by the loop over
-a batch (worker/batch.py), where a method call per job would be felt.
+From it the supervisor knows what a worker was doing when it exited: which batch it had, how each
+job of it ended, which job was running and since when. Starting and ending a job cost one store to
+memory each. A row holds integers and JSON only. Cells are touched in this file only, except by the
+loop over a batch (worker/batch.py), where a method call per job would be felt.
 """
 
 import mmap
@@ -73,8 +73,8 @@ class Baseline(NamedTuple):
 class UnsettledBatch:
     """The last batch of a worker that exited, as its scoreboard row shows it.
 
-    Jobs in `ended` were acked unless `entries` holds a settlement for them. `current` is the job that
-    was running, `started_ns` when it started on the monotonic clock.
+    Jobs in `ended` were acked unless `entries` holds a settlement for them. `current` is the job
+    that was running, `started_ns` when it started on the monotonic clock.
     """
 
     token: UUID

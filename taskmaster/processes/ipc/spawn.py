@@ -9,7 +9,8 @@ from typing import Any
 
 import dill
 
-# Imports make no garbage: the collector would cost them a sixth of their time, and as much at the end.
+# Imports make no garbage: the collector would cost them a sixth of their time, and as much at the
+# end.
 BOOT = (
     "import gc, sys; gc.disable(); sys.path[:] = {path!r}; sys.argv[:] = {argv!r};"
     " from {module} import main; gc.freeze(); gc.enable(); main{fds!r}"

@@ -1,8 +1,9 @@
 """The pipe that carries wakeups from the supervisor to one worker.
 
 It has one writer and one reader, and is thrown away with the worker. It is the SimpleQueue of
-`multiprocess` without its two locks: these would be named semaphores with a tracker process of their
-own, and a worker that is SIGKILLed in `get` would hold one for ever (docs/decisions/wakeup-queue.md).
+`multiprocess` without its two locks: these would be named semaphores with a tracker process of
+their own, and a worker that is SIGKILLed in `get` would hold one for ever
+(docs/decisions/wakeup-queue.md).
 """
 
 import os

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from taskmaster.errors import TaskmasterError, WorkersFailed
 from taskmaster.processes.ipc.lifeline import Lifeline, hold
 from taskmaster.processes.ipc.spawn import hand_over, interpreter, take
-from taskmaster.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from taskmaster.supervisor import Supervisor
 
 READY = b"ready"
 MAX_REPORT_BYTES = 65_536
@@ -22,7 +24,7 @@ EXIT_SECONDS = 3.0  # beyond the grace: the supervisor always exits within two
 class BackgroundSupervisor:
     """A supervisor that was started. Leaving the `with` block stops it, within its grace."""
 
-    def __init__(self, supervisor: Supervisor, *, within_seconds: float) -> None:
+    def __init__(self, supervisor: "Supervisor", *, within_seconds: float) -> None:
         self._grace_seconds = supervisor.options.grace_seconds
         self._lifeline = Lifeline()  # if this process is killed, the supervisor stops
         report_read, report_write = os.pipe()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
@@ -49,14 +50,16 @@ from taskmaster.processes.system.rlimits import allow_open_files
 from taskmaster.processes.system.stdio import keep_for_stdio
 from taskmaster.processes.template.client import TemplateClient
 from taskmaster.store.supervisors import Heartbeat
-from taskmaster.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from taskmaster.supervisor import Supervisor
 
 
 def run(
-    supervisor: Supervisor,
+    supervisor: "Supervisor",
     *,
     on_ready: Callable[[], object],
-    reload: Callable[[], Supervisor] | None,
+    reload: "Callable[[], Supervisor] | None",
 ) -> None:
     """Run in this process until SIGTERM or SIGINT. See `Supervisor.run`."""
     keep_for_stdio()
@@ -71,7 +74,13 @@ def run(
         context = SupervisorContext(
             Database(url, supervisor.schema), lifeline, options, WorkerNumbers(metrics_dir)
         )
-        assembly = Assembly(supervisor, context, signals, on_ready, reload or (lambda: supervisor))
+        assembly = Assembly(
+            supervisor=supervisor,
+            context=context,
+            signals=signals,
+            on_ready=on_ready,
+            reload=reload or (lambda: supervisor),
+        )
         stack.enter_context(closing(assembly.loop())).run()
 
 
@@ -79,11 +88,11 @@ def run(
 class Assembly:
     """The services of one supervisor, and what they tell each other."""
 
-    supervisor: Supervisor
+    supervisor: "Supervisor"
     context: SupervisorContext
     signals: Signals
     on_ready: Callable[[], object]
-    reload: Callable[[], Supervisor]
+    reload: "Callable[[], Supervisor]"
     counters: Counters = field(default_factory=Counters)
     session: DatabaseSession = field(init=False)
     settlements: PendingSettlements = field(init=False)
@@ -115,8 +124,9 @@ class Assembly:
     def loop(self) -> Loop:
         """Return the loop with all services.
 
-        The heartbeat comes before everything that may wait for a lock. Services are closed in the opposite
-        order: children before the reaper, the reaper before the settlements, the session last.
+        The heartbeat comes before everything that may wait for a lock. Services are closed in the
+        opposite order: children before the reaper, the reaper before the settlements, the session
+        last.
         """
         children = self._child_services()
         reaper = Reaper(self.generations, self.crash_reporter, children, self.signals)
@@ -135,7 +145,13 @@ class Assembly:
             *children,
             Readiness(self.listener, self.generations, self.on_ready),
         ]
-        return Loop(services, self.signals, self.shutdown, self.generations, reaper)
+        return Loop(
+            services=services,
+            signals=self.signals,
+            shutdown=self.shutdown,
+            generations=self.generations,
+            reaper=reaper,
+        )
 
     # -- services and generations
 
@@ -164,7 +180,7 @@ class Assembly:
             services.append(EmbeddedService(directory, self.session))
         return services
 
-    def _generation(self, supervisor: Supervisor) -> Generation:
+    def _generation(self, supervisor: "Supervisor") -> Generation:
         """Return the generation of a configuration. Nothing is started yet."""
         worker_count = sum(consumer.concurrency for consumer in supervisor.consumers)
         allow_open_files(worker_count, supervisor.source)
@@ -226,7 +242,7 @@ class Assembly:
         )
 
 
-def _refuse_changes(supervisor: Supervisor, newer: Supervisor) -> None:
+def _refuse_changes(supervisor: "Supervisor", newer: "Supervisor") -> None:
     """Raise InvalidConfig if something changed that belongs to the supervisor's own process."""
     for name in ("database_url", "schema", "options"):
         if getattr(supervisor, name) != getattr(newer, name):

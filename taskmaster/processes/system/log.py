@@ -1,8 +1,8 @@
 """How the processes write their log, unless the user has set up logging in another way.
 
-A reader may stop: a pager, a terminal with Ctrl-S, a log driver whose disk is full. A process that writes
-to it then blocks, and a supervisor that blocks is soon taken for gone. So lines wait in memory instead,
-and if there are too many, the oldest are dropped.
+A reader may stop: a pager, a terminal with Ctrl-S, a log driver whose disk is full. A process that
+writes to it then blocks, and a supervisor that blocks is soon taken for gone. So lines wait in
+memory instead, and if there are too many, the oldest are dropped.
 """
 
 import logging
@@ -40,8 +40,8 @@ def write_pending_lines() -> None:
 class LineFormatter(logging.Formatter):
     """Writes time, process and logger before each message. A record that is `bare` is a whole line.
 
-    It builds the line itself instead of using a format, because the logging middleware writes a line per
-    job: 2.8 µs against 4.5.
+    It builds the line itself instead of using a format, because the logging middleware writes a
+    line per job: 2.8 µs against 4.5.
     """
 
     second = -1

@@ -43,8 +43,8 @@ class NonBlockingWriter:
     def _write_function(self, fd: int) -> Callable[[bytes], int]:
         """Return how to write to this kind of file.
 
-        A pipe or terminal is opened once more, for this process and not blocking. A socket is asked not to
-        block with each call.
+        A pipe or terminal is opened once more, for this process and not blocking. A socket is asked
+        not to block with each call.
         """
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):

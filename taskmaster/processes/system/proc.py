@@ -24,6 +24,7 @@ def mapped_bytes() -> int:
 def cpu_ns(pid: int) -> int:
     """Return the CPU time that a process has used, in nanoseconds.
 
-    The clock id is computed as clock_getcpuclockid(3) does. Raises OSError if the process has exited.
+    The clock id is computed as clock_getcpuclockid(3) does. Raises OSError if the process has
+    exited.
     """
     return time.clock_gettime_ns((~pid << 3) | 2)

@@ -4,8 +4,8 @@ import resource
 
 from taskmaster.errors import InvalidConfig
 
-# Both ends of its wakeup pipe, permits, stack, output and error, one more while it is ordered. Twice,
-# because a reload runs two generations.
+# Both ends of its wakeup pipe, permits, stack, output and error, one more while it is ordered.
+# Twice, because a reload runs two generations.
 PER_WORKER = 2 * 7
 OWN = 100
 

@@ -27,8 +27,9 @@ PRELOAD_SECONDS = 60.0
 ANSWER_SECONDS = 5.0
 EXIT_SECONDS = 0.5  # between the end of the template's channel and its own end
 MOST_ORDERED = 32
-# One thread per worker: a pool of threads in each of several processes per core only makes them wait for
-# each other, and a template with threads cannot be forked. A user who has set these has decided otherwise.
+# One thread per worker: a pool of threads in each of several processes per core only makes them
+# wait for each other, and a template with threads cannot be forked. A user who has set these has
+# decided otherwise.
 SINGLE_THREADED = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -41,8 +42,8 @@ SINGLE_THREADED = (
 class TemplateClient:
     """Keeps one template running. Workers that an earlier one has forked go on.
 
-    `ordered` holds the serials of forks that are not confirmed yet, `lost` those that never will be.
-    `wants_crash_reports`: a middleware of this configuration wants to be told of crashes.
+    `ordered` holds the serials of forks that are not confirmed yet, `lost` those that never will
+    be. `wants_crash_reports`: a middleware of this configuration wants to be told of crashes.
     """
 
     plan: Plan
@@ -68,7 +69,8 @@ class TemplateClient:
     def accepts_orders(self) -> bool:
         """Whether one more order may be sent.
 
-        More orders at once would fill the channel in both directions, and each end would wait for the other.
+        More orders at once would fill the channel in both directions, and each end would wait for
+        the other.
         """
         return self.is_ready and len(self.ordered) < MOST_ORDERED
 
@@ -105,8 +107,8 @@ class TemplateClient:
     def read(self) -> messages.Forked | None:
         """Take in one message of the template, and return it if a process was forked.
 
-        Raises InvalidConfig if the template cannot load what the configuration names, and WorkersFailed as
-        `run_due` does.
+        Raises InvalidConfig if the template cannot load what the configuration names, and
+        WorkersFailed as `run_due` does.
         """
         if self.channel is None:  # the template was lost after its channel became readable
             return None

@@ -1,8 +1,8 @@
 """The template: a clean process from which workers are forked, with the user's modules imported.
 
-It has no thread and no connection. It is a process of our own rather than `multiprocess`'s forkserver
-(docs/decisions/template-process.md). Each worker is forked twice, so that it becomes a child of the
-supervisor, a subreaper, which can reap it whatever happens to the template.
+It has no thread and no connection. It is a process of our own rather than `multiprocess`'s
+forkserver (docs/decisions/template-process.md). Each worker is forked twice, so that it becomes a
+child of the supervisor, a subreaper, which can reap it whatever happens to the template.
 """
 
 import gc
@@ -87,8 +87,8 @@ def prepare_all(plan: Plan) -> list[Prepared]:
 def _refuse_threads(what: str) -> None:
     """Raise TaskmasterError if there is a thread.
 
-    A fork copies the locks of other threads but never the threads, so a lock held at that moment is held
-    for ever.
+    A fork copies the locks of other threads but never the threads, so a lock held at that moment is
+    held for ever.
     """
     if len(list(THREADS.iterdir())) > 1:
         raise TaskmasterError(
@@ -148,8 +148,9 @@ def _run_child(template: Template, order: AnyOrder, fds: Sequence[int]) -> NoRet
         else:
             prepared = template.prepared[order.consumer]
             order = msgspec.structs.replace(order, held_fd=held_fd)
+            named_fds = WorkerFds(**dict(zip(WorkerFds._fields, fds, strict=True)))
             status = worker_main.main(
-                template.plan, prepared, template.scoreboard, order, fds=WorkerFds._make(fds)
+                template.plan, prepared, template.scoreboard, order, named_fds
             )
     except SystemExit as leaving:
         logging.getLogger("taskmaster.worker").warning("%s", leaving)

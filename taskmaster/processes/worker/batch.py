@@ -25,8 +25,8 @@ from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.worker")
 
-# In a larger batch, jobs take less than half a millisecond. What they use and print is counted from the
-# start of the batch, because taking a baseline costs 1.5 µs per job.
+# In a larger batch, jobs take less than half a millisecond. What they use and print is counted from
+# the start of the batch, because taking a baseline costs 1.5 µs per job.
 MOST_BASELINES = 50
 
 BRIEF_BYTES = (
@@ -62,8 +62,8 @@ def _run_in_order(
 ) -> int:
     """Return how many jobs were started.
 
-    This is the hot loop, so it writes to the scoreboard's cells itself. Settlements are kept in the row
-    too, should this process be killed.
+    This is the hot loop, so it writes to the scoreboard's cells itself. Settlements are kept in the
+    row too, should this process be killed.
     """
     cells, permits_fd = context.row.cells, context.permits_fd
     has_cpu_limit = context.consumer.cpu_limit_seconds is not None

@@ -16,8 +16,8 @@ from taskmaster.store.connection import Connection
 class WorkerJobContext:
     """What jobs see of their worker.
 
-    `was_connection_used`: a job has asked for the connection. `is_forked` is True in a process that a
-    callback has forked.
+    `was_connection_used`: a job has asked for the connection. `is_forked` is True in a process that
+    a callback has forked.
     """
 
     row: ScoreboardRow
@@ -65,8 +65,8 @@ class WorkerContext(NamedTuple):
     def allow_starts(self, count: int) -> None:
         """Fill in permits to start jobs, but none if the worker was asked to exit since it looked.
 
-        What is put once others have taken over is theirs to run. The supervisor writes the stop flag and
-        then drains the permits, so one of the two comes in time.
+        What is put once others have taken over is theirs to run. The supervisor writes the stop
+        flag and then drains the permits, so one of the two comes in time.
         """
         permits.fill(self.permits_fd, count)
         if self.row.is_stopping:

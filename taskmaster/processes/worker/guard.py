@@ -9,12 +9,13 @@ from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.orphans import count_zombies
 
-# Only the callbacks know whether they will still wait for a child, so the worker reaps none of them.
+# Only the callbacks know whether they will still wait for a child, so the worker reaps none of
+# them.
 MOST_ZOMBIES = 100
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A callback that ignores SIGCHLD would take exit codes from the children of the next one, and so on.
-# SIGALRM is set by each run that has a timeout. Its alarm is cancelled below: without a handler it would
-# end the worker.
+# A callback that ignores SIGCHLD would take exit codes from the children of the next one, and so
+# on. SIGALRM is set by each run that has a timeout. Its alarm is cancelled below: without a handler
+# it would end the worker.
 RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
 # A callback that blocks these would have no timeout, and leave no stack.
 NEEDED = (*WATCHED, signal.SIGALRM, DUMP_SIGNAL)
@@ -37,7 +38,8 @@ class Guard:
     def watch_signals(self) -> None:
         """Restore handlers, timers and the signal mask.
 
-        These are handlers rather than SIG_IGN, because programs started here would inherit what is ignored.
+        These are handlers rather than SIG_IGN, because programs started here would inherit what is
+        ignored.
         """
         for number in WATCHED:
             if signal.getsignal(number) != self.on_signal:

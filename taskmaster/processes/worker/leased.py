@@ -17,8 +17,8 @@ from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
 
-# After a lost connection, a worker releases what it holds without knowing. A claim that was on its way
-# may commit for as long as Postgres lets a statement run, unless its server process is gone.
+# After a lost connection, a worker releases what it holds without knowing. A claim that was on its
+# way may commit for as long as Postgres lets a statement run, unless its server process is gone.
 UNACKNOWLEDGED_SECONDS = 65.0
 UNACKNOWLEDGED_LOOK_SECONDS = 0.2
 
@@ -72,7 +72,8 @@ class Leased:
     def step(self, conn: Connection, *, at_most: int | None) -> int | None:
         """Settle the last batch, claim up to `at_most` jobs and run them.
 
-        The next step or `finish` settles them. Return how many were started, or None if there were no jobs.
+        The next step or `finish` settles them. Return how many were started, or None if there were
+        no jobs.
         """
         if self.unacknowledged_until is not None:
             self.finish(conn)

@@ -1,8 +1,8 @@
 """Recycling: a worker that has served for long enough exits, one worker of a consumer at a time.
 
-The kernel decides which one: a semaphore per consumer holds one permit, which a worker takes before it
-exits. The supervisor puts it back when all workers of the consumer are up again. The only worker of a
-consumer needs no permit.
+The kernel decides which one: a semaphore per consumer holds one permit, which a worker takes before
+it exits. The supervisor puts it back when all workers of the consumer are up again. The only worker
+of a consumer needs no permit.
 """
 
 import os

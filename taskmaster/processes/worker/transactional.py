@@ -1,8 +1,8 @@
 """Delivery `transactional`: one job at a time is claimed, run and ended in one transaction.
 
-The transaction is the callback's too. The job's row stays locked until the end, so whoever is killed,
-Postgres makes the job available again with the lock. A savepoint around the callback undoes its writes if
-its run fails, and the lock stays, so the failure is written in the same commit.
+The transaction is the callback's too. The job's row stays locked until the end, so whoever is
+killed, Postgres makes the job available again with the lock. A savepoint around the callback undoes
+its writes if its run fails, and the lock stays, so the failure is written in the same commit.
 """
 
 from contextlib import suppress

@@ -1,8 +1,8 @@
 """The failure detector: which supervisors have been silent for too long. Pure policy.
 
-Only silence that was observed while connected counts, by this supervisor's own clock. If it was itself
-disconnected, stopped or failed over, it missed everyone's heartbeats, so it restarts the clock. Clocks
-of two hosts are never compared.
+Only silence that was observed while connected counts, by this supervisor's own clock. If it was
+itself disconnected, stopped or failed over, it missed everyone's heartbeats, so it restarts the
+clock. Clocks of two hosts are never compared.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from taskmaster.store.supervisors import Silent
 
 # A longer gap between two of our own heartbeats means that we were disconnected.
 DISCONNECTED_HEARTBEATS = 3
-# After this many times `gone_after_seconds` a session lock counts no longer: a stopped process holds it too.
+# After this many times `gone_after_seconds` a session lock counts no longer: a stopped process
+# holds it too.
 GIVEN_UP_FACTOR = 4
 
 

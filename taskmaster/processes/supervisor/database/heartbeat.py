@@ -23,8 +23,8 @@ OnHeartbeat = Callable[[supervisors.Heartbeat, float], None]
 class HeartbeatService(BaseService):
     """Sends a heartbeat when it is due.
 
-    `report` makes what it reports. `on_heartbeat` is called with its result and the time. `on_eviction`
-    is called if another supervisor took this one for gone and released its leases.
+    `report` makes what it reports. `on_heartbeat` is called with its result and the time.
+    `on_eviction` is called if another supervisor took this one for gone and released its leases.
     """
 
     session: DatabaseSession

@@ -1,6 +1,7 @@
 """The listener: the one LISTEN connection of a supervisor.
 
-No other statement runs on it, because `poll` does not see a notification that libpq has read already.
+No other statement runs on it, because `poll` does not see a notification that libpq has read
+already.
 """
 
 import logging

@@ -14,7 +14,8 @@ from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.supervisor")
 
-# The rescuer may not run the consumer of a job that it rescues, so it uses the default of `max_crashes`.
+# The rescuer may not run the consumer of a job that it rescues, so it uses the default of
+# `max_crashes`.
 MAX_CRASHES = 3
 
 

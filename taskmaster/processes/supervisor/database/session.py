@@ -95,8 +95,8 @@ class DatabaseSession(BaseService):
     def run_patiently(self, work: Work, now: float) -> bool:
         """Run `work` that may meet a lock of others. Return False if it has to be tried again later.
 
-        If it is blocked, all work that may be blocked waits for a moment, and the session stays open: its
-        own lock shows that this supervisor is alive.
+        If it is blocked, all work that may be blocked waits for a moment, and the session stays
+        open: its own lock shows that this supervisor is alive.
         """
         if now < self.unblocked_at:
             return False

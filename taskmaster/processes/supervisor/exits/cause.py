@@ -30,9 +30,9 @@ def exit_reason(
 ) -> Reason:
     """Return why a worker ended.
 
-    `limit` is the limit for which the supervisor killed it. If that run had ended by then, another job
-    of the batch was hit, which must not be charged for it. `was_cut_off` says that the supervisor
-    killed it for reasons of its own.
+    `limit` is the limit for which the supervisor killed it. If that run had ended by then, another
+    job of the batch was hit, which must not be charged for it. `was_cut_off` says that the
+    supervisor killed it for reasons of its own.
     """
     if limit is not None and _is_current_run(limit, batch):
         return limit
@@ -53,9 +53,9 @@ def _is_current_run(limit: LimitExceeded, batch: UnsettledBatch | None) -> bool:
 class OomWatch:
     """Tells an OOM kill of the kernel from another SIGKILL: the kernel's counter went up with it.
 
-    The kernel counts for all processes of a cgroup, so a kill that hit no worker must be forgotten before
-    a SIGKILL comes from elsewhere. `older` is the counter at the look before the last one, `newer` at the
-    last one.
+    The kernel counts for all processes of a cgroup, so a kill that hit no worker must be forgotten
+    before a SIGKILL comes from elsewhere. `older` is the counter at the look before the last one,
+    `newer` at the last one.
     """
 
     older: int = field(default_factory=lambda: oom_kills())
@@ -83,9 +83,10 @@ class OomWatch:
 def oom_kills() -> int:
     """Return how many processes the kernel has killed for want of memory.
 
-    It counts in our cgroup, or where no cgroup counts, on the machine. A cgroup counts its processes
-    "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events), so a shortage of the
-    machine is seen there too, and a kill in another container is not taken for ours.
+    It counts in our cgroup, or where no cgroup counts, on the machine. A cgroup counts its
+    processes "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events), so a
+    shortage of the machine is seen there too, and a kill in another container is not taken for
+    ours.
     """
     ours = [found for path in _cgroup_files() if (found := _count(path)) is not None]
     return sum(ours) if ours else _count(VMSTAT) or 0

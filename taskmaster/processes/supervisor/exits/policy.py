@@ -1,7 +1,7 @@
 """The policy for the batch of a worker that exited: from its scoreboard row to settlements.
 
-Pure: it knows neither clock nor database nor processes. This is where cancelling a running job will add
-a reason.
+Pure: it knows neither clock nor database nor processes. This is where cancelling a running job will
+add a reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,13 @@ def settlements(
 ) -> list[Settlement]:
     """Return how the jobs of the batch end. Jobs without a settlement are acked.
 
-    Jobs that had ended are settled as they ended. The current job is settled by the reason of the exit.
-    Jobs that had not started are released. `counts` holds runs and crashes before this run of each job
-    that the lease still holds.
+    Jobs that had ended are settled as they ended. The current job is settled by the reason of the
+    exit. Jobs that had not started are released. `counts` holds runs and crashes before this run of
+    each job that the lease still holds.
     """
     found = [from_entry(entry) for entry in batch.entries]
-    # The worker may have written how its current job ended, and was killed before it could note the end.
+    # The worker may have written how its current job ended, and was killed before it could note the
+    # end.
     has_ended = any(settlement.id == batch.current for settlement in found)
     found += map(release, batch.unstarted)
     if batch.current is not None and batch.current in counts and not has_ended:

@@ -52,8 +52,8 @@ class LostTransaction:
 class PendingSettlements(BaseService):
     """The outbox of the pool. It settles batches in the order of the exits.
 
-    `report_crashes` is given the runs that were charged a crash. `fresh`: an exit arrived after the last
-    attempt, so try now instead of waiting for the retry interval.
+    `report_crashes` is given the runs that were charged a crash. `fresh`: an exit arrived after the
+    last attempt, so try now instead of waiting for the retry interval.
     """
 
     session: DatabaseSession
@@ -159,9 +159,9 @@ class PendingSettlements(BaseService):
     def _try_charge(self, conn: Connection, lost: LostTransaction) -> bool:
         """Try once to charge a lost transaction. Return False if it has to be tried again.
 
-        The run is looked up each time, because others may have run the job since and been charged: then
-        this run is one more. A charge whose result was lost is repeated as it was: if it was written, the
-        repetition changes nothing.
+        The run is looked up each time, because others may have run the job since and been charged:
+        then this run is one more. A charge whose result was lost is repeated as it was: if it was
+        written, the repetition changes nothing.
         """
         lost.tries += 1
         settlement = repeated = lost.sent

@@ -41,8 +41,8 @@ class Shutdown:
 class LimitExceeded:
     """The current run exceeded a limit, so the supervisor killed its worker.
 
-    `started_ns` tells this run from the next one of the same job. `cause` and `sentence` go into the
-    job's failure record.
+    `started_ns` tells this run from the next one of the same job. `cause` and `sentence` go into
+    the job's failure record.
     """
 
     job_id: int
@@ -59,8 +59,8 @@ class WorkerExit:
     """The end of one worker process, as its supervisor saw it.
 
     `exited_ns` is monotonic. `stack` is what the worker wrote of its stack before it was killed,
-    `printed` the last of its run's standard output and error, `backend` the pid of the server process
-    that served it. `claims` and `lost_leases` are its counts over its lifetime.
+    `printed` the last of its run's standard output and error, `backend` the pid of the server
+    process that served it. `claims` and `lost_leases` are its counts over its lifetime.
     """
 
     consumer: Consumer

@@ -29,8 +29,8 @@ CLOSE_LOOK_SECONDS = 0.02
 class Reaper(BaseService):
     """Passes each exit to whom the child belongs.
 
-    `early_exits` holds what was reaped before its template reported the fork. `has_strays`: processes may
-    have been left behind since the last look.
+    `early_exits` holds what was reaped before its template reported the fork. `has_strays`:
+    processes may have been left behind since the last look.
     """
 
     generations: Generations
@@ -105,8 +105,8 @@ class Reaper(BaseService):
     def run_due(self, now: float) -> None:
         """Kill children that we did not start: callbacks of exited workers have left them.
 
-        Skipped while a fork is unconfirmed, because the new worker could not be told apart from a stray
-        process. The children of a stray become ours in their turn.
+        Skipped while a fork is unconfirmed, because the new worker could not be told apart from a
+        stray process. The children of a stray become ours in their turn.
         """
         if self._forks_are_unconfirmed():
             return

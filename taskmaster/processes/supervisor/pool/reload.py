@@ -120,7 +120,8 @@ class Generations(BaseService):
             return
         old, self.current, self.coming = self.current, coming, None
         self.leaving.append(old)
-        # Stop it before the log line: what is put after that line must not be claimed by old workers.
+        # Stop it before the log line: what is put after that line must not be claimed by old
+        # workers.
         old.stop()
         log.info("reloaded: new workers run the new code, running jobs finish on the old")
 

@@ -31,8 +31,8 @@ class Spawner:
     def fill_slots(self, supervisor_id: int, now: float, elsewhere: Mapping[str, int]) -> None:
         """Order workers for vacant slots, and unpark canaries, as far as there is room.
 
-        `elsewhere` counts the workers of each queue that still run jobs of an older configuration: a
-        queue never has more workers than its concurrency.
+        `elsewhere` counts the workers of each queue that still run jobs of an older configuration:
+        a queue never has more workers than its concurrency.
         """
         self.has_started = True
         room = self._room(elsewhere)

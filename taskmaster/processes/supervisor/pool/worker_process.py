@@ -20,9 +20,9 @@ STACK_PATIENCE_SECONDS = 0.5  # beyond that, for a worker that has not finished 
 class WorkerProcess:
     """What the supervisor shares with one worker.
 
-    `serial` is unique among all workers of this supervisor; `number` is the smallest that no running
-    worker has. `is_parked`: it is the canary of a reload and claims nothing yet. `is_cut_off`: the
-    supervisor ended it for reasons of its own, so no job is charged.
+    `serial` is unique among all workers of this supervisor; `number` is the smallest that no
+    running worker has. `is_parked`: it is the canary of a reload and claims nothing yet.
+    `is_cut_off`: the supervisor ended it for reasons of its own, so no job is charged.
     """
 
     serial: int
