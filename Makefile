@@ -7,8 +7,9 @@ export PYTHONDONTWRITEBYTECODE :=
 TEST_PROCESSES ?= 4
 # Named after the Python, so that another one makes the environment anew.
 STAMP := .venv/made-with-python-$(VERSION)
+DOCS_STAMP := .venv/made-with-docs
 
-.PHONY: test lint demo bench bench-faults clean
+.PHONY: test lint demo bench bench-faults docs clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
@@ -27,8 +28,12 @@ bench: $(STAMP)
 bench-faults: $(STAMP)
 	.venv/bin/python -m benchmarks kills disturbed stops
 
+# Strict: a broken link or a warning fails. The site is in site/ and asks no other host for anything.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
@@ -38,4 +43,8 @@ $(STAMP): pyproject.toml
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@

@@ -1,0 +1,36 @@
+"""What the README and the tutorial tell a new user to do works, and prints what they show."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.markdown import ROOT
+from tests.support.walkthrough import Walkthrough, walkthrough
+
+TUTORIAL = ["first-job", "failures", "middlewares", "metrics", "dashboard"]
+
+
+@pytest.fixture
+def reader() -> Iterator[Walkthrough]:
+    # Not pytest's tmp_path: it is closed to the account that runs the server for root.
+    with (
+        tempfile.TemporaryDirectory(prefix="taskmaster-docs-") as directory,
+        walkthrough(Path(directory)) as one,
+    ):
+        yield one
+
+
+def test_tutorial_works_from_an_empty_directory_to_metrics(reader: Walkthrough) -> None:
+    for name in TUTORIAL:
+        reader.follow(ROOT / "docs" / "tutorial" / f"{name}.md")
+
+
+def test_readme_works_in_an_empty_directory(reader: Walkthrough) -> None:
+    reader.follow(ROOT / "README.md")
+
+
+def test_tutorial_pages_are_all_followed() -> None:
+    pages = (ROOT / "docs" / "tutorial").glob("*.md")
+    assert {page.stem for page in pages} == {"index", *TUTORIAL}
