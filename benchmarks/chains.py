@@ -24,7 +24,7 @@ UNSENT: MiddlewareSpec = {
 CHAINS: Mapping[str, Sequence[MiddlewareSpec]] = {
     "none": [],
     "logging": ["logging"],
-    "errors": ["errors"],
+    "errors": [{"use": "errors", "reject": ["builtins:ValueError"]}],
     "metrics": ["metrics"],
     "json_schema": [CHECKED],
     "sentry": [UNSENT],

@@ -1,8 +1,10 @@
 """Background jobs on Postgres, run in processes."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from taskmaster.admin import Admin
-from taskmaster.chain import Handler, Middleware
-from taskmaster.consumer import Consumer
+from taskmaster.consumer import Callback, Component, Consumer, Delivery, MiddlewareSpec
 from taskmaster.errors import (
     DatabaseUnreachable,
     EmbeddedUnavailable,
@@ -16,29 +18,57 @@ from taskmaster.errors import (
     TaskmasterError,
     WorkersFailed,
 )
-from taskmaster.job import Ack, Job, JobRecord, Outcome, Reject, Retry, Snooze, State
+from taskmaster.job import (
+    Ack,
+    Failure,
+    Job,
+    JobContext,
+    JobRecord,
+    Outcome,
+    Reject,
+    Retry,
+    Snooze,
+    State,
+)
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.options import SupervisorOptions
-from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.publisher import Publisher
+from taskmaster.store.jobs import QueueCount
+from taskmaster.store.supervisors import RunningJob, SupervisorStatus
+
+if TYPE_CHECKING:
+    from taskmaster.processes.supervisor.background import BackgroundSupervisor
+    from taskmaster.processes.supervisor.supervisor import Supervisor
 
 __all__ = [
-    # the two ends
-    "Consumer",
+    # putting jobs
     "Publisher",
+    # running jobs
+    "BackgroundSupervisor",
+    "Callback",
+    "Component",
+    "Consumer",
+    "Delivery",
+    "MiddlewareSpec",
     "Supervisor",
     "SupervisorOptions",
-    # what a callback sees and says
+    # inside a callback
     "Ack",
     "Job",
+    "JobContext",
     "Outcome",
     "Reject",
     "Retry",
     "Snooze",
     # administration
     "Admin",
+    "Failure",
     "JobRecord",
+    "QueueCount",
+    "RunningJob",
     "State",
-    # extension
+    "SupervisorStatus",
+    # extension; the rest is in taskmaster.middleware
     "Handler",
     "Middleware",
     # errors
@@ -53,4 +83,25 @@ __all__ = [
     "SchemaMismatch",
     "TaskmasterError",
     "WorkersFailed",
+    # the installed version
+    "__version__",
 ]
+
+__version__: str
+
+# Imported on first use: a program that only puts jobs needs neither the runtime nor Linux.
+_LAZY = {
+    "BackgroundSupervisor": "taskmaster.processes.supervisor.background",
+    "Supervisor": "taskmaster.processes.supervisor.supervisor",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+    elif name == "__version__":
+        value = import_module("importlib.metadata").version("taskmaster-pg")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -20,6 +20,10 @@ class Admin:
     """One connection, opened at the first call. `database_url` and `schema` as for Publisher.
 
     Raises DatabaseUnreachable, and SchemaMismatch when the schema is missing or of another version.
+
+    >>> with Admin("postgresql://…") as admin:  # doctest: +SKIP
+    ...     admin.requeue(*[record.id for record in admin.find(state=State.REJECTED)])
+    [7, 9]
     """
 
     def __init__(self, database_url: str | None = None, *, schema: str = "taskmaster") -> None:

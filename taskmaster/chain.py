@@ -1,26 +1,12 @@
 """The onion of middlewares around a callback: folded once per worker, after the fork."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from taskmaster.errors import InvalidConfig, InvalidJob, InvalidOutcome
 from taskmaster.job import ACK, Ack, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.validation import check_delay
-
-Handler = Callable[[Job], Outcome]
-Middleware = Callable[[Handler], Handler]
-
-
-class Draft(NamedTuple):
-    """A job that is about to be put."""
-
-    queue_name: str
-    payload: Any
-    headers: Mapping[str, Any] | None
-
-
-Put = Callable[[Draft], int | None]  # the id; None: one of many, whose ids come later
-PutMiddleware = Callable[[Put], Put]
 
 
 def build(middlewares: Sequence[Middleware], handler: Handler) -> Handler:

@@ -5,9 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
 
-from taskmaster.chain import Middleware
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.job import Job, Outcome
+from taskmaster.middleware import Middleware
 from taskmaster.validation import check_queue_name
 
 Callback = Callable[[Job], Outcome | None]
@@ -85,6 +85,7 @@ class Consumer:
 
     @property
     def transactional(self) -> bool:
+        """Return True if its jobs run in a transaction."""
         return self.delivery == "transactional"
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The job, its states and its outcomes: pure data."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from taskmaster.errors import TaskmasterError
 
 HIGHEST_PRIORITY = 0
 LOWEST_PRIORITY = 9
+UNKNOWN_CAUSE = "unknown"
 
 
 class State(StrEnum):
@@ -70,18 +72,22 @@ ACK = Ack()
 
 
 class JobContext(Protocol):
-    """What a worker lends to the jobs that it runs."""
+    """The worker as its jobs see it. `taskmaster.testing` provides a context without a worker."""
 
     @property
-    def component(self) -> Any: ...
+    def component(self) -> Any:
+        """Return what the consumer's `component` yielded."""
 
     @property
-    def stopping(self) -> bool: ...
+    def stopping(self) -> bool:
+        """Return True if the worker was asked to exit."""
 
     @property
-    def connection(self) -> psycopg.Connection[Any]: ...
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return the connection whose transaction the job runs in."""
 
-    def progress(self, fraction: float, note: str) -> None: ...
+    def progress(self, fraction: float, note: str) -> None:
+        """Note how far the current run is."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -137,6 +143,65 @@ class Job(msgspec.Struct, frozen=True):
             self.context.progress(fraction, note)
 
 
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Describe one failed run of a job, as the job's history keeps it.
+
+    `cause` is one of: exception, retry, rejected, timeout, memory limit, cpu limit, out of memory,
+    signal NAME, exit code N, lost database, lost host, shutdown. `run` is 1 for the first run.
+    `worker` is "host:pid of its supervisor:serial number". `at` is when the run ended, in ISO 8601
+    with the offset from UTC. `peak_memory_mb` is the worker's, over its life. `progress` is from 0 to 1.
+    `stdout` and `stderr` are the last 4 kB that the run printed.
+
+    A field that was not recorded has its default: 0 for `run`, "" for texts, None for the rest.
+
+    >>> Failure(cause="rejected", message="no such file", run=1).message
+    'no such file'
+    """
+
+    cause: str
+    message: str
+    run: int = 0
+    worker: str = ""
+    host: str = ""
+    duration_seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    at: str = ""
+    progress: float | None = None
+    progress_note: str | None = None
+    traceback: str = ""
+    stdout: str = ""
+    stderr: str = ""
+
+
+def parse_failures(value: object) -> list[Failure]:
+    """Return a job's history, given as decoded JSON. Never raises, whatever SQL has put there."""
+    if value is None:
+        return []
+    return [parse_failure(entry) for entry in (value if isinstance(value, list) else [value])]
+
+
+def parse_failure(entry: object) -> Failure:
+    """Return one record of a history, given as decoded JSON. Never raises.
+
+    Fields that are missing or of another type have their defaults.
+    """
+    if not isinstance(entry, dict):
+        return Failure(cause=UNKNOWN_CAUSE, message=str(entry))
+    try:
+        return msgspec.convert(entry, Failure)
+    except msgspec.ValidationError:
+        return Failure(**{"cause": UNKNOWN_CAUSE, "message": "", **_readable_fields(entry)})
+
+
+def _readable_fields(entry: Mapping[str, object]) -> dict[str, Any]:
+    found = {}
+    for field in msgspec.structs.fields(Failure):
+        with suppress(KeyError, msgspec.ValidationError):
+            found[field.name] = msgspec.convert(entry[field.name], field.type)
+    return found
+
+
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the view `taskmaster.jobs`: a job as an administrator sees it."""
 
@@ -149,5 +214,5 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     run_count: int
     run_at: datetime | None
     created_at: datetime
-    failures: list[dict[str, Any]]
+    failures: list[Failure]
     worker: str | None

@@ -1,22 +1,28 @@
-"""From a middleware as a configuration names it to what builds it, and to what else hangs on its factory."""
+"""Turn the middlewares that a consumer names into the functions that a worker or publisher uses."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, NamedTuple
 
-from taskmaster.chain import Middleware, PutMiddleware
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import listed, name_of, resolve_callable
-from taskmaster.settlement import Crash
+from taskmaster.middleware import (
+    CrashReporter,
+    Middleware,
+    MiddlewareDefinition,
+    PutMiddleware,
+)
 
 ENTRY_POINT_GROUP = "taskmaster.middleware"
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+GIVEN = ("handler", "queue_name")  # parameters that are no options
 
-CrashReporter = Callable[[Crash], object]
 CrashReporterFactory = Callable[[], CrashReporter | AbstractContextManager[CrashReporter]]
 MiddlewareFactory = Callable[[], Middleware | AbstractContextManager[Middleware]]
 
@@ -24,88 +30,110 @@ MiddlewareFactory = Callable[[], Middleware | AbstractContextManager[Middleware]
 def middleware_factories(
     specs: Iterable[MiddlewareSpec], *, where: str, queue_name: str | None = None
 ) -> list[MiddlewareFactory]:
-    """What builds a chain in each worker, outermost first. Raises InvalidConfig.
-
-    A factory whose `once` is true may be in it once: what it does twice would be wrong, as counting a run is.
-    """
-    factories = [middleware_factory(spec, where=where, queue_name=queue_name) for spec in specs]
-    made_by = [factory.func for factory in factories if isinstance(factory, partial)]
-    for found in made_by:
-        if getattr(found, "once", False) and made_by.count(found) > 1:
+    """Return the factories of a chain, outermost first. Raises InvalidConfig."""
+    uses = [_parse(spec, where) for spec in specs]
+    found = [use.found for use in uses]
+    for use in uses:
+        definition = use.definition
+        if definition is not None and definition.once and found.count(definition) > 1:
             raise InvalidConfig(
-                f"{where}: {name_of(found)!r} is named twice and may be in a chain once: name it once"
+                f"{where}: {name_of(definition)!r} is named twice and may be in a chain once: "
+                "name it once"
             )
-    return factories
+    return [_factory(use, queue_name) for use in uses]
 
 
 def middleware_factory(
     spec: MiddlewareSpec, *, where: str, queue_name: str | None = None
 ) -> MiddlewareFactory:
-    """What builds the middleware in each worker, after the fork. Options are checked here, before any fork.
+    """Return a function that makes the middleware, to be called in each worker after the fork.
 
-    With no options and a first parameter that must be given, the object is a middleware itself: it takes the handler.
-    Anything else is a factory, called with the options, that returns a middleware or a context manager yielding one.
-    One that takes `queue_name` is given the consumer's; one that has `prepare` has that called with its options, now.
-    """
-    used, options = _parted(spec, where)
-    found = _middleware(used, where)
-    parameters = _parameters(found)
-    if queue_name is not None and any(
-        parameter.name == "queue_name" for parameter in parameters or ()
-    ):
-        options = {"queue_name": queue_name, **options}
-    if not options and _takes_handler(parameters):
-        return lambda: found
-    _check_options(options, parameters, f"{where} {name_of(used)!r}")
-    if (prepare := getattr(found, "prepare", None)) is not None:
-        prepare(**options)
-    return partial(found, **options)
-
-
-def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutMiddleware]:
-    """What wraps puts, of the middlewares that have such a side: their factory's `wrap_put`, called with its options.
+    An object that is given no options and has a first parameter without a default is a middleware
+    itself. Any other object is a factory, which is called with the options. A factory that takes
+    `queue_name` receives the consumer's. The options are checked now, and `prepare` is called.
 
     Raises InvalidConfig.
     """
-    sides = [(_side(spec, "wrap_put", where), _parted(spec, where)[1]) for spec in specs]
-    return [wrap(**options) for wrap, options in sides if wrap is not None]
+    return _factory(_parse(spec, where), queue_name)
+
+
+def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutMiddleware]:
+    """Return what wraps puts, of the middlewares that define `put`. Raises InvalidConfig."""
+    uses = [_parse(spec, where) for spec in specs]
+    return [
+        use.definition.put(**use.checked_options())
+        for use in uses
+        if use.definition is not None and use.definition.put is not None
+    ]
 
 
 def crash_reporters(specs: Iterable[MiddlewareSpec], *, where: str) -> list[CrashReporterFactory]:
-    """What makes the crash reporters of those middlewares that have one: their factory's `report_crashes`.
+    """Return functions that make the crash reporters, of the middlewares that define them.
 
-    It is called with the middleware's options in a process of its own, after a crash, and returns a function that takes
-    a Crash, or a context manager yielding one. Raises InvalidConfig.
+    Each is to be called in the process that reports crashes. Raises InvalidConfig.
     """
-    sides = [(_side(spec, "report_crashes", where), _parted(spec, where)[1]) for spec in specs]
-    return [partial(make, **options) for make, options in sides if make is not None]
-
-
-def _side(spec: MiddlewareSpec, name: str, where: str) -> Callable[..., Any] | None:
-    """What a middleware's factory does elsewhere than around a run."""
-    used, options = _parted(spec, where)
-    found = _middleware(used, where)
-    side: Callable[..., Any] | None = getattr(found, name, None)
-    if side is not None:
-        _check_options(options, _parameters(found), f"{where} {name_of(used)!r}")
-    return side
+    uses = [_parse(spec, where) for spec in specs]
+    return [
+        partial(use.definition.report_crashes, **use.checked_options())
+        for use in uses
+        if use.definition is not None and use.definition.report_crashes is not None
+    ]
 
 
 def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:
-    """Call the factory; a context manager that it returns is entered, and left when `stack` closes."""
+    """Call the factory and return its middleware. `stack` leaves a context manager that it made."""
     made = factory()
-    # First, for what @contextmanager makes can be called, too: as a decorator.
+    # Asked first, because what @contextmanager makes is callable too, as a decorator.
     middleware: object = (
         stack.enter_context(made) if isinstance(made, AbstractContextManager) else made
     )
     if not callable(middleware):
         raise InvalidConfig(
-            f"a middleware must be a function that takes the handler, {factory!r} made {middleware!r}"
+            "a middleware must be a function that takes the handler, "
+            f"{factory!r} made {middleware!r}"
         )
     return middleware
 
 
-def _parted(spec: MiddlewareSpec, where: str) -> tuple[object, dict[str, Any]]:
+# -- one entry of a consumer's list
+
+
+class _Use(NamedTuple):
+    """What one entry names, and the options that it gives. `where` begins sentences about it."""
+
+    found: Callable[..., Any]
+    options: dict[str, Any]
+    where: str
+
+    @property
+    def definition(self) -> MiddlewareDefinition[..., Any] | None:
+        return self.found if isinstance(self.found, MiddlewareDefinition) else None
+
+    def checked_options(self) -> dict[str, Any]:
+        """Return the options. Raises InvalidConfig if they do not fit the signature."""
+        _check_options(self.options, _parameters(self.found), self.where)
+        return self.options
+
+
+def _parse(spec: MiddlewareSpec, where: str) -> _Use:
+    used, options = _split(spec, where)
+    return _Use(_resolve(used, where), options, f"{where} {name_of(used)!r}")
+
+
+def _factory(use: _Use, queue_name: str | None) -> MiddlewareFactory:
+    found, parameters = use.found, _parameters(use.found)
+    names = [parameter.name for parameter in parameters or ()]
+    if queue_name is not None and "queue_name" in names:
+        use = use._replace(options={"queue_name": queue_name, **use.options})
+    if use.definition is None and not use.options and _takes_handler(parameters):
+        return lambda: found
+    options = use.checked_options()
+    if use.definition is not None and use.definition.prepare is not None:
+        use.definition.prepare(**options)
+    return partial(found, **options)
+
+
+def _split(spec: MiddlewareSpec, where: str) -> tuple[object, dict[str, Any]]:
     if not isinstance(spec, Mapping):
         return spec, {}
     if "use" not in spec:
@@ -113,33 +141,36 @@ def _parted(spec: MiddlewareSpec, where: str) -> tuple[object, dict[str, Any]]:
     return spec["use"], {key: value for key, value in spec.items() if key != "use"}
 
 
-def _middleware(used: object, where: str) -> Callable[..., Any]:
+def _resolve(used: object, where: str) -> Callable[..., Any]:
     if not isinstance(used, str) or ":" in used:
         return resolve_callable(used, where=where)
     installed = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
     if used not in installed:
         names = listed(sorted(installed)) or "none"
         raise InvalidConfig(
-            f"{where}: there is no middleware {used!r}{hint(used, installed)}; installed are {names}; "
-            'one of your own is written "module:name"'
+            f"{where}: there is no middleware {used!r}{hint(used, installed)}; "
+            f'installed are {names}; one of your own is written "module:name"'
         )
     return resolve_callable(installed[used].value, where=f"{where} {used!r}")
 
 
+# -- signatures
+
+
 def _parameters(found: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """Return the parameters, or None for a builtin that does not tell them."""
     try:
         return list(inspect.signature(found).parameters.values())
-    except (TypeError, ValueError):  # some builtins do not tell
+    except (TypeError, ValueError):
         return None
 
 
 def _takes_handler(parameters: list[inspect.Parameter] | None) -> bool:
     if parameters is None:
         return True
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return (
         bool(parameters)
-        and parameters[0].kind in positional
+        and parameters[0].kind in BY_POSITION
         and parameters[0].default is inspect.Parameter.empty
     )
 
@@ -149,16 +180,19 @@ def _check_options(
 ) -> None:
     if parameters is None:
         return
-    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    accepted = {parameter.name: parameter for parameter in parameters if parameter.kind in by_name}
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    for option in options:
-        if option not in accepted and not takes_any:
-            names = [name for name in accepted if name not in ("handler", "queue_name")]
-            allowed = f"it accepts {listed(names)}" if names else "it accepts none"
-            raise InvalidConfig(
-                f"{where}: unknown option {option!r}{hint(option, accepted)}; {allowed}"
-            )
+    accepted = {parameter.name: parameter for parameter in parameters if parameter.kind in BY_NAME}
+    if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        _refuse_unknown_options(options, list(accepted), where)
     for name, parameter in accepted.items():
         if name not in options and parameter.default is inspect.Parameter.empty:
             raise InvalidConfig(f"{where}: option {name!r} is missing")
+
+
+def _refuse_unknown_options(options: Iterable[str], accepted: list[str], where: str) -> None:
+    names = [name for name in accepted if name not in GIVEN]
+    allowed = f"it accepts {listed(names)}" if names else "it accepts none"
+    for option in options:
+        if option not in accepted:
+            raise InvalidConfig(
+                f"{where}: unknown option {option!r}{hint(option, accepted)}; {allowed}"
+            )

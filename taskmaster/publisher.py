@@ -7,9 +7,9 @@ from typing import Any, Self
 
 import psycopg
 
-from taskmaster.chain import Draft, PutMiddleware
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidJob
+from taskmaster.middleware import Draft, PutMiddleware
 from taskmaster.plugins import put_middlewares
 from taskmaster.session import Session
 from taskmaster.store import jobs

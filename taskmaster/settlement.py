@@ -1,15 +1,15 @@
 """How a run that did not simply ack ends: from outcome to the state that the job goes to. Pure policy, no database."""
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 
 from taskmaster.consumer import Consumer
-from taskmaster.job import Ack, Outcome, Reject, Retry, State
+from taskmaster.job import Ack, Failure, Outcome, Reject, Retry, State, parse_failure
 
-Failure = dict[str, Any]
 MAX_EXPONENT = 64
 JITTER = (0.75, 1.25)
 
@@ -28,17 +28,21 @@ class Settlement:
     delay_seconds: float = 0.0
     failure: Failure | None = None
 
+    @property
+    def failure_json(self) -> str | None:
+        """Return the failure as JSON, as the job's history keeps it."""
+        return None if self.failure is None else msgspec.json.encode(self.failure).decode()
 
-class Crash(msgspec.Struct, frozen=True):
-    """A run that ended with its worker, so that no middleware saw its end. `failure`: the record on the job's history.
 
-    `rejected`: the job will not run again by itself.
-    """
+def to_entry(settlement: Settlement) -> dict[str, Any]:
+    """Return the settlement as JSON values, for the scoreboard."""
+    return asdict(settlement) | {"failure": msgspec.to_builtins(settlement.failure)}
 
-    job: int
-    queue_name: str
-    rejected: bool
-    failure: Failure
+
+def from_entry(entry: Mapping[str, Any]) -> Settlement:
+    """Return the settlement that `to_entry` turned into `entry`."""
+    failure = None if entry["failure"] is None else parse_failure(entry["failure"])
+    return Settlement(**{**entry, "state": State(entry["state"]), "failure": failure})
 
 
 class Run(NamedTuple):

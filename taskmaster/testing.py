@@ -17,6 +17,8 @@ from taskmaster.job import Job, Outcome
 from taskmaster.plugins import middleware_factories, open_middleware
 from taskmaster.validation import check_priority, check_queue_name, encode
 
+__all__ = ["make_job", "run"]
+
 
 @dataclass(frozen=True, slots=True)
 class FakeJobContext:

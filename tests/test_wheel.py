@@ -23,7 +23,8 @@ def callback(job: Job) -> None:
     Path("ran").write_text(job.payload["say"])
 
 
-middleware = ["logging", "metrics", {"use": "stamp", "text": "stamped"}, "errors"]
+errors = {"use": "errors", "reject": ["builtins:ValueError"]}
+middleware = ["logging", "metrics", {"use": "stamp", "text": "stamped"}, errors]
 consumer = Consumer("wheel", callback=callback, middleware=middleware)
 with Publisher(sys.argv[1]) as publisher, Supervisor(sys.argv[1], [consumer]).start(), Admin(sys.argv[1]) as admin:
     publisher.put("wheel", {"say": "done"})

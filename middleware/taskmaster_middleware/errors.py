@@ -1,11 +1,11 @@
-"""Exceptions as outcomes: which classes are worth another run, and which never will be."""
+"""Turn exceptions into outcomes: those worth another run, and those that will never succeed."""
 
 from collections.abc import Sequence
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.imports import resolve
 from taskmaster.job import Job, Outcome, Reject, Retry
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.validation import check_delay
 
 ExceptionClass = type[Exception] | str
@@ -13,41 +13,53 @@ ExceptionClass = type[Exception] | str
 
 def errors(
     *,
-    retry: Sequence[ExceptionClass] = (),
-    reject: Sequence[ExceptionClass] = ("builtins:ValueError",),
+    retry: Sequence[ExceptionClass] | None = None,
+    reject: Sequence[ExceptionClass] | None = None,
     retry_delay_seconds: float | None = None,
 ) -> Middleware:
-    """Answer `Retry` or `Reject` for the exceptions named, as classes or "module:name"; others pass through.
+    """Return `Retry` or `Reject` for the exceptions named, as classes or "module:name".
 
-    Subclasses match, the nearest class in the list decides, and a class in both lists is retried.
-    `retry_delay_seconds` None: the consumer's backoff decides. Raises InvalidConfig for what is no exception class.
+    Subclasses match, the nearest class decides, and a class in both lists is retried. Any other
+    exception passes through. If `retry_delay_seconds` is None, the consumer's backoff decides.
+
+    Raises InvalidConfig if neither list is given, or if an entry is not an exception class.
+
+    >>> Consumer("mail", callback="mails:send", middleware=[
+    ...     {"use": "errors", "reject": ["builtins:ValueError"], "retry": ["builtins:OSError"]},
+    ... ])  # doctest: +SKIP
     """
-    if retry_delay_seconds is not None:
-        try:
-            check_delay(retry_delay_seconds)
-        except InvalidJob as error:
-            raise InvalidConfig(f"middleware 'errors': retry_delay_seconds: {error}") from None
-    outcomes: dict[type, type[Retry] | type[Reject]] = dict.fromkeys(
-        _classes("reject", reject), Reject
-    )
-    outcomes.update(dict.fromkeys(_classes("retry", retry), Retry))
+    if retry is None and reject is None:
+        raise InvalidConfig(
+            "middleware 'errors' needs a list of exception classes in retry, in reject, or in both"
+        )
+    _check_retry_delay(retry_delay_seconds)
+    outcomes: dict[type, type[Retry] | type[Reject]] = {
+        **dict.fromkeys(_classes("reject", reject or ()), Reject),
+        **dict.fromkeys(_classes("retry", retry or ()), Retry),
+    }
 
     def middleware(handler: Handler) -> Handler:
-        def answering(job: Job) -> Outcome:
+        def errors_handler(job: Job) -> Outcome:
             try:
                 return handler(job)
             except Exception as error:
-                verdict = next(
-                    (outcomes[base] for base in type(error).__mro__ if base in outcomes), None
-                )
-                if verdict is None:
+                outcome = next((outcomes[c] for c in type(error).__mro__ if c in outcomes), None)
+                if outcome is None:
                     raise
                 reason = f"{type(error).__name__}: {error}"
-                return Reject(reason) if verdict is Reject else Retry(retry_delay_seconds, reason)
+                return Reject(reason) if outcome is Reject else Retry(retry_delay_seconds, reason)
 
-        return answering
+        return errors_handler
 
     return middleware
+
+
+def _check_retry_delay(seconds: float | None) -> None:
+    if seconds is not None:
+        try:
+            check_delay(seconds)
+        except InvalidJob as error:
+            raise InvalidConfig(f"middleware 'errors': retry_delay_seconds: {error}") from None
 
 
 def _classes(option: str, named: Sequence[ExceptionClass]) -> list[type[Exception]]:

@@ -14,10 +14,17 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
-from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig, InvalidPayload
 from taskmaster.imports import resolve
 from taskmaster.job import Job, Outcome, Reject
+from taskmaster.middleware import (
+    Draft,
+    Handler,
+    Middleware,
+    Put,
+    PutMiddleware,
+    define_middleware,
+)
 from taskmaster.validation import encode
 
 try:
@@ -36,6 +43,28 @@ WHERE = "middleware 'json_schema': schema"
 Schema = str | Mapping[str, Any] | type[Any]
 
 
+def wrap_put(*, schema: Schema) -> PutMiddleware:
+    """The same around a put."""
+    errors_of = _checker(schema)
+
+    def middleware(put: Put) -> Put:
+        def checked(draft: Draft) -> int | None:
+            # As the callback will see it: a dataclass is an object by then, a tuple a list.
+            if errors := errors_of(orjson.loads(encode(draft.payload, max_bytes=_ANY_SIZE))):
+                raise InvalidPayload(f"queue {draft.queue_name!r}: {errors}")
+            return put(draft)
+
+        return checked
+
+    return middleware
+
+
+def prepare(*, schema: Schema) -> None:
+    """Read the schema before the fork."""
+    _checker(schema)
+
+
+@define_middleware(put=wrap_put, prepare=prepare)
 def json_schema(*, schema: Schema) -> Middleware:
     """Reject a job whose payload does not match `schema`, listing each error with its JSON pointer.
 
@@ -61,29 +90,6 @@ def json_schema(*, schema: Schema) -> Middleware:
     return middleware
 
 
-def wrap_put(*, schema: Schema) -> PutMiddleware:
-    """The same around a put."""
-    errors_of = _checker(schema)
-
-    def middleware(put: Put) -> Put:
-        def checked(draft: Draft) -> int | None:
-            # As the callback will see it: a dataclass is an object by then, a tuple a list.
-            if errors := errors_of(orjson.loads(encode(draft.payload, max_bytes=_ANY_SIZE))):
-                raise InvalidPayload(f"queue {draft.queue_name!r}: {errors}")
-            return put(draft)
-
-        return checked
-
-    return middleware
-
-
-def prepare(*, schema: Schema) -> None:
-    """Read the schema before the fork."""
-    _checker(schema)
-
-
-json_schema.prepare = prepare  # type: ignore[attr-defined]
-json_schema.wrap_put = wrap_put  # type: ignore[attr-defined]
 _ANY_SIZE = 2**31  # how large it may be is checked when it is encoded to be put
 
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 from logging import INFO, getLogger
 from typing import Any, Literal, get_args
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import Ack, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Handler, Middleware
 
 Format = Literal["text", "json"]
 Fields = dict[str, Any]

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome
+from taskmaster.middleware import Handler, Middleware, define_middleware
 
 # Seconds. Runs: from what costs less than its claim to what takes a quarter of an hour; waits: from 2 ms, the pick-up
 # of an idle system, to an hour of backlog.
@@ -63,6 +63,7 @@ class _Metrics(NamedTuple):
     cpu: Counter
 
 
+@define_middleware(once=True)
 def metrics(
     *,
     queue_name: str | None = None,
@@ -172,6 +173,3 @@ def _checked(option: str, buckets: object) -> Sequence[float]:
     raise InvalidConfig(
         f"middleware 'metrics': {option} must be ascending numbers of seconds, got {buckets!r}"
     )
-
-
-metrics.once = True  # type: ignore[attr-defined]

@@ -10,15 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import sentry_sdk
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import Scope
 
-from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import Ack, Job, Outcome, Snooze
-from taskmaster.plugins import CrashReporter
-from taskmaster.settlement import Crash
+from taskmaster.middleware import (
+    CrashReport,
+    CrashReporter,
+    Draft,
+    Handler,
+    Middleware,
+    Put,
+    PutMiddleware,
+    define_middleware,
+)
 
 FLUSH_SECONDS = 2.0
 DENIED = (
@@ -31,6 +39,42 @@ TRACE_HEADERS = ("sentry-trace", "baggage")
 HOST = socket.gethostname()
 
 
+def wrap_put(**options: Any) -> PutMiddleware:
+    """Give the job the trace of whoever puts it, when that has one."""
+
+    def middleware(put: Put) -> Put:
+        def linked(draft: Draft) -> int | None:
+            if not sentry_sdk.get_client().is_active():
+                return put(draft)
+            with sentry_sdk.start_span(op="queue.publish", name=draft.queue_name) as span:
+                span.set_data("messaging.destination.name", draft.queue_name)
+                trace = {
+                    "sentry-trace": sentry_sdk.get_traceparent(),
+                    "baggage": sentry_sdk.get_baggage(),
+                }
+                known = {name: value for name, value in trace.items() if value}
+                return put(
+                    draft._replace(headers={**known, **(draft.headers or {})}) if known else draft
+                )
+
+        return linked
+
+    return middleware
+
+
+@contextmanager
+def report_crashes(
+    *, dsn: str, environment: str | None = None, release: str | None = None, **of_runs: Any
+) -> Iterator[CrashReporter]:
+    """Send what no worker could send: it was killed. The payload is not known here."""
+    _set_up(dsn, environment, release, None)
+    try:
+        yield _send
+    finally:
+        sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
+
+
+@define_middleware(put=wrap_put, report_crashes=report_crashes)
 @contextmanager
 def sentry(
     *,
@@ -71,45 +115,6 @@ def sentry(
         yield middleware
     finally:
         sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
-
-
-def wrap_put(**options: Any) -> PutMiddleware:
-    """Give the job the trace of whoever puts it, when that has one."""
-
-    def middleware(put: Put) -> Put:
-        def linked(draft: Draft) -> int | None:
-            if not sentry_sdk.get_client().is_active():
-                return put(draft)
-            with sentry_sdk.start_span(op="queue.publish", name=draft.queue_name) as span:
-                span.set_data("messaging.destination.name", draft.queue_name)
-                trace = {
-                    "sentry-trace": sentry_sdk.get_traceparent(),
-                    "baggage": sentry_sdk.get_baggage(),
-                }
-                known = {name: value for name, value in trace.items() if value}
-                return put(
-                    draft._replace(headers={**known, **(draft.headers or {})}) if known else draft
-                )
-
-        return linked
-
-    return middleware
-
-
-@contextmanager
-def report_crashes(
-    *, dsn: str, environment: str | None = None, release: str | None = None, **of_runs: Any
-) -> Iterator[CrashReporter]:
-    """Send what no worker could send: it was killed. The payload is not known here."""
-    _set_up(dsn, environment, release, None)
-    try:
-        yield _send
-    finally:
-        sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
-
-
-sentry.wrap_put = wrap_put  # type: ignore[attr-defined]
-sentry.report_crashes = report_crashes  # type: ignore[attr-defined]
 
 
 def _check(dsn: object, traces_sample_rate: object, send_payload: object, deny: object) -> None:
@@ -211,28 +216,28 @@ def _transaction(job: Job) -> Any:
 # -- a crash
 
 
-def _send(crash: Crash) -> None:
+def _send(crash: CrashReport) -> None:
     record = crash.failure
     with sentry_sdk.isolation_scope() as scope:
         for tag, value in (
             ("queue", crash.queue_name),
             ("job", str(crash.job)),
-            ("run", str(record["run"])),
+            ("run", str(record.run)),
         ):
             scope.set_tag(tag, value)
-        scope.set_tag("cause", record["cause"])
-        scope.set_tag("worker", record["worker"])
-        scope.fingerprint = ["taskmaster crash", crash.queue_name, record["cause"]]
-        scope.set_context("run", {**record, "rejected": crash.rejected})
+        scope.set_tag("cause", record.cause)
+        scope.set_tag("worker", record.worker)
+        scope.fingerprint = ["taskmaster crash", crash.queue_name, record.cause]
+        scope.set_context("run", {**msgspec.to_builtins(record), "rejected": crash.rejected})
         sentry_sdk.capture_event(
             {
                 "level": "fatal",
                 "transaction": crash.queue_name,
-                "exception": {"values": [{"type": record["cause"], "value": record["message"]}]},
+                "exception": {"values": [{"type": record.cause, "value": record.message}]},
                 "extra": {
-                    name: record[name]
+                    name: text
                     for name in ("traceback", "stdout", "stderr")
-                    if name in record
+                    if (text := getattr(record, name))
                 },
             }
         )

@@ -9,10 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from taskmaster.chain import Draft, Handler, Middleware, Put, PutMiddleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import resolve_callable
 from taskmaster.job import Ack, Job, Outcome, Snooze
+from taskmaster.middleware import (
+    Draft,
+    Handler,
+    Middleware,
+    Put,
+    PutMiddleware,
+    define_middleware,
+)
 
 try:
     from opentelemetry import propagate, trace
@@ -27,6 +34,12 @@ SYSTEM = "taskmaster"
 SetUp = Callable[[], object]
 
 
+def wrap_put(**options: Any) -> PutMiddleware:
+    """A producer span around a put. The SDK is the caller's."""
+    return _around_puts
+
+
+@define_middleware(put=wrap_put)
 @contextmanager
 def tracing(*, setup: str | SetUp | None = None) -> Iterator[Middleware]:
     """A consumer span around each run, child of the span of its put when its headers carry one.
@@ -55,14 +68,6 @@ def _called(setup: Callable[[], object]) -> object:
         raise InvalidConfig(
             f"middleware 'tracing': setup raised {type(error).__name__}: {error}"
         ) from error
-
-
-def wrap_put(**options: Any) -> PutMiddleware:
-    """A producer span around a put. The SDK is the caller's."""
-    return _around_puts
-
-
-tracing.wrap_put = wrap_put  # type: ignore[attr-defined]
 
 
 def _around_runs(handler: Handler) -> Handler:

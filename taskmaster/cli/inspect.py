@@ -17,10 +17,9 @@ from taskmaster.cli.output import (
     record_json,
     short_json,
 )
-from taskmaster.job import JobRecord, State
+from taskmaster.job import Failure, JobRecord, State
 from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 
-USED = {"cpu_seconds": "s of CPU", "peak_memory_mb": "MB at its peak"}
 SILENT_SECONDS = 10.0  # a supervisor that says nothing for so long is not well
 SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
 
@@ -126,7 +125,7 @@ def jobs(
 
 def last(record: JobRecord) -> str:
     """The last failure in a few words."""
-    message = str(record.failures[-1].get("message", "")) if record.failures else ""
+    message = record.failures[-1].message if record.failures else ""
     return " ".join(message.split())[:80]
 
 
@@ -169,15 +168,25 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
         console.print(Text(printable(failure_text(failure))))
 
 
-def failure_text(failure: dict[str, object]) -> str:
-    """One entry of the history, as a person reads it."""
-    used = [f"{failure[key]} {unit}" for key, unit in USED.items() if key in failure]
-    head = f"\nrun {failure.get('run')} on {failure.get('worker')} at {failure.get('at')}: {failure.get('cause')}"
-    seconds = failure.get("duration_seconds")
-    took = f" after {seconds} s" if seconds is not None else ""
-    took += f" ({', '.join(used)})" if used else ""
-    if "progress" in failure:
-        took += f", at {failure['progress']:.0%} {failure.get('progress_note') or ''}"
-    texts = [str(failure["traceback"])] if failure.get("traceback") else []
-    texts += [f"{name}:\n{failure[name]}" for name in ("stdout", "stderr") if failure.get(name)]
-    return "\n".join([f"{head}{took}", str(failure.get("message")), *texts])
+def failure_text(failure: Failure) -> str:
+    """Return one entry of the history as a person reads it."""
+    run, worker, at = failure.run or "?", failure.worker or "?", failure.at or "?"
+    head = f"\nrun {run} on {worker} at {at}: {failure.cause}{usage(failure)}"
+    texts = [failure.traceback] if failure.traceback else []
+    if failure.stdout:
+        texts.append(f"stdout:\n{failure.stdout}")
+    if failure.stderr:
+        texts.append(f"stderr:\n{failure.stderr}")
+    return "\n".join([head, failure.message, *texts])
+
+
+def usage(failure: Failure) -> str:
+    """Return how long the run took, what it used, and how far it was."""
+    text = "" if failure.duration_seconds is None else f" after {failure.duration_seconds} s"
+    used = [] if failure.cpu_seconds is None else [f"{failure.cpu_seconds} s of CPU"]
+    if failure.peak_memory_mb is not None:
+        used.append(f"{failure.peak_memory_mb} MB at its peak")
+    text += f" ({', '.join(used)})" if used else ""
+    if failure.progress is not None:
+        text += f", at {failure.progress:.0%} {failure.progress_note or ''}"
+    return text

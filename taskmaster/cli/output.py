@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -69,7 +70,8 @@ def short_json(value: Any) -> str:
 
 def record_json(record: JobRecord) -> dict[str, Any]:
     """A job as `--json` shows it: the columns of the view `taskmaster.jobs`."""
-    return {name: getattr(record, name) for name in record.__struct_fields__}
+    columns = {name: getattr(record, name) for name in record.__struct_fields__}
+    return columns | {"failures": msgspec.to_builtins(record.failures)}
 
 
 def duration(seconds: float) -> str:

@@ -67,7 +67,7 @@ class Trouble:
                 failures = self.admin.get(self.kill.job).failures
             except JobNotFound:  # run again and acked between two looks
                 return passed
-            if any(failure["cause"] == "signal SIGKILL" for failure in failures):
+            if any(failure.cause == "signal SIGKILL" for failure in failures):
                 return passed
             time.sleep(POLL_SECONDS)
         return None

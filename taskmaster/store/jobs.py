@@ -8,7 +8,7 @@ from psycopg import Cursor
 from psycopg.rows import tuple_row
 
 from taskmaster.errors import InvalidJob
-from taskmaster.job import JobRecord, State
+from taskmaster.job import JobRecord, State, parse_failures
 from taskmaster.store.connection import Connection
 from taskmaster.store.statements import statement, statement_for
 
@@ -133,7 +133,7 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
     ) = row
     return JobRecord(
         id=job_id, queue_name=queue_name, payload=payload, headers=headers, priority=priority, state=State(state),
-        run_count=run_count, run_at=run_at, created_at=created_at, failures=failures, worker=worker,
+        run_count=run_count, run_at=run_at, created_at=created_at, failures=parse_failures(failures), worker=worker,
     )  # fmt: skip
 
 

@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import orjson
-
 from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon
@@ -106,10 +104,7 @@ def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> 
         "charges": [int(settlement.charged) for settlement in ordered],
         "crashes": [int(settlement.crashed) for settlement in ordered],
         "delays": [float(settlement.delay_seconds) for settlement in ordered],
-        "failures": [
-            orjson.dumps(settlement.failure).decode() if settlement.failure else None
-            for settlement in ordered
-        ],
+        "failures": [settlement.failure_json for settlement in ordered],
     }
     return conn.execute(statement("settle"), parameters).fetchone() is not None
 

@@ -6,7 +6,6 @@ The connection is the callback's too, so its search path is not ours: every stat
 import time
 from typing import Any, NamedTuple
 
-import orjson
 import psycopg
 from psycopg import Cursor as Sql
 from psycopg.rows import tuple_row
@@ -68,7 +67,7 @@ def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -
         "charge": int(settlement.charged),
         "crash": int(settlement.crashed),
         "delay_seconds": float(settlement.delay_seconds),
-        "failure": orjson.dumps(settlement.failure).decode() if settlement.failure else None,
+        "failure": settlement.failure_json,
     }
     row = (
         Sql(conn, row_factory=tuple_row)

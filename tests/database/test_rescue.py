@@ -112,8 +112,8 @@ def test_a_job_that_loses_its_host_again_while_it_runs_is_charged_a_crash(conn: 
     assert (rows[waiting].run_count, rows[waiting].crashes, rows[waiting].rescues) == (1, 0, 2)
     record = jobs.get(conn, running)
     assert record is not None
-    assert record.failures[0]["cause"] == "lost host"
-    assert "host was lost" in record.failures[0]["message"]
+    assert record.failures[0].cause == "lost host"
+    assert "host was lost" in record.failures[0].message
 
 
 def test_a_job_that_takes_down_one_host_after_the_other_is_rejected(conn: Connection) -> None:

@@ -2,13 +2,13 @@
 
 from uuid import uuid4
 
-from taskmaster.job import State
+from taskmaster.job import Failure, State
 from taskmaster.settlement import Settlement, released
 from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many, states
 
-FAILURE = {"cause": "exception", "message": "boom"}
+FAILURE = Failure(cause="exception", message="boom")
 
 
 def test_a_batch_that_acked_is_gone(conn: Connection) -> None:
@@ -126,13 +126,13 @@ def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None
 def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) -> None:
     job_id = put(conn)
     for run in range(1, 31):
-        failure = {"cause": "exception", "run": run}
+        failure = Failure(cause="exception", message="", run=run)
         settlement = Settlement(job_id, State.READY, charged=True, failure=failure)
         assert leases.settle(conn, claimed(conn).token, [settlement])
     record = jobs.get(conn, job_id)
     assert record is not None
     assert record.run_count == 30
-    assert [failure["run"] for failure in record.failures] == list(range(11, 31))
+    assert [failure.run for failure in record.failures] == list(range(11, 31))
 
 
 def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None:

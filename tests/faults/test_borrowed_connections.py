@@ -25,7 +25,7 @@ def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_ar
         assert time.monotonic() - began < 8.0  # the query would take a minute
         assert supervisor.worker() == worker
     (failure,) = admin.get(bad).failures
-    assert failure["cause"] == ("timeout" if payload == "sleep in a query" else "exception")
+    assert failure.cause == ("timeout" if payload == "sleep in a query" else "exception")
     assert good
 
 

@@ -297,8 +297,8 @@ def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
         eventually(lambda: fine in journal.finished() and admin.get(job_id).state == State.REJECTED)
         assert supervisor.worker() == worker
     (failure,) = admin.get(job_id).failures
-    assert failure["cause"] == "exception"
-    assert failure["message"].startswith(message)
+    assert failure.cause == "exception"
+    assert failure.message.startswith(message)
     assert len(journal.runs_of(job_id)) == 1
 
 
@@ -320,7 +320,7 @@ def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
             lambda: [(job.id, job.state) for job in admin.find()] == [(ids[1], State.REJECTED)]
         )
         assert journal.runs_of(ids[1])[0].pid not in supervisor.workers()
-    assert [failure["cause"] for failure in admin.get(ids[1]).failures] == [cause]
+    assert [failure.cause for failure in admin.get(ids[1]).failures] == [cause]
     assert sorted(journal.began()) == ids
 
 

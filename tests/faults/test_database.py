@@ -194,7 +194,7 @@ def test_a_supervisor_that_lost_its_connection_settles_for_a_dead_worker_afterwa
         terminate(conn, "taskmaster supervisor%")
         supervisor.signal(supervisor.worker(), signal.SIGKILL)
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
-    assert admin.get(job_id).failures[0]["cause"] == "signal SIGKILL"
+    assert admin.get(job_id).failures[0].cause == "signal SIGKILL"
 
 
 def test_every_connection_cut_again_and_again_loses_no_job_and_runs_none_twice(

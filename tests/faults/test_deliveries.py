@@ -219,7 +219,7 @@ def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_i
     with supervise(consumer(retry_base_seconds=FAR_SECONDS)):
         eventually(lambda: admin.get(job_id).state == state)
     record = admin.get(job_id)
-    assert ([failure["cause"] for failure in record.failures], record.run_count) == (
+    assert ([failure.cause for failure in record.failures], record.run_count) == (
         causes,
         len(causes),
     )
@@ -260,11 +260,11 @@ def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hur
         eventually(lambda: settled(admin))
         assert supervisor.worker() == worker
     record = admin.get(job_id)
-    assert [(failure["cause"], failure["run"]) for failure in record.failures] == [
+    assert [(failure.cause, failure.run) for failure in record.failures] == [
         (cause, 1),
         (cause, 2),
     ]
-    assert all(message in failure["message"] for failure in record.failures)
+    assert all(message in failure.message for failure in record.failures)
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
     assert (effects_of(conn, job_id), effects_of(conn, good)) == (2 * left, 1)
 
@@ -305,7 +305,7 @@ def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its
         if failed:
             eventually(lambda: admin.get(job_id).state == State.SCHEDULED)
             record = admin.get(job_id)
-            assert [(failure["cause"], failure["run"]) for failure in record.failures] == failed
+            assert [(failure.cause, failure.run) for failure in record.failures] == failed
             assert (record.run_count, effects_of(conn, job_id)) == (1, 0)
             conn.execute("update scheduled set run_at = clock_timestamp()")
         eventually(lambda: admin.find() == [])
@@ -326,7 +326,7 @@ def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does
     with supervise(consumer(concurrency=4, max_runs=2, max_crashes=2)):
         eventually(lambda: admin.get(job_id).state == State.REJECTED, within=40.0)
         admin.delete_queue("q", state=State.READY)
-    assert [(failure["cause"], failure["run"]) for failure in admin.get(job_id).failures] == [
+    assert [(failure.cause, failure.run) for failure in admin.get(job_id).failures] == [
         (cause, 1),
         (cause, 2),
     ]
@@ -363,7 +363,7 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
     pending_settlements.flush(conn, us)
     assert (states(conn), pending_settlements.has_pending) == ({job_id: State.REJECTED}, False)
     record = admin.get(job_id)
-    assert [(failure["run"], failure["worker"]) for failure in record.failures] == [
+    assert [(failure.run, failure.worker) for failure in record.failures] == [
         (1, "one"),
         (2, "two"),
     ]
@@ -489,7 +489,7 @@ def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_whi
     with supervise(consumer(delivery, max_runs=1)):
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
-    assert failure["message"].endswith(
+    assert failure.message.endswith(
         "TaskmasterError: job.connection is there for consumers with delivery = 'transactional' only"
     )
 
@@ -521,8 +521,8 @@ def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
         later = publisher.put("q", {"url": database_url})
         eventually(lambda: later in journal.finished() and settled(admin))
     (failure,) = admin.get(job_id).failures
-    assert (failure["cause"], failure["run"], admin.get(job_id).run_count) == (cause, 1, 1)
-    assert message in failure["message"]
+    assert (failure.cause, failure.run, admin.get(job_id).run_count) == (cause, 1, 1)
+    assert message in failure.message
     assert journal.began() == [job_id, later]
 
 
@@ -577,7 +577,7 @@ def assert_rejected_for_good(
         )
     record = admin.get(job_id)
     (failure,) = record.failures
-    assert (failure["cause"], failure["run"], record.run_count) == (cause, 1, 1)
+    assert (failure.cause, failure.run, record.run_count) == (cause, 1, 1)
 
 
 def test_a_transactional_job_that_a_shutdown_cuts_off_runs_again_uncharged_and_has_its_effect_once(

@@ -51,7 +51,7 @@ def effects(conn: Connection) -> list[int]:
 
 def settlements(admin: Admin) -> list[tuple[State, int, list[str]]]:
     return [
-        (job.state, job.run_count, [failure["cause"] for failure in job.failures])
+        (job.state, job.run_count, [failure.cause for failure in job.failures])
         for job in admin.find()
     ]
 

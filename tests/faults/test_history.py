@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster import Admin, Consumer, JobRecord, Publisher, State
+from taskmaster import Admin, Consumer, Failure, JobRecord, Publisher, State
 from taskmaster.processes.pool import cause
 from taskmaster.processes.pool.cause import OomWatch
 from taskmaster.processes.shared.output import TAIL_BYTES
@@ -26,7 +26,7 @@ def consumer(**keys: Any) -> Consumer:
     return Consumer("q", callback=DO, **{"max_runs": 1, "max_crashes": 1, **keys})
 
 
-def failure_of(admin: Admin, job_id: int) -> dict[str, Any]:
+def failure_of(admin: Admin, job_id: int) -> Failure:
     """The only record of a job that is rejected by then."""
     eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
@@ -61,12 +61,15 @@ def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
 ) -> None:
     with supervise(consumer(**limits)):
         failure = failure_of(admin, publisher.put("q", payload))
-    assert (failure["cause"], failure["run"]) == (cause, 1)
-    assert 5 < failure["peak_memory_mb"] < 1000
-    assert 0 <= failure["cpu_seconds"] < 10
-    assert 0 <= failure["duration_seconds"] < 10
-    assert where is None or where in failure["traceback"]
-    assert ("traceback" in failure) == (where is not None)
+    assert (failure.cause, failure.run) == (cause, 1)
+    assert failure.peak_memory_mb is not None
+    assert 5 < failure.peak_memory_mb < 1000
+    assert failure.cpu_seconds is not None
+    assert 0 <= failure.cpu_seconds < 10
+    assert failure.duration_seconds is not None
+    assert 0 <= failure.duration_seconds < 10
+    assert where is None or where in failure.traceback
+    assert bool(failure.traceback) == (where is not None)
 
 
 def test_the_figures_are_those_of_the_run(
@@ -75,8 +78,11 @@ def test_the_figures_are_those_of_the_run(
     with supervise(consumer(cpu_limit_seconds=0.3)):
         first = failure_of(admin, publisher.put("q", {"do": "spin"}))
         quick = failure_of(admin, publisher.put("q", {"do": "SIGKILL"}))
-    assert 0.3 <= first["cpu_seconds"] <= first["duration_seconds"] + 0.1
-    assert quick["cpu_seconds"] < 0.2
+    assert first.cpu_seconds is not None
+    assert first.duration_seconds is not None
+    assert 0.3 <= first.cpu_seconds <= first.duration_seconds + 0.1
+    assert quick.cpu_seconds is not None
+    assert quick.cpu_seconds < 0.2
 
 
 # -- out of memory
@@ -140,9 +146,10 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
         hungry.start(through=("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup)))
         failure = failure_of(admin, publisher.put("q", {"do": "eat", "mb": 400}))
         hungry.stop()
-    assert failure["cause"] == "out of memory"
-    assert "died under it: out of memory" in failure["message"]
-    assert failure["peak_memory_mb"] > 30
+    assert failure.cause == "out of memory"
+    assert "died under it: out of memory" in failure.message
+    assert failure.peak_memory_mb is not None
+    assert failure.peak_memory_mb > 30
 
 
 class Kernel:
@@ -229,7 +236,7 @@ def test_the_progress_of_a_run_that_went_wrong_is_kept(
     payload = {"do": "progress", "fraction": 0.5, "note": "½ of it", "then": then}
     with supervise(consumer(timeout_seconds=1.0)):
         failure = failure_of(admin, publisher.put("q", payload))
-    assert (failure["progress"], failure["progress_note"]) == (0.5, "½ of it")
+    assert (failure.progress, failure.progress_note) == (0.5, "½ of it")
 
 
 def test_the_progress_of_a_job_is_not_told_of_its_successor(
@@ -244,9 +251,9 @@ def test_the_progress_of_a_job_is_not_told_of_its_successor(
         ],
     )
     with supervise(consumer(batch=10)):
-        assert failure_of(admin, first)["progress"] == 0.5
-        assert "progress" not in failure_of(admin, second)
-        assert "progress" not in failure_of(admin, third)
+        assert failure_of(admin, first).progress == 0.5
+        assert failure_of(admin, second).progress is None
+        assert failure_of(admin, third).progress is None
 
 
 # -- what it printed
@@ -258,7 +265,7 @@ def said(text: str, *, by: str, end: str = "reject") -> dict[str, str]:
 
 def printed(record: JobRecord) -> tuple[str, str]:
     (failure,) = record.failures
-    return failure.get("stdout", "").rstrip("\n"), failure.get("stderr", "").rstrip("\n")
+    return failure.stdout.rstrip("\n"), failure.stderr.rstrip("\n")
 
 
 @pytest.mark.parametrize("end", ["reject", "raise", "die"])
@@ -268,9 +275,7 @@ def test_what_a_run_wrote_is_on_its_record_however_it_wrote_it(
     with supervise(consumer()):
         for by in ("print", "write", "process", "c"):
             failure = failure_of(admin, publisher.put("q", said(f"grüße, {by}", by=by, end=end)))
-            assert (
-                failure["stdout"].rstrip("\n") == failure["stderr"].rstrip("\n") == f"grüße, {by}"
-            )
+            assert failure.stdout.rstrip("\n") == failure.stderr.rstrip("\n") == f"grüße, {by}"
 
 
 @pytest.mark.parametrize("end", ["reject", "die"])
@@ -280,7 +285,7 @@ def test_a_record_holds_the_last_4_kb_and_no_more(
     text = "".join(f"{number:07}\n" for number in range(10_000))
     with supervise(consumer()):
         failure = failure_of(admin, publisher.put("q", said(text, by="write", end=end)))
-    assert failure["stdout"] == failure["stderr"] == text[-TAIL_BYTES:]
+    assert failure.stdout == failure.stderr == text[-TAIL_BYTES:]
 
 
 @pytest.mark.parametrize("end", ["reject", "die"])
@@ -289,7 +294,7 @@ def test_what_is_no_utf_8_does_not_lose_the_record(
 ) -> None:
     with supervise(consumer()):
         failure = failure_of(admin, publisher.put("q", said("", by="no utf-8", end=end)))
-    assert failure["stdout"] == failure["stderr"] == "caf� ��� end\n"
+    assert failure.stdout == failure.stderr == "caf� ��� end\n"
 
 
 @pytest.mark.parametrize("batch", [1, 10])

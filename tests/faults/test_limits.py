@@ -31,9 +31,9 @@ def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
         eventually(lambda: fine in journal.finished())
         assert supervisor.worker() == worker
     (failure,) = record.failures
-    assert failure["cause"] == "timeout"
-    assert "timeout_seconds (1 s)" in failure["message"]
-    assert "_spin" in failure["traceback"]
+    assert failure.cause == "timeout"
+    assert "timeout_seconds (1 s)" in failure.message
+    assert "_spin" in failure.traceback
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_sleep_in_c_ends_by_the_signal(
 ) -> None:
     with supervise(limited(timeout_seconds=0.1, kill_after_seconds=5)):
         record = rejected(admin, publisher.put("q", payload))
-    assert [failure["cause"] for failure in record.failures] == ["timeout"]
+    assert [failure.cause for failure in record.failures] == ["timeout"]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,10 @@ def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
         fine = publisher.put("q")
         eventually(lambda: fine in journal.finished())
     (failure,) = record.failures
-    assert (failure["cause"], failure["run"]) == ("timeout", 1)
-    assert frame in failure["traceback"]
-    assert 1.1 < failure["duration_seconds"] < 8
+    assert (failure.cause, failure.run) == ("timeout", 1)
+    assert frame in failure.traceback
+    assert failure.duration_seconds is not None
+    assert 1.1 < failure.duration_seconds < 8
 
 
 def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
@@ -80,7 +81,7 @@ def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
         record = rejected(admin, publisher.put("q"))
         (line,) = journal.lines("child")
         eventually(lambda: not Path(f"/proc/{line['child']}").exists())
-    assert record.failures[0]["cause"] == "timeout"
+    assert record.failures[0].cause == "timeout"
 
 
 def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
@@ -92,9 +93,10 @@ def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
         eventually(lambda: journal.finished() == [fine])
     assert journal.began() == [record.id, fine]
     (failure,) = record.failures
-    assert failure["cause"] == "memory limit"
-    assert "memory_limit_mb is 200" in failure["message"]
-    assert failure["peak_memory_mb"] > 200
+    assert failure.cause == "memory limit"
+    assert "memory_limit_mb is 200" in failure.message
+    assert failure.peak_memory_mb is not None
+    assert failure.peak_memory_mb > 200
 
 
 def test_a_job_that_maps_far_more_than_its_limit_at_once_gets_a_memory_error(
@@ -102,7 +104,7 @@ def test_a_job_that_maps_far_more_than_its_limit_at_once_gets_a_memory_error(
 ) -> None:
     with supervise(limited(memory_limit_mb=200)):
         record = rejected(admin, publisher.put("q", {"do": "eat", "mb": 4000}))
-    assert record.failures[0]["message"].startswith("MemoryError")
+    assert record.failures[0].message.startswith("MemoryError")
 
 
 def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
@@ -121,8 +123,9 @@ def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
         gates.open()
         eventually(lambda: waiting in journal.finished())
     (failure,) = record.failures
-    assert failure["cause"] == "cpu limit"
-    assert 0.3 <= failure["cpu_seconds"] < 5
+    assert failure.cause == "cpu limit"
+    assert failure.cpu_seconds is not None
+    assert 0.3 <= failure.cpu_seconds < 5
 
 
 def test_only_the_job_that_exceeds_its_limit_is_charged_and_its_batch_mates_are_not(
@@ -149,5 +152,5 @@ def test_a_killed_job_waits_before_its_next_run_and_is_rejected_with_every_cause
     )
     with supervise(consumer):
         record = rejected(admin, publisher.put("q", {"do": "hash"}))
-    assert [failure["cause"] for failure in record.failures] == ["timeout", "timeout"]
+    assert [failure.cause for failure in record.failures] == ["timeout", "timeout"]
     assert record.run_count == 2

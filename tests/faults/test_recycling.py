@@ -190,5 +190,5 @@ def test_no_two_jobs_of_one_batch_are_charged_for_one_death(
     ids = publisher.put_many("q", [{"do": "SIGKILL"}] * 10)
     with supervise(consumer(batch=10, max_crashes=2, retry_base_seconds=0.01)):
         eventually(lambda: {job.state for job in admin.find()} == {State.REJECTED}, within=20.0)
-    charged = [failure["worker"] for job_id in ids for failure in admin.get(job_id).failures]
+    charged = [failure.worker for job_id in ids for failure in admin.get(job_id).failures]
     assert len(charged) == len(set(charged)) == len(journal.runs()) == 20

@@ -12,18 +12,18 @@ from tests.support import Gates, Journal, eventually
 from tests.support.project import Project, project
 
 TELLS_AT_THE_GATE = """
+from taskmaster.middleware import define_middleware
 from tests.support.journal import note, wait_at
 
-def told_of_crashes(handler=None):
-    return lambda handler: handler
-
-def report_crashes(handler=None):
+def report_crashes():
     def report(crash):
         note("reported", id=crash.job)
         wait_at()
     return report
 
-told_of_crashes.report_crashes = report_crashes
+@define_middleware(report_crashes=report_crashes)
+def told_of_crashes():
+    return lambda handler: handler
 """
 
 

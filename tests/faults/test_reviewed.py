@@ -322,5 +322,5 @@ def test_an_answer_that_a_middleware_forgot_to_return_is_blamed_on_a_middleware(
         job_id = publisher.put("q")
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
-    assert "a middleware answered None" in failure["message"]
-    assert "the callback" not in failure["message"]
+    assert "a middleware answered None" in failure.message
+    assert "the callback" not in failure.message

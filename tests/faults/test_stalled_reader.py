@@ -91,7 +91,7 @@ def test_what_a_callback_logs_is_on_its_record_and_in_nobody_elses_file(
     for payload in ("plain", "closing"):
         job_id = publisher.put("q", payload)
         eventually(lambda job_id=job_id: admin.get(job_id).state == State.REJECTED)  # type: ignore[misc]
-        assert f"logged by {job_id}" in admin.get(job_id).failures[0]["stderr"]
+        assert f"logged by {job_id}" in admin.get(job_id).failures[0].stderr
     assert {file.stat().st_size for file in noisy.directory.glob("user.*")} == {0}
     assert noisy.stop() == 0
     os.close(read_end)

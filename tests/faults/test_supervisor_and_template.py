@@ -148,5 +148,5 @@ def test_a_job_whose_host_is_lost_each_time_it_runs_is_charged_from_the_second_t
         supervisor.expected_exit = None  # on a busy machine the timer comes first
         eventually(lambda: len(journal.runs_of(job_id)) == 3)
         (failure,) = admin.get(job_id).failures
-    assert (failure["cause"], failure["run"]) == ("lost host", 1)
+    assert (failure.cause, failure.run) == ("lost host", 1)
     assert [run.run for run in journal.runs_of(job_id)] == [1, 1, 2]

@@ -59,9 +59,10 @@ def test_the_history_of_a_job_that_was_killed_tells_the_cause(
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
         eventually(lambda: supervisor.workers() not in ([], [worker]))
     (failure,) = admin.get(job_id).failures
-    assert (failure["cause"], failure["run"]) == ("signal SIGKILL", 1)
-    assert f"(pid {worker}) died under it: signal SIGKILL" in failure["message"]
-    assert 0 <= failure["duration_seconds"] < 5
+    assert (failure.cause, failure.run) == ("signal SIGKILL", 1)
+    assert f"(pid {worker}) died under it: signal SIGKILL" in failure.message
+    assert failure.duration_seconds is not None
+    assert 0 <= failure.duration_seconds < 5
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_a_job_that_keeps_killing_its_worker_is_rejected_after_max_crashes_with_
         good = publisher.put("q")
         eventually(lambda: good in journal.finished())
     record = admin.get(job_id)
-    assert [failure["cause"] for failure in record.failures] == [cause] * 3
-    assert [failure["run"] for failure in record.failures] == [1, 2, 3]
+    assert [failure.cause for failure in record.failures] == [cause] * 3
+    assert [failure.run for failure in record.failures] == [1, 2, 3]
     assert record.run_count == len(journal.runs_of(job_id)) == 3
 
 

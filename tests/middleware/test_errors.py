@@ -19,26 +19,32 @@ def raising(error: BaseException) -> Callable[[Job], Outcome]:
     return handler
 
 
-def answer(error: BaseException, **options: Any) -> Outcome:
+def outcome_of(error: BaseException, **options: Any) -> Outcome:
+    """Return the outcome of a run that raises `error`."""
     return errors(**options)(raising(error))(make_job())
 
 
-def test_what_never_gets_better_is_rejected_with_type_and_message() -> None:
-    assert answer(ValueError("no such colour")) == Reject("ValueError: no such colour")
+def test_rejected_exception_gives_type_and_message_as_reason() -> None:
+    outcome = outcome_of(ValueError("no such colour"), reject=[ValueError])
+
+    assert outcome == Reject("ValueError: no such colour")
 
 
-def test_what_may_get_better_is_retried() -> None:
-    assert answer(OSError("no route"), retry=[OSError]) == Retry(None, "OSError: no route")
-    assert answer(OSError("no route"), retry=["builtins:OSError"], retry_delay_seconds=9) == Retry(
+def test_retried_exception_may_have_a_delay() -> None:
+    error = OSError("no route")
+
+    assert outcome_of(error, retry=[OSError]) == Retry(None, "OSError: no route")
+    assert outcome_of(error, retry=["builtins:OSError"], retry_delay_seconds=9) == Retry(
         9, "OSError: no route"
     )
 
 
-def test_subclasses_count() -> None:
-    assert answer(ConnectionResetError("gone"), retry=["builtins:OSError"]) == Retry(
+def test_subclass_of_a_named_exception_matches() -> None:
+    assert outcome_of(ConnectionResetError("gone"), retry=["builtins:OSError"]) == Retry(
         None, "ConnectionResetError: gone"
     )
-    assert isinstance(answer(UnicodeDecodeError("utf-8", b"", 0, 1, "bad")), Reject)
+    error = UnicodeDecodeError("utf-8", b"", 0, 1, "bad")
+    assert isinstance(outcome_of(error, reject=[ValueError]), Reject)
 
 
 @pytest.mark.parametrize(
@@ -47,30 +53,43 @@ def test_subclasses_count() -> None:
         ({"retry": [UnicodeError], "reject": [ValueError]}, Retry),
         ({"retry": [ValueError], "reject": [UnicodeError]}, Reject),
         ({"retry": [Exception], "reject": [ValueError]}, Reject),
-        ({"retry": [ValueError]}, Retry),  # although ValueError is rejected by default
+        ({"retry": [UnicodeError], "reject": [UnicodeError]}, Retry),
+        ({"retry": [ValueError]}, Retry),
     ],
 )
-def test_the_nearest_class_decides(options: dict[str, Any], expected: type) -> None:
+def test_nearest_class_decides(options: dict[str, Any], expected: type) -> None:
     error = ValueError("x") if options == {"retry": [ValueError]} else UnicodeError("x")
 
-    assert isinstance(answer(error, **options), expected)
+    assert isinstance(outcome_of(error, **options), expected)
 
 
-@pytest.mark.parametrize("error", [KeyError("path"), SystemExit(1), KeyboardInterrupt()])
-def test_anything_else_passes_through(error: BaseException) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyError("path"), ValueError("x"), SystemExit(1), KeyboardInterrupt()]
+)
+def test_exception_that_is_not_named_passes_through(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
-        answer(error, retry=[OSError])
+        outcome_of(error, retry=[OSError])
 
     assert raised.value is error
 
 
-def test_an_outcome_is_left_alone() -> None:
-    assert errors()(lambda job: ACK)(make_job()) is ACK
+def test_outcome_is_left_alone() -> None:
+    assert errors(reject=[ValueError])(lambda job: ACK)(make_job()) is ACK
 
 
-def test_an_empty_list_rejects_nothing() -> None:
+def test_empty_list_rejects_nothing() -> None:
     with pytest.raises(ValueError, match="x"):
-        answer(ValueError("x"), reject=[])
+        outcome_of(ValueError("x"), reject=[])
+
+
+@pytest.mark.parametrize("options", [{}, {"retry_delay_seconds": 9}])
+def test_neither_retry_nor_reject_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        errors(**options)
+
+    assert str(refused.value) == (
+        "middleware 'errors' needs a list of exception classes in retry, in reject, or in both"
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,14 +113,16 @@ def test_an_empty_list_rejects_nothing() -> None:
         ),
     ],
 )
-def test_what_is_no_exception_class_is_refused(options: dict[str, Any], sentence: str) -> None:
+def test_option_that_names_no_exception_class_is_refused(
+    options: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(InvalidConfig) as refused:
         errors(**options)
 
     assert str(refused.value).startswith(f"middleware 'errors': {sentence}")
 
 
-def test_it_is_configured_by_name_and_options() -> None:
+def test_middleware_is_configured_by_name_and_options() -> None:
     spec = {"use": "taskmaster_middleware.errors:errors", "retry": ["builtins:OSError"]}
 
     middleware: Any = middleware_factory(spec, where="middleware")()

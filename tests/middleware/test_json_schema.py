@@ -145,8 +145,8 @@ def test_one_rule_checks_both_at_put_and_at_run_and_a_bad_job_is_never_retried(
         eventually(lambda: admin.get(bad).state == State.REJECTED)
         eventually(lambda: journal.finished() == [good])
     (failure,) = admin.get(bad).failures
-    assert (failure["cause"], failure["run"]) == ("rejected", 1)
-    assert [pointer in failure["message"] for pointer in POINTERS] == [True, True, True]
+    assert (failure.cause, failure.run) == ("rejected", 1)
+    assert [pointer in failure.message for pointer in POINTERS] == [True, True, True]
     assert admin.get(other).state == State.READY
 
 

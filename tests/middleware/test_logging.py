@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import taskmaster_middleware
-from taskmaster.chain import Middleware, build
+from taskmaster.chain import build
 from taskmaster.errors import InvalidConfig
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Middleware
 from taskmaster.testing import make_job
 from taskmaster_middleware.logging import logging
 

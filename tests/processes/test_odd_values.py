@@ -5,15 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from taskmaster import Admin, Consumer, Outcome, Publisher, Retry, Snooze, State
-from taskmaster.settlement import Run, ended
+from taskmaster import Admin, Consumer, Failure, Outcome, Publisher, Retry, Snooze, State
+from taskmaster.settlement import Run, ended, to_entry
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT, Seconds
@@ -26,6 +25,7 @@ UNREADABLE = [
 ]
 BARELY_READABLE = pytest.param("[" * 1_010 + "]" * 1_010, id="barely")
 NO_UTF8 = b"mail \xff"
+FAILURE = Failure(cause="exception", message="")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -49,10 +49,10 @@ def cli(database_url: str, tmp_path: Path) -> Cli:
 
 @pytest.mark.parametrize("outcome", [Snooze(Seconds(1.5)), Retry(Seconds(1.5))])
 def test_a_delay_of_a_subclass_of_float_can_be_kept_in_the_slot(outcome: Outcome) -> None:
-    settlement = ended(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), {})
+    settlement = ended(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), FAILURE)
     assert settlement is not None
     assert type(settlement.delay_seconds) is float
-    assert orjson.loads(orjson.dumps(asdict(settlement)))["delay_seconds"] == 1.5
+    assert orjson.loads(orjson.dumps(to_entry(settlement)))["delay_seconds"] == 1.5
 
 
 def test_a_callback_that_answers_in_floats_of_its_own_costs_no_worker_and_no_run(
@@ -102,9 +102,9 @@ def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
         assert supervisor.worker() == worker
     assert journal.finished() == [before, after]
     (failure,) = admin.get(unreadable).failures
-    assert failure["cause"] == "rejected"
-    assert failure["message"].startswith("its payload or headers cannot be read: ")
-    assert "\n" not in failure["message"]
+    assert failure.cause == "rejected"
+    assert failure.message.startswith("its payload or headers cannot be read: ")
+    assert "\n" not in failure.message
 
 
 @pytest.mark.parametrize("payload", [*UNREADABLE, BARELY_READABLE])

@@ -51,7 +51,7 @@ def test_a_rejected_job_stays_with_its_data_and_is_not_run_again_until_requeued(
         again = once(admin, job_id, State.REJECTED)
         assert again.run_count == 1
         assert [run.run for run in journal.runs_of(job_id)] == [1, 1]
-        assert [failure["message"] for failure in again.failures] == ["the image is broken: ä"] * 2
+        assert [failure.message for failure in again.failures] == ["the image is broken: ä"] * 2
 
 
 def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kept(
@@ -65,7 +65,7 @@ def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kep
     assert runs[1].began - runs[0].began >= 0.075
     assert runs[2].began - runs[1].began >= 0.150
     assert record.run_count == 3
-    assert [failure["run"] for failure in record.failures] == [1, 2, 3]
+    assert [failure.run for failure in record.failures] == [1, 2, 3]
 
 
 def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
@@ -76,16 +76,15 @@ def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
         job_id = publisher.put("q", {"do": "raise_unstorable"})
         (failure,) = once(admin, job_id, State.REJECTED).failures
         assert supervisor.worker() == worker  # an exception ends the run, not the worker
-    assert failure["cause"] == "exception"
-    assert (
-        failure["message"] == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
-    )
-    assert "in _raise_unstorable\n" in failure["traceback"]
-    assert f"{os.sep}taskmaster{os.sep}processes" not in failure["traceback"]
-    assert (failure["run"], failure["host"]) == (1, socket.gethostname())
-    assert failure["worker"].startswith(f"{socket.gethostname()}:")
-    assert 0 <= failure["duration_seconds"] < 5
-    assert failure["at"].endswith("+00:00")
+    assert failure.cause == "exception"
+    assert failure.message == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
+    assert "in _raise_unstorable\n" in failure.traceback
+    assert f"{os.sep}taskmaster{os.sep}processes" not in failure.traceback
+    assert (failure.run, failure.host) == (1, socket.gethostname())
+    assert failure.worker.startswith(f"{socket.gethostname()}:")
+    assert failure.duration_seconds is not None
+    assert 0 <= failure.duration_seconds < 5
+    assert failure.at.endswith("+00:00")
 
 
 def test_a_failed_run_that_succeeds_the_second_time_is_acked(
@@ -108,7 +107,7 @@ def test_a_callback_decides_when_it_is_run_again(
     assert record.run_count == 1
     assert record.run_at is not None
     assert 3500 < (record.run_at - record.created_at).total_seconds() < 3700
-    assert (record.failures[0]["cause"], record.failures[0]["message"]) == (
+    assert (record.failures[0].cause, record.failures[0].message) == (
         "retry",
         "the printer is busy",
     )
@@ -133,10 +132,10 @@ def test_an_unknown_answer_is_a_failure_that_says_so_and_no_silent_reject(
         ids = publisher.put_many("q", [{"do": "unknown", "answer": answer} for answer in answers])
         for job_id, answer in zip(ids, answers, strict=True):
             (failure,) = once(admin, job_id, State.REJECTED).failures
-            assert failure["cause"] == "exception"
-            assert "InvalidOutcome" in failure["message"]
-            assert repr(answer) in failure["message"]
-            assert "allowed are None, Ack()" in failure["message"]
+            assert failure.cause == "exception"
+            assert "InvalidOutcome" in failure.message
+            assert repr(answer) in failure.message
+            assert "allowed are None, Ack()" in failure.message
 
 
 def test_a_middleware_that_answers_nonsense_fails_the_run(
@@ -146,7 +145,7 @@ def test_a_middleware_that_answers_nonsense_fails_the_run(
     with supervise(Consumer("q", callback=ACT, max_runs=1, middleware=middleware)):
         job_id = publisher.put("q")
         (failure,) = once(admin, job_id, State.REJECTED).failures
-    assert "answered 42" in failure["message"]
+    assert "answered 42" in failure.message
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,7 @@ def test_an_exit_in_a_callback_fails_the_run_and_leaves_the_worker_alive(
         worker = supervisor.worker()
         job_id = publisher.put("q", {"do": act})
         (failure,) = once(admin, job_id, State.REJECTED).failures
-        assert word in failure["message"]
+        assert word in failure.message
         assert supervisor.worker() == worker
 
 
@@ -203,5 +202,5 @@ def test_a_reason_that_cannot_be_written_does_not_cost_the_outcome_or_the_worker
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
         worker = supervisor.worker()
         record = once(admin, publisher.put("q", {"do": do}), State.REJECTED)
-        assert message in record.failures[0]["message"]
+        assert message in record.failures[0].message
         assert supervisor.worker() == worker

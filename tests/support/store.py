@@ -1,6 +1,6 @@
 """Short words for what the tests of the store do over and over."""
 
-from taskmaster.job import State
+from taskmaster.job import Failure, State
 from taskmaster.settlement import Settlement
 from taskmaster.store import jobs, leases, supervisors
 from taskmaster.store.connection import Connection
@@ -71,7 +71,7 @@ def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
     """A job that was rejected on its first run."""
     job_id = put(conn, queue=queue)
     lease = claimed(conn, queue=queue)
-    failure = {"cause": "rejected", "message": "no good", "run": 1}
+    failure = Failure(cause="rejected", message="no good", run=1)
     assert leases.settle(
         conn, lease.token, [Settlement(job_id, State.REJECTED, charged=True, failure=failure)]
     )

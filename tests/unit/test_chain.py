@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from taskmaster.chain import Handler, Middleware, build, checked, innermost
+from taskmaster.chain import build, checked, innermost
 from taskmaster.errors import InvalidOutcome
 from taskmaster.job import ACK, Ack, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.testing import make_job
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from taskmaster.chain import Handler, Middleware
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import resolve, resolve_callable
 from taskmaster.job import ACK, Job, Outcome, Reject
+from taskmaster.middleware import Handler, Middleware
 from taskmaster.plugins import middleware_factories, middleware_factory, open_middleware
 from taskmaster.testing import make_job
 

@@ -1,25 +1,27 @@
 """What becomes of the batch of a dead worker."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from uuid import uuid4
 
 import orjson
 import pytest
 
-from taskmaster import Consumer, State
+from taskmaster import Consumer, Failure, State
 from taskmaster.processes.ledger.policy import settlements
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.pool.cause import cause
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Settlement
+from taskmaster.settlement import Settlement, to_entry
 
 CONSUMER = Consumer("q", callback=lambda job: None)
-REJECTED = Settlement(2, State.REJECTED, charged=True, failure={"cause": "rejected"})
+REJECTED = Settlement(
+    2, State.REJECTED, charged=True, failure=Failure(cause="rejected", message="")
+)
 
 
 def unsettled_batch(running: int | None = 3) -> UnsettledBatch:
     """Job 1 was acked, job 2 rejected, job 3 ran, 4 and 5 were not started."""
-    entry = orjson.loads(orjson.dumps(asdict(REJECTED)))
+    entry = orjson.loads(orjson.dumps(to_entry(REJECTED)))
     return UnsettledBatch(uuid4(), [1, 2], [entry], running, 1_000_000_000, [4, 5])
 
 
@@ -50,10 +52,10 @@ def test_the_history_says_who_died_of_what_and_when() -> None:
         if settlement.id == 3
     )
     assert charged.failure is not None
-    assert charged.failure["cause"] == "signal SIGKILL"
-    assert (charged.failure["run"], charged.failure["worker"]) == (1, "host:1:1")
-    assert charged.failure["duration_seconds"] == 2.5
-    assert "pid 4711" in charged.failure["message"]
+    assert charged.failure.cause == "signal SIGKILL"
+    assert (charged.failure.run, charged.failure.worker) == (1, "host:1:1")
+    assert charged.failure.duration_seconds == 2.5
+    assert "pid 4711" in charged.failure.message
 
 
 def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
@@ -75,7 +77,7 @@ def test_earlier_runs_and_crashes_count() -> None:
     charged = next(settlement for settlement in found if settlement.id == 3)
     assert charged.state == State.REJECTED
     assert charged.failure is not None
-    assert charged.failure["run"] == 3
+    assert charged.failure.run == 3
 
 
 def test_a_death_between_two_jobs_charges_nobody() -> None:
@@ -89,9 +91,9 @@ def replace_running(running: int | None) -> UnsettledBatch:
 
 def test_an_ending_survives_the_way_through_the_slot() -> None:
     full = replace(
-        REJECTED, crashed=True, delay_seconds=1.5, failure={"cause": "crash", "message": "…"}
+        REJECTED, crashed=True, delay_seconds=1.5, failure=Failure(cause="crash", message="…")
     )
-    entry = orjson.loads(orjson.dumps(asdict(full)))
+    entry = orjson.loads(orjson.dumps(to_entry(full)))
     (found, *_) = settlements(worker_exit(), unsettled_batch()._replace(entries=[entry]), {})
     assert found == full
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskmaster import Ack, Consumer, Outcome, Reject, Retry, Snooze, State
+from taskmaster import Ack, Consumer, Failure, Outcome, Reject, Retry, Snooze, State
 from taskmaster.settlement import Run, crashed, ended, released, retry_delay
 
 
@@ -22,7 +22,7 @@ def consumer(
 
 
 FIRST = Run(id=1, run=1, crashes=0)
-FAILURE = {"cause": "exception"}
+FAILURE = Failure(cause="exception", message="")
 
 
 def test_an_ack_needs_no_ending() -> None:
@@ -121,7 +121,7 @@ def test_no_outcome_leaves_a_job_in_a_state_it_cannot_reach_from_running(
 ) -> None:
     settlements = [
         ended(Run(1, run, crashes), outcome, consumer(), FAILURE),
-        crashed(Run(1, run, crashes), consumer(), {}),
+        crashed(Run(1, run, crashes), consumer(), FAILURE),
     ]
     for settlement in settlements:
         assert settlement is None or settlement.state in {

@@ -6,10 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from taskmaster.chain import Handler
 from taskmaster.consumer import Consumer
 from taskmaster.errors import InvalidConfig, InvalidJob, InvalidOutcome, InvalidPayload
 from taskmaster.job import ACK, Ack, Job, Outcome, Reject, Retry
+from taskmaster.middleware import Handler
 from taskmaster.testing import make_job, run
 
 

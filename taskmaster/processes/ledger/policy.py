@@ -1,13 +1,13 @@
 """What becomes of the batch of a dead worker: from its slot to endings. Pure policy."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from taskmaster.job import State
+from taskmaster.job import Failure, State
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared.failures import Used, failure
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Crash, Failure, Run, Settlement, crashed, cut_off, released
+from taskmaster.settlement import Run, Settlement, crashed, cut_off, from_entry, released
 
 Counts = Mapping[int, tuple[int, int]]
 
@@ -33,25 +33,20 @@ def settlements(
 
 def crashes(
     worker_exit: WorkerExit, unsettled_batch: UnsettledBatch, found: Sequence[Settlement]
-) -> list[Crash]:
+) -> list[CrashReport]:
     """The run that ended with its worker, when it was charged for that."""
     return [
-        Crash(
-            settlement.id,
-            worker_exit.consumer.queue_name,
-            settlement.state == State.REJECTED,
-            settlement.failure,
+        CrashReport(
+            job=settlement.id,
+            queue_name=worker_exit.consumer.queue_name,
+            rejected=settlement.state == State.REJECTED,
+            failure=settlement.failure,
         )
         for settlement in found
         if settlement.id == unsettled_batch.running
         and settlement.crashed
         and settlement.failure is not None
     ]
-
-
-def from_entry(entry: Mapping[str, Any]) -> Settlement:
-    """An ending as the worker wrote it into its slot."""
-    return Settlement(**{**entry, "state": State(entry["state"])})
 
 
 def for_interrupted_run(

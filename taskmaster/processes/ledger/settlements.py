@@ -3,10 +3,11 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.ledger.policy import crashes, settlements
 from taskmaster.processes.ledger.worker_exit import WorkerExit
 from taskmaster.processes.shared.scoreboard import UnsettledBatch
-from taskmaster.settlement import Crash, Settlement
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 
@@ -47,7 +48,7 @@ class PendingSettlements:
     schema: str
     exits: deque[WorkerExit] = field(default_factory=deque)
     lost_transactions: deque[LostTransaction] = field(default_factory=deque)
-    crashes: list[Crash] = field(default_factory=list)
+    crashes: list[CrashReport] = field(default_factory=list)
     fresh: bool = False
 
     @property
@@ -106,7 +107,7 @@ class PendingSettlements:
         if settlement is None or settlement.failure is None:
             return True
         charge.sent = settlement
-        run = settlement.failure["run"]
+        run = settlement.failure.run
         moved, locked = transactions.charge_lost(
             conn, self.schema, settlement, run=run, wait_ms=WAIT_MS
         )

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from taskmaster.middleware import CrashReport
 from taskmaster.processes.pool.cause import cause
 from taskmaster.processes.pool.template_client import TemplateClient
 from taskmaster.processes.pool.worker_process import kill_group
 from taskmaster.processes.shared import messages
-from taskmaster.settlement import Crash
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -28,8 +28,8 @@ FORK_SECONDS = 1.0
 class Reporter:
     """Nobody waits for a report: one that hangs is ended, and what is too much is dropped, and said."""
 
-    pending: deque[Crash] = field(default_factory=deque)
-    sent: list[Crash] = field(default_factory=list)
+    pending: deque[CrashReport] = field(default_factory=deque)
+    sent: list[CrashReport] = field(default_factory=list)
     serial: int | None = None
     pid: int | None = None
     end_at: float | None = None
@@ -38,7 +38,7 @@ class Reporter:
     def busy(self) -> bool:
         return self.serial is not None
 
-    def take(self, crashes: Iterable[Crash]) -> None:
+    def take(self, crashes: Iterable[CrashReport]) -> None:
         """Crashes to be reported when a template can."""
         self.pending.extend(crashes)
         if len(self.pending) > MOST_PENDING:
@@ -47,7 +47,7 @@ class Reporter:
             for _ in range(dropped):
                 self.pending.popleft()
 
-    def given_up(self) -> list[Crash]:
+    def given_up(self) -> list[CrashReport]:
         """What is still to be reported, and will not be by this one."""
         pending = list(self.pending)
         self.pending.clear()

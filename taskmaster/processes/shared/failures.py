@@ -4,11 +4,11 @@ import socket
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import taskmaster
+from taskmaster.job import Failure
 from taskmaster.processes.shared.scoreboard import Progress
-from taskmaster.settlement import Failure
 
 HOST = socket.gethostname()
 OWN = str(Path(taskmaster.__file__).parent)
@@ -36,26 +36,24 @@ def failure(
     used: Used,
     traceback: str | None = None,
 ) -> Failure:
-    """One record. Text is cut to a bounded length, and made storable: no NUL, no lone surrogate.
-
-    `cause` is one of: exception, retry, rejected, timeout, memory limit, cpu limit, out of memory, signal NAME,
-    exit code N, lost database, lost host, shutdown. `peak_memory_mb` is the worker's, over its life.
-    """
-    record: dict[str, Any] = {
-        "cause": cause,
-        "message": _storable(message, MAX_MESSAGE),
-        "run": run,
-        "worker": worker,
-        "host": HOST,
-        "duration_seconds": round(duration_seconds, 6),
-        "cpu_seconds": round(max(0.0, used.cpu_seconds), 3),
-        "peak_memory_mb": round(used.peak_memory_mb, 1),
-        "at": datetime.now(UTC).isoformat(),
-    }
-    if used.progress is not None:
-        record |= {"progress": used.progress.fraction, "progress_note": used.progress.note}
-    texts = {"traceback": traceback, "stdout": used.stdout, "stderr": used.stderr}
-    return record | {name: _storable(text, MAX_TRACEBACK) for name, text in texts.items() if text}
+    """Return one record. Text is cut to a bounded length and made storable: no NUL, no lone surrogate."""
+    progress = used.progress
+    return Failure(
+        cause=cause,
+        message=_storable(message, MAX_MESSAGE),
+        run=run,
+        worker=worker,
+        host=HOST,
+        duration_seconds=round(duration_seconds, 6),
+        cpu_seconds=round(max(0.0, used.cpu_seconds), 3),
+        peak_memory_mb=round(used.peak_memory_mb, 1),
+        at=datetime.now(UTC).isoformat(),
+        progress=None if progress is None else progress.fraction,
+        progress_note=None if progress is None else progress.note,
+        traceback=_storable(traceback or "", MAX_TRACEBACK),
+        stdout=_storable(used.stdout, MAX_TRACEBACK),
+        stderr=_storable(used.stderr, MAX_TRACEBACK),
+    )
 
 
 def describe(error: BaseException) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from taskmaster.chain import Handler
 from taskmaster.consumer import Consumer
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
+from taskmaster.middleware import Handler
 from taskmaster.processes.shared.scoreboard import CPU_BEGAN, STARTED_AT, ScoreboardRow
 
 DUMP = (

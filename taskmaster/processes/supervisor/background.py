@@ -61,6 +61,7 @@ class BackgroundSupervisor:
 
     @property
     def pid(self) -> int:
+        """Return the id of the supervisor's process."""
         return self._process.pid
 
     def stop(self) -> int:

@@ -2,10 +2,11 @@
 
 import logging
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import psycopg
+from msgspec import structs
 
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.output import written
@@ -19,7 +20,7 @@ from taskmaster.processes.shared.scoreboard import (
     ScoreboardRow,
 )
 from taskmaster.processes.worker.run import WorkerContext, run_one
-from taskmaster.settlement import Settlement, released
+from taskmaster.settlement import Settlement, released, to_entry
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 
@@ -29,8 +30,6 @@ log = logging.getLogger("taskmaster.worker")
 # because to look costs a microsecond and a half per job.
 LARGEST_NOTED_BATCH = 50
 
-
-LENGTHY = ("traceback", "stdout", "stderr")
 BRIEF_BYTES = 800  # an ending without these, and its message cut off: so 500 of them have room
 BRIEF_MESSAGE = 200
 
@@ -85,19 +84,19 @@ def _run_in_order(
 
 def noted_ending(row: ScoreboardRow, settlement: Settlement, *, others: int) -> bool:
     """Keep the ending in the slot; in brief, when `others` that may follow would find no room beside it."""
-    return row.write(asdict(settlement), leaving=others * BRIEF_BYTES) or row.write(
-        asdict(briefly(settlement))
+    return row.write(to_entry(settlement), leaving=others * BRIEF_BYTES) or row.write(
+        to_entry(briefly(settlement))
     )
 
 
 def briefly(settlement: Settlement) -> Settlement:
     """The ending without what it tells at length."""
-    said = {
-        name: value for name, value in (settlement.failure or {}).items() if name not in LENGTHY
-    }
-    if "message" in said:
-        said["message"] = said["message"][:BRIEF_MESSAGE]
-    return replace(settlement, failure=said or None)
+    failure = settlement.failure
+    if failure is None:
+        return settlement
+    message = failure.message[:BRIEF_MESSAGE]
+    brief = structs.replace(failure, message=message, traceback="", stdout="", stderr="")
+    return replace(settlement, failure=brief)
 
 
 def note_beginning(row: ScoreboardRow) -> None:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from setproctitle import setproctitle
 
-from taskmaster.chain import Handler, build, innermost
+from taskmaster.chain import build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
 from taskmaster.imports import check_takes_job, resolve_callable
+from taskmaster.middleware import Handler
 from taskmaster.plugins import (
     CrashReporterFactory,
     MiddlewareFactory,

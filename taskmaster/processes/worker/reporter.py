@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager, ExitStack
 import msgspec
 from setproctitle import setproctitle
 
-from taskmaster.plugins import CrashReporter
+from taskmaster.middleware import CrashReport, CrashReporter
 from taskmaster.processes.worker.main import Prepared
-from taskmaster.settlement import Crash
 
 log = logging.getLogger("taskmaster.reporter")
 
@@ -20,7 +19,7 @@ def main(prepared: Sequence[Prepared], crashes_fd: int) -> int:
     setproctitle("taskmaster reporter")
     os.lseek(crashes_fd, 0, os.SEEK_SET)
     with os.fdopen(crashes_fd, "rb") as file:
-        crashes = msgspec.json.decode(file.read(), type=list[Crash])
+        crashes = msgspec.json.decode(file.read(), type=list[CrashReport])
     for one in prepared:
         mine = [crash for crash in crashes if crash.queue_name == one.consumer.queue_name]
         if mine:
@@ -28,7 +27,7 @@ def main(prepared: Sequence[Prepared], crashes_fd: int) -> int:
     return 0
 
 
-def _report(prepared: Prepared, crashes: Sequence[Crash]) -> None:
+def _report(prepared: Prepared, crashes: Sequence[CrashReport]) -> None:
     for make in prepared.crash_reporters:
         try:
             with ExitStack() as stack:

@@ -9,17 +9,18 @@ from typing import NamedTuple
 import orjson
 import psycopg
 
-from taskmaster.chain import Handler, checked
+from taskmaster.chain import checked
 from taskmaster.consumer import Consumer
 from taskmaster.errors import JobTimeout
-from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.job import ACK, Failure, Job, Outcome, Reject, Retry, Snooze
+from taskmaster.middleware import Handler
 from taskmaster.processes.shared import permits
 from taskmaster.processes.shared.failures import Used, describe, failure, stack, text_of
 from taskmaster.processes.shared.fd_identity import Identity, identity
 from taskmaster.processes.shared.output import STANDARD, flush, tails
 from taskmaster.processes.shared.scoreboard import CPU_BEGAN, ERR_AT, OUT_AT, STOP, ScoreboardRow
 from taskmaster.processes.worker.context import WorkerJobContext
-from taskmaster.settlement import Failure, Run, Settlement, ended
+from taskmaster.settlement import Run, Settlement, ended
 from taskmaster.store.leases import ClaimedJob
 
 

@@ -6,7 +6,7 @@ callback takes back what it wrote when its run fails, and the lock stays, so the
 
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import psycopg
@@ -20,7 +20,7 @@ from taskmaster.processes.shared.plan import Database
 from taskmaster.processes.shared.scoreboard import ENDED, STARTED, STARTED_AT
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import WorkerContext, run_one
-from taskmaster.settlement import Run, Settlement, ended
+from taskmaster.settlement import Run, Settlement, ended, to_entry
 from taskmaster.store import transactions
 from taskmaster.store.connection import Connection, connect, reset_session
 from taskmaster.store.cursor import Cursor
@@ -126,7 +126,7 @@ class Transactional:
                 conn.close()  # a callback has closed its descriptor, and another file has the number
             settlement = settlement or self.broken(conn, locked_job)
             if settlement is not None:
-                self.context.row.write(asdict(settlement))
+                self.context.row.write(to_entry(settlement))
                 self.unwritten = settlement  # until the transaction has committed it
             cells[ENDED] = 1
             if settlement is not None:
@@ -182,7 +182,7 @@ class Transactional:
     def finish(self, conn: Connection) -> None:
         """Charge the run whose transaction was lost, when whoever has taken the job meanwhile lets go of it."""
         if self.unwritten is not None and self.unwritten.failure is not None:
-            run = self.unwritten.failure["run"]
+            run = self.unwritten.failure.run
             if transactions.charge_lost(
                 conn, self.database.schema, self.unwritten, run=run, wait_ms=CHARGE_WAIT_MS
             ).locked:
