@@ -5,11 +5,14 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
-# Named after the Python, so that another one makes the environment anew.
+# What is written in plain English by now, as `make lint` checks it.
+PROSE := tools Makefile pyproject.toml grafana tests/processes/test_prometheus.py \
+	$(addprefix tests/unit/test_, check_prose.py code_statistics.py deployment.py layout.py)
+# Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 DOCS_STAMP := .venv/made-with-docs
 
-.PHONY: test lint demo bench bench-faults docs clean
+.PHONY: test lint statistics demo bench bench-faults docs clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
@@ -18,6 +21,10 @@ lint: $(STAMP)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
+	.venv/bin/python -m tools.check_prose $(PROSE)
+
+statistics: $(STAMP)
+	.venv/bin/python -m tools.code_statistics
 
 demo: $(STAMP)
 	.venv/bin/taskmaster demo
@@ -28,7 +35,7 @@ bench: $(STAMP)
 bench-faults: $(STAMP)
 	.venv/bin/python -m benchmarks kills disturbed stops
 
-# Strict: a broken link or a warning fails. The site is in site/ and asks no other host for anything.
+# Strict: a broken link or a warning fails. The site in site/ loads nothing from another host.
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
@@ -37,9 +44,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
-	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@test -n "$(VERSION)" || { echo "'$(PYTHON)' is no Python: name one of 3.11 or newer, \
+	as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "taskmaster needs \
+	Python 3.11 or newer and '$(PYTHON)' is $(VERSION): name another, \
+	as in 'PYTHON=python3.13 make test'" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "'$(PYTHON)' comes without venv \
+	and pip: install them (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'

@@ -1,10 +1,9 @@
-"""Writes dashboards/taskmaster.json: `.venv/bin/python grafana/build.py`. The tests check that it is fresh.
+"""Write dashboards/taskmaster.json from panels.py: `.venv/bin/python -m grafana.build`.
 
-A panel is a line or two of PANELS: what it shows, in which unit, from which expressions.
+A test fails if the file is not what this script writes.
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -24,242 +23,30 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from grafana.panels import ROWS, Kind, Panel, Target
+
 FILE = Path(__file__).parent / "dashboards" / "taskmaster.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="taskmaster-prometheus")
 WIDTH, HEIGHT = 8, 8  # three in a row of Grafana's 24 columns
-ONE = '{instance=~"$instance"}'
-QUEUE = '{queue=~"$queue",instance=~"$instance"}'
+
+PanelBuilder = timeseries.Panel | heatmap.Panel | stat.Panel
 
 
-Kind = Literal["lines", "stack", "heatmap", "state", "health"]
+def board_json() -> str:
+    """Return the dashboard as JSON."""
+    board = empty_board()
+    number = 0
+    for title, panels in ROWS.items():
+        board.with_row(dashboard.Row(title))
+        for panel in panels:
+            number += 1
+            board.with_panel(build_panel(panel).id(number))
+    return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 
 
-class Target(NamedTuple):
-    expr: str
-    legend: str
-
-
-class Panel(NamedTuple):
-    title: str
-    description: str
-    unit: str
-    targets: list[Target]
-    kind: Kind = "lines"
-
-
-def quantile(share: float, metric: str) -> str:
+def empty_board() -> dashboard.Dashboard:
+    """Return the dashboard with its variables, without panels."""
     return (
-        f"histogram_quantile({share}, sum by (le) (rate({metric}_bucket{QUEUE}[$__rate_interval])))"
-    )
-
-
-ROWS: dict[str, list[Panel]] = {
-    "Is it well?": [
-        Panel(
-            "Scraped, supervisor, listener, database",
-            "On: everywhere. Without LISTEN jobs are found by looking, within a second.",
-            "bool_on_off",
-            [
-                Target('min(up{job="taskmaster",instance=~"$instance"})', "scraped"),
-                Target(f"min(taskmaster_listener_up{ONE})", "listener"),
-                Target(f"min(taskmaster_database_up{ONE})", "database"),
-                Target(f"min(taskmaster_supervisor_up{ONE})", "supervisor"),
-            ],
-            "health",
-        ),
-        Panel(
-            "Workers busy",
-            "Of all workers, those that claim or run at this moment.",
-            "percentunit",
-            [
-                Target(
-                    f'sum(taskmaster_workers{QUEUE[:-1]},state="busy"}}) / sum(taskmaster_workers{QUEUE})',
-                    "busy",
-                )
-            ],
-            "state",
-        ),
-        Panel(
-            "Running versions",
-            "Supervisors by version.",
-            "short",
-            [Target(f"count by (version) (taskmaster_build_info{ONE})", "{{version}}")],
-            "state",
-        ),
-    ],
-    "Throughput": [
-        Panel(
-            "Runs by outcome",
-            "error: the callback raised; retried or rejected by the queue's policy.",
-            "ops",
-            [
-                Target(
-                    f"sum by (outcome) (rate(taskmaster_jobs_total{QUEUE}[$__rate_interval]))",
-                    "{{outcome}}",
-                )
-            ],
-            "stack",
-        ),
-        Panel(
-            "Runs by queue",
-            "All outcomes together.",
-            "ops",
-            [
-                Target(
-                    f"sum by (queue) (rate(taskmaster_jobs_total{QUEUE}[$__rate_interval]))",
-                    "{{queue}}",
-                )
-            ],
-            "stack",
-        ),
-        Panel(
-            "Jobs running",
-            "At this moment, by queue.",
-            "short",
-            [Target(f"sum by (queue) (taskmaster_jobs_running{QUEUE})", "{{queue}}")],
-        ),
-    ],
-    "Queues": [
-        Panel(
-            "Queue depth",
-            "Jobs by state, counted to a million each.",
-            "short",
-            [
-                Target(
-                    f"max by (queue, state) (taskmaster_queue_jobs{QUEUE})", "{{queue}} {{state}}"
-                )
-            ],
-        ),
-        Panel(
-            "Oldest ready job",
-            "How long the oldest job that could run has waited.",
-            "s",
-            [Target(f"max by (queue) (taskmaster_queue_oldest_seconds{QUEUE})", "{{queue}}")],
-        ),
-        Panel(
-            "Pick-up latency",
-            "From the moment when a job could run to its start.",
-            "s",
-            [
-                Target(quantile(0.5, "taskmaster_job_wait_seconds"), "p50"),
-                Target(quantile(0.95, "taskmaster_job_wait_seconds"), "p95"),
-                Target(quantile(0.99, "taskmaster_job_wait_seconds"), "p99"),
-            ],
-        ),
-    ],
-    "Runs": [
-        Panel(
-            "Duration",
-            "How many runs took how long.",
-            "s",
-            [
-                Target(
-                    f"sum by (le) (increase(taskmaster_job_duration_seconds_bucket{QUEUE}[$__rate_interval]))",
-                    "{{le}}",
-                )
-            ],
-            "heatmap",
-        ),
-        Panel(
-            "Duration, quantiles",
-            "All queues that are chosen, together.",
-            "s",
-            [
-                Target(quantile(0.5, "taskmaster_job_duration_seconds"), "p50"),
-                Target(quantile(0.99, "taskmaster_job_duration_seconds"), "p99"),
-            ],
-        ),
-        Panel(
-            "CPU by queue",
-            "Cores that callbacks keep busy.",
-            "short",
-            [
-                Target(
-                    f"sum by (queue) (rate(taskmaster_job_cpu_seconds_total{QUEUE}[$__rate_interval]))",
-                    "{{queue}}",
-                )
-            ],
-            "stack",
-        ),
-    ],
-    "Workers": [
-        Panel(
-            "Workers by state",
-            "vacant: its worker is still to be replaced.",
-            "short",
-            [Target(f"sum by (state) (taskmaster_workers{QUEUE})", "{{state}}")],
-            "stack",
-        ),
-        Panel(
-            "Memory by queue",
-            "Resident memory of all workers, and of the largest one.",
-            "bytes",
-            [
-                Target(f"sum by (queue) (taskmaster_worker_resident_bytes{QUEUE})", "{{queue}}"),
-                Target(
-                    f"max by (queue) (taskmaster_worker_largest_resident_bytes{QUEUE})",
-                    "{{queue}}, largest",
-                ),
-            ],
-        ),
-        Panel(
-            "Exits by cause",
-            "Ended workers; exit code 0: in order.",
-            "short",
-            [
-                Target(
-                    f"sum by (queue, cause) (increase(taskmaster_worker_exits_total{QUEUE}[$__rate_interval]))",
-                    "{{queue}} {{cause}}",
-                )
-            ],
-            "stack",
-        ),
-    ],
-    "Claiming": [
-        Panel(
-            "Claims",
-            "Looks for jobs, by whether they found any.",
-            "ops",
-            [
-                Target(
-                    f"sum by (result) (rate(taskmaster_claims_total{QUEUE}[$__rate_interval]))",
-                    "{{result}}",
-                )
-            ],
-        ),
-        Panel(
-            "Wakeups",
-            "Workers told to look: by NOTIFY, or by the heartbeat's second look.",
-            "ops",
-            [
-                Target(
-                    f"sum by (source) (rate(taskmaster_wakeups_total{ONE}[$__rate_interval]))",
-                    "{{source}}",
-                )
-            ],
-        ),
-        Panel(
-            "Leases lost, jobs rescued",
-            "Batches settled too late, because others had them; jobs of supervisors that were gone.",
-            "short",
-            [
-                Target(
-                    f"sum(increase(taskmaster_lost_leases_total{QUEUE}[$__rate_interval]))",
-                    "lost leases",
-                ),
-                Target(
-                    f"sum(increase(taskmaster_rescued_jobs_total{ONE}[$__rate_interval]))",
-                    "rescued jobs",
-                ),
-            ],
-        ),
-    ],
-}
-
-
-def built() -> str:
-    """The dashboard as JSON."""
-    board = (
         dashboard.Dashboard("taskmaster")
         .uid("taskmaster")
         .tags(["taskmaster"])
@@ -271,16 +58,10 @@ def built() -> str:
         .with_variable(variable("instance", "Instance", "taskmaster_build_info"))
         .with_variable(variable("queue", "Queue", "taskmaster_workers"))
     )
-    number = 0
-    for title, panels in ROWS.items():
-        board.with_row(dashboard.Row(title))
-        for panel in panels:
-            number += 1
-            board.with_panel(drawn(panel).id(number))
-    return JSONEncoder(sort_keys=True, indent=2).encode(board.build()) + "\n"
 
 
 def variable(name: str, label: str, metric: str) -> dashboard.QueryVariable:
+    """Return a variable that offers the values of a metric's label."""
     return (
         dashboard.QueryVariable(name)
         .label(label)
@@ -293,51 +74,58 @@ def variable(name: str, label: str, metric: str) -> dashboard.QueryVariable:
     )
 
 
-Drawn = timeseries.Panel | heatmap.Panel | stat.Panel
+def build_panel(panel: Panel) -> PanelBuilder:
+    """Return the panel with its queries."""
+    builder = visualization(panel)
+    builder.title(panel.title).description(panel.description).unit(panel.unit).datasource(SOURCE)
+    builder.span(WIDTH).height(HEIGHT)
+    for number, target in enumerate(panel.targets):
+        builder.with_target(query(target, chr(ord("A") + number), panel.kind))
+    return builder
 
 
-def drawn(panel: Panel) -> Drawn:
-    made: Drawn
+def visualization(panel: Panel) -> PanelBuilder:
+    """Return an empty panel of the right kind."""
     match panel.kind:
         case "heatmap":
-            made = heatmap.Panel().calculate(False).y_axis(heatmap.YAxisConfig().unit(panel.unit))
-            made.cell_values(heatmap.CellValues().unit("short"))
+            axis = heatmap.YAxisConfig().unit(panel.unit)
+            cells = heatmap.CellValues().unit("short")
+            return heatmap.Panel().calculate(False).y_axis(axis).cell_values(cells)
         case "state" | "health":
-            made = now(is_health=panel.kind == "health")
+            return last_value(is_health=panel.kind == "health")
         case _:
-            made = lines(stacked=panel.kind == "stack")
-    made.title(panel.title).description(panel.description).unit(panel.unit).datasource(SOURCE)
-    made.span(WIDTH).height(HEIGHT)
-    for number, target in enumerate(panel.targets):
-        made.with_target(asked(target, chr(ord("A") + number), panel.kind))
-    return made
+            return lines(is_stacked=panel.kind == "stack")
 
 
-def now(*, is_health: bool) -> stat.Panel:
-    """The last value; of what is well or not, in green or red."""
-    made = stat.Panel().reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+def last_value(*, is_health: bool) -> stat.Panel:
+    """Return a panel with the last value. One that shows health is green or red."""
+    panel = stat.Panel().reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     if not is_health:
-        return made.color_mode(BigValueColorMode.NONE)
+        return panel.color_mode(BigValueColorMode.NONE)
     steps = [Threshold(value=None, color="red"), Threshold(value=1.0, color="green")]
     thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
-    return made.color_mode(BigValueColorMode.BACKGROUND).thresholds(thresholds)
+    return panel.color_mode(BigValueColorMode.BACKGROUND).thresholds(thresholds)
 
 
-def lines(*, stacked: bool) -> timeseries.Panel:
+def lines(*, is_stacked: bool) -> timeseries.Panel:
+    """Return a panel with lines over time, and a legend with their last and largest values."""
     legend = (
         common.VizLegendOptions()
         .display_mode(LegendDisplayMode.TABLE)
         .placement(LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs(["lastNotNull", "max"])
     )
-    made = timeseries.Panel().min(0).legend(legend.show_legend(True).calcs(["lastNotNull", "max"]))
-    made.tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
-    if stacked:
-        made.stacking(common.StackingConfig().mode(StackingMode.NORMAL)).fill_opacity(30)
-    return made
+    panel = timeseries.Panel().min(0).legend(legend)
+    panel.tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    if is_stacked:
+        panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL)).fill_opacity(30)
+    return panel
 
 
-def asked(target: Target, ref_id: str, kind: Kind) -> prometheus.Dataquery:
-    query = (
+def query(target: Target, ref_id: str, kind: Kind) -> prometheus.Dataquery:
+    """Return the query of one target."""
+    builder = (
         prometheus.Dataquery()
         .expr(target.expr)
         .legend_format(target.legend)
@@ -346,14 +134,13 @@ def asked(target: Target, ref_id: str, kind: Kind) -> prometheus.Dataquery:
     )
     match kind:
         case "heatmap":
-            return query.format(PromQueryFormat.HEATMAP)
-        case (
-            "state" | "health"
-        ):  # of now: the last value of a range would stand long after the last scrape
-            return query.instant()
+            return builder.format(PromQueryFormat.HEATMAP)
+        case "state" | "health":
+            # An instant query: a range's last value stays long after the last scrape.
+            return builder.instant()
         case _:
-            return query
+            return builder
 
 
 if __name__ == "__main__":
-    FILE.write_text(built())
+    FILE.write_text(board_json())

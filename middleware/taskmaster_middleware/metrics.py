@@ -142,22 +142,27 @@ def _made(duration_buckets: Sequence[float], wait_buckets: Sequence[float]) -> _
     """Each worker makes its own; none is registered, for what is exported are the files that they are written to."""
     by_queue = ["queue"]
     return _Metrics(
-        Counter("taskmaster_jobs", "Runs by outcome.", ["queue", "outcome"], registry=None),
+        Counter(
+            "taskmaster_jobs",
+            "Number of runs, by queue and outcome.",
+            ["queue", "outcome"],
+            registry=None,
+        ),
         Histogram(
             "taskmaster_job_duration_seconds",
-            "How long runs took.",
+            "Duration of runs.",
             by_queue,
             buckets=duration_buckets,
             registry=None,
         ),
         Histogram(
             "taskmaster_job_wait_seconds",
-            "From ready to its start.",
+            "Time from the moment when a job was ready to its start.",
             by_queue,
             buckets=wait_buckets,
             registry=None,
         ),
-        Counter("taskmaster_job_cpu_seconds", "CPU time that runs used.", by_queue, registry=None),
+        Counter("taskmaster_job_cpu_seconds", "CPU time used by runs.", by_queue, registry=None),
     )
 
 

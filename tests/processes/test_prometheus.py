@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a running supervisor: every expression of every panel and alert has the truth to say."""
+"""A real Prometheus scrapes a running supervisor and evaluates every panel and alert."""
 
 import json
 import re
@@ -19,15 +19,16 @@ from tests.support.scraping import Exporter
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 RULES = GRAFANA / "prometheus" / "rules" / "taskmaster.yml"
-# What Grafana puts in for its variables. Five minutes are longer than the test, so an increase is all that happened.
+# The values of Grafana's variables. Five minutes are longer than the test, so an increase counts
+# everything that happened.
 VARIABLES = {"$instance": ".*", "$queue": ".*", "$__rate_interval": "5m"}
-WAITING = (
-    700  # so many that the backlog has grown, whatever scrapes have seen of the 43 jobs before
-)
+# Enough for the backlog to have grown, whichever of the 43 earlier jobs a scrape has seen.
+WAITING = 700
 THRESHOLD = re.compile(r" (?:==|>=|>|<) [0-9.e]+$")
 
 
 def panels() -> Iterator[tuple[str, str]]:
+    """Yield the name and the expression of each query of the dashboard."""
     board = json.loads((GRAFANA / "dashboards" / "taskmaster.json").read_text())
     for panel in board["panels"]:
         for target in panel.get("targets", []):
@@ -38,24 +39,26 @@ def panels() -> Iterator[tuple[str, str]]:
 
 
 def alerts() -> Iterator[tuple[str, str]]:
-    """Each part of each alert's condition, without its threshold: there must be something to compare with it."""
+    """Yield each part of each alert's condition without its threshold.
+
+    Each part must return a sample that can be compared with the threshold.
+    """
     for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]:
         parts = re.split(r" and | or ", rule["expr"])
         for number, part in enumerate(parts):
-            if not part.startswith(
-                "absent("
-            ):  # that one has something to say when there is nothing
+            if not part.startswith("absent("):  # returns a sample only if there is no series
                 yield (
                     f"{rule['alert']} {number}",
                     THRESHOLD.sub("", part).replace("[15m]", "[5m]").replace("10m", "5m"),
                 )
 
 
-def of(found: list[dict[str, Any]], **labels: str) -> float:
+def total(found: list[dict[str, Any]], **labels: str) -> float:
+    """Return the sum of the samples that have these labels."""
     return float(sum(one["value"] for one in found if labels.items() <= one["metric"].items()))
 
 
-def test_every_expression_of_every_panel_and_alert_agrees_with_what_the_callbacks_did(
+def test_every_panel_and_alert_agrees_with_what_callbacks_did(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -74,7 +77,7 @@ def test_every_expression_of_every_panel_and_alert_agrees_with_what_the_callback
     with supervise(consumer, http="127.0.0.1:0") as supervisor:
         exporter = Exporter(supervisor.pid)
         with prometheus(tmp_path, exporter.port) as server:
-            eventually(lambda: counted_nothing(server), within=30)
+            eventually(lambda: has_scraped_no_job(server), within=30)
             publisher.put_many("mail", [{}] * 40 + [{"do": "reject"}] * 3)
             eventually(lambda: [job.state for job in admin.find()] == [State.REJECTED] * 3)
             supervisor.signal(supervisor.workers()[0], signal.SIGKILL)
@@ -84,19 +87,19 @@ def test_every_expression_of_every_panel_and_alert_agrees_with_what_the_callback
             publisher.put_many("mail", [{"do": "hold"}] * 2)
             eventually(lambda: len(journal.began()) == 50)
             publisher.put_many("mail", [{}] * WAITING)
-            eventually(lambda: settled(server), within=60)
-            eventually(lambda: agree(answered(server, dict([*panels(), *alerts()]))), within=30)
+            eventually(lambda: has_scraped_all_jobs(server), within=60)
+            eventually(lambda: agree(query_all(server, dict([*panels(), *alerts()]))), within=30)
             gates.open("gate")
 
 
-def counted_nothing(server: Prometheus) -> bool:
-    """Has it scraped what there was before the first job?"""
+def has_scraped_no_job(server: Prometheus) -> bool:
+    """Return whether the state before the first job has been scraped."""
     rejected = server.value('taskmaster_queue_jobs{state="rejected"}')
     return server.value("taskmaster_listener_up") == 1 and rejected == 0
 
 
-def settled(server: Prometheus) -> bool:
-    """Has it scraped what was last put, and counted?"""
+def has_scraped_all_jobs(server: Prometheus) -> bool:
+    """Return whether the jobs put last have been scraped, and all runs counted."""
     return (
         server.value('taskmaster_queue_jobs{state="ready"}') == WAITING
         and server.value("taskmaster_jobs_running") == 2
@@ -104,14 +107,17 @@ def settled(server: Prometheus) -> bool:
     )
 
 
-def answered(server: Prometheus, asked: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    found = {name: server.query(expr) for name, expr in asked.items()}
+def query_all(
+    server: Prometheus, expressions: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the samples of each expression, by its name."""
+    found = {name: server.query(expr) for name, expr in expressions.items()}
     assert [name for name, samples in found.items() if not samples] == []
     return found
 
 
 def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
-    """With what the test has put, the callbacks have done, and one SIGKILL."""
+    """Assert that the samples agree with the jobs put, what callbacks did, and one SIGKILL."""
     exact = {
         "Scraped, supervisor, listener, database A": 1,
         "Scraped, supervisor, listener, database B": 1,
@@ -129,48 +135,48 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
         "TaskmasterBacklogGrowing 0": WAITING,
         "TaskmasterBacklogGrowing 2": WAITING,
     }
-    assert {name: of(found[name]) for name in exact} == exact
-    assert of(found["Queue depth A"], state="ready") == WAITING
-    assert of(found["Queue depth A"], state="running") == 2
-    assert of(found["Queue depth A"], state="rejected") == 3
-    assert of(found["Workers by state A"], state="busy") == 2
+    assert {name: total(found[name]) for name in exact} == exact
+    assert total(found["Queue depth A"], state="ready") == WAITING
+    assert total(found["Queue depth A"], state="running") == 2
+    assert total(found["Queue depth A"], state="rejected") == 3
+    assert total(found["Workers by state A"], state="busy") == 2
     outcomes = found["Runs by outcome A"]
-    assert of(outcomes, outcome="ack") == pytest.approx(
-        15 * of(outcomes, outcome="reject"), rel=0.05
+    assert total(outcomes, outcome="ack") == pytest.approx(
+        15 * total(outcomes, outcome="reject"), rel=0.05
     )  # 45 and 3
-    assert of(found["Runs by queue A"], queue="mail") == pytest.approx(
-        of(outcomes), rel=0.05
+    assert total(found["Runs by queue A"], queue="mail") == pytest.approx(
+        total(outcomes), rel=0.05
     )  # asked a moment later
-    assert 0 < of(found["Oldest ready job A"]) < 60
-    assert 0 < of(found["TaskmasterOldestJobTooOld 0"]) < 60
-    assert of(found["TaskmasterBacklogGrowing 1"]) > 0
-    assert of(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
-    assert of(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
-    assert of(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(
+    assert 0 < total(found["Oldest ready job A"]) < 60
+    assert 0 < total(found["TaskmasterOldestJobTooOld 0"]) < 60
+    assert total(found["TaskmasterBacklogGrowing 1"]) > 0
+    assert total(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
+    assert total(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
+    assert total(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(
         1, rel=0.5
     )  # extrapolated
-    assert 0.05 < of(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
-    assert 0 < of(found["Duration, quantiles A"]) < 0.05
+    assert 0.05 < total(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
+    assert 0 < total(found["Duration, quantiles A"]) < 0.05
     assert (
         0
-        < of(found["Pick-up latency A"])
-        <= of(found["Pick-up latency B"])
-        <= of(found["Pick-up latency C"])
+        < total(found["Pick-up latency A"])
+        <= total(found["Pick-up latency B"])
+        <= total(found["Pick-up latency C"])
         < 60
     )
-    assert of(found["CPU by queue A"]) > 0
-    assert 10e6 < of(found["Memory by queue B"]) < of(found["Memory by queue A"]) < 2e9
-    assert 0 < of(found["TaskmasterMemoryNearLimit 0"]) < 0.5
-    assert of(found["Claims A"], result="found") > 0
-    assert of(found["Wakeups A"], source="notify") > 0
-    assert of(found["Duration A"], le="+Inf") > 0
+    assert total(found["CPU by queue A"]) > 0
+    assert 10e6 < total(found["Memory by queue B"]) < total(found["Memory by queue A"]) < 2e9
+    assert 0 < total(found["TaskmasterMemoryNearLimit 0"]) < 0.5
+    assert total(found["Claims A"], result="found") > 0
+    assert total(found["Wakeups A"], source="notify") > 0
+    assert total(found["Duration A"], le="+Inf") > 0
     return True
 
 
 @pytest.mark.parametrize(
     "command", [["check", "rules"], ["check", "config"], ["test", "rules"]], ids=" ".join
 )
-def test_the_rules_are_what_prometheus_takes_and_fire_when_they_should(command: list[str]) -> None:
+def test_promtool_accepts_the_rules_and_their_tests_pass(command: list[str]) -> None:
     file = {
         "check rules": "rules/taskmaster.yml",
         "check config": "prometheus.yml",
@@ -188,7 +194,7 @@ def test_the_rules_are_what_prometheus_takes_and_fire_when_they_should(command: 
     assert "SUCCESS" in done.stdout
 
 
-def test_every_alert_is_tested_and_says_what_to_do() -> None:
+def test_every_alert_has_a_test_and_a_runbook() -> None:
     rules = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
     tests = (GRAFANA / "prometheus" / "rules.test.yml").read_text()
     for rule in rules:

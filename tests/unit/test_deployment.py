@@ -1,8 +1,8 @@
-"""The files that ship beside the code name things of each other and of the code: images, ports, paths, metrics."""
+"""Docker, Grafana, Prometheus and the example: what they name exists, and they fit together."""
 
-import importlib.util
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 import taskmaster
+from grafana.build import board_json
+from taskmaster.cli.main import cli
 from taskmaster.config import load
 from taskmaster.job import ACK
 from taskmaster.options import host_and_port
@@ -34,14 +37,14 @@ SERVICE_KEYS = {
 
 
 def mounts() -> Iterator[tuple[str, str, str]]:
-    """Service, what is mounted, and where."""
+    """Yield each mount as service, source and target."""
     for name, service in SERVICES.items():
         for volume in service.get("volumes", []):
             source, target = volume.split(":")[:2]
             yield name, source, target
 
 
-def test_every_service_is_pinned_and_says_whether_it_is_healthy() -> None:
+def test_every_service_is_pinned_and_has_a_health_check() -> None:
     for name, service in SERVICES.items():
         assert set(service) <= SERVICE_KEYS
         assert "build" in service or PINNED.fullmatch(service["image"]), name
@@ -56,7 +59,7 @@ def test_every_service_is_pinned_and_says_whether_it_is_healthy() -> None:
     )
 
 
-def test_what_is_mounted_is_there() -> None:
+def test_mounted_folders_and_volumes_exist() -> None:
     for name, source, _ in mounts():
         if source.startswith("."):
             assert (ROOT / source).is_dir(), f"{name}: {source}"
@@ -72,7 +75,7 @@ def test_no_port_is_open_to_other_machines() -> None:
     )
 
 
-def test_environment_variables_of_ours_are_read_by_the_code() -> None:
+def test_code_reads_the_environment_variables_of_compose() -> None:
     for name in SERVICES["taskmaster"]["environment"]:
         assert f'"{name}"' in SOURCES
 
@@ -88,7 +91,7 @@ def test_prometheus_scrapes_where_the_example_listens() -> None:
     assert ("prometheus", "./grafana/prometheus", "/etc/prometheus") in list(mounts())
 
 
-def test_grafana_finds_its_source_and_its_dashboard() -> None:
+def test_grafana_finds_its_data_source_and_dashboard() -> None:
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())[
         "datasources"
     ]
@@ -107,7 +110,7 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
 
 
 def uids(value: Any) -> Iterator[str]:
-    """Of every data source that a dashboard names."""
+    """Yield the uid of every data source that a dashboard names."""
     if isinstance(value, dict):
         if isinstance(source := value.get("datasource"), dict):
             yield source["uid"]
@@ -117,14 +120,9 @@ def uids(value: Any) -> Iterator[str]:
             yield from uids(inner)
 
 
-def test_the_dashboard_is_what_its_code_writes_and_no_panel_hides_another() -> None:
-    spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
+def test_dashboard_is_up_to_date_and_no_panels_overlap() -> None:
     written = (GRAFANA / "dashboards/taskmaster.json").read_text()
-    assert written == build.built(), "run .venv/bin/python grafana/build.py"
+    assert written == board_json(), "run .venv/bin/python -m grafana.build"
     panels = json.loads(written)["panels"]
     shown = [panel for panel in panels if panel["type"] != "row"]
     assert len({panel["id"] for panel in shown}) == len(shown)
@@ -135,7 +133,36 @@ def test_the_dashboard_is_what_its_code_writes_and_no_panel_hides_another() -> N
     }
 
 
-def test_the_image_is_made_of_what_is_here(tmp_path: Path) -> None:
+def alert_commands() -> list[str]:
+    """Return the commands that the annotations of the alert rules name, with values filled in."""
+    rules = (GRAFANA / "prometheus/rules/taskmaster.yml").read_text()
+    texts = [
+        text
+        for rule in yaml.safe_load(rules)["groups"][0]["rules"]
+        for text in rule["annotations"].values()
+    ]
+    commands = re.findall(r"`taskmaster ([^`]+)`", " ".join(texts))
+    return [re.sub(r"\bID\b", "1", re.sub(r"{{.*?}}", "a queue", one)) for one in commands]
+
+
+@pytest.mark.parametrize("command", alert_commands())
+def test_command_in_an_alert_is_one_that_exists(command: str) -> None:
+    context = click.Context(cli)
+    _, found, arguments = cli.resolve_command(context, shlex.split(command))
+    assert found is not None
+    found.make_context(found.name, arguments, parent=context)
+
+
+def test_alerts_name_commands() -> None:
+    assert len(alert_commands()) > 5
+
+
+def test_command_with_an_unknown_option_would_be_noticed() -> None:
+    with pytest.raises(click.UsageError):
+        test_command_in_an_alert_is_one_that_exists("jobs a_queue")
+
+
+def test_image_is_built_from_files_and_extras_that_exist(tmp_path: Path) -> None:
     copied = [
         line.split()[1:-1] for line in DOCKERFILE.splitlines() if re.match(r"COPY (?!--from)", line)
     ]
@@ -147,7 +174,7 @@ def test_the_image_is_made_of_what_is_here(tmp_path: Path) -> None:
     assert set(wanted.split(",")) <= set(extras)
 
 
-def test_the_examples_callback_runs(
+def test_callback_of_the_example_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(EXAMPLE)
@@ -158,7 +185,7 @@ def test_the_examples_callback_runs(
     assert run(consumer, {"below": -1}) != ACK
 
 
-def test_the_example_passes_its_check() -> None:
+def test_example_is_found_by_taskmaster_check() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("taskmaster"), "check"],
         cwd=EXAMPLE,

@@ -32,7 +32,7 @@ class Counted:
         put_aside = sum(1 for _ in self._directory.glob("*.unreadable"))
         yield CounterMetricFamily(
             "taskmaster_unreadable_metric_files",
-            "Files of counts that were damaged.",
+            "Number of workers' metric files that could not be read.",
             value=unreadable + put_aside,
         )
 

@@ -29,7 +29,9 @@ WORKER_STATES = ("booting", "idle", "busy", "vacant")
 def build_info() -> Iterator[Metric]:
     labels = {"version": version("taskmaster-pg"), "python": platform.python_version()}
     family = GaugeMetricFamily(
-        "taskmaster_build_info", "1; the labels say what runs.", labels=list(labels)
+        "taskmaster_build_info",
+        "Constant 1, labelled with the versions of taskmaster and Python.",
+        labels=list(labels),
     )
     family.add_metric(list(labels.values()), 1)
     yield family
@@ -37,25 +39,31 @@ def build_info() -> Iterator[Metric]:
 
 def supervisor_up(is_up: bool) -> Metric:
     return _gauge(
-        "taskmaster_supervisor_up", "Whether the supervisor's loop has answered in time.", is_up
+        "taskmaster_supervisor_up",
+        "Whether the supervisor responded to the exporter within 2 seconds.",
+        is_up,
     )
 
 
 def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
     """What the supervisor knows of itself."""
     yield _gauge(
-        "taskmaster_listener_up", "Whether the LISTEN connection is up.", snapshot.listener_up
+        "taskmaster_listener_up",
+        "Whether the supervisor's LISTEN connection is up.",
+        snapshot.listener_up,
     )
     yield _gauge(
-        "taskmaster_database_up", "Whether the supervisor's connection is up.", snapshot.database_up
+        "taskmaster_database_up",
+        "Whether the supervisor's database connection is up.",
+        snapshot.database_up,
     )
     yield CounterMetricFamily(
         "taskmaster_rescued_jobs",
-        "Jobs given back of supervisors that were gone.",
+        "Number of jobs released for supervisors that were gone.",
         value=snapshot.rescued,
     )
     wakeups = CounterMetricFamily(
-        "taskmaster_wakeups", "Workers told to look, by what told.", labels=["source"]
+        "taskmaster_wakeups", "Number of wakeups sent to workers, by source.", labels=["source"]
     )
     for source, times in {**dict.fromkeys(WAKEUP_SOURCES, 0), **snapshot.wakeups}.items():
         wakeups.add_metric([source], times)
@@ -65,13 +73,19 @@ def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
 def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
     """What the supervisor knows of its workers."""
     workers = GaugeMetricFamily(
-        "taskmaster_workers", "Worker processes by state.", labels=["queue", "state"]
+        "taskmaster_workers",
+        "Number of worker slots, by queue and state.",
+        labels=["queue", "state"],
     )
     exits = CounterMetricFamily(
-        "taskmaster_worker_exits", "Ended workers by cause.", labels=["queue", "cause"]
+        "taskmaster_worker_exits",
+        "Number of worker exits, by queue and cause.",
+        labels=["queue", "cause"],
     )
     claims = CounterMetricFamily(
-        "taskmaster_claims", "Claims by what they found.", labels=["queue", "result"]
+        "taskmaster_claims",
+        "Number of claims, by queue and by whether they found jobs.",
+        labels=["queue", "result"],
     )
     for queue in queues:
         for state in WORKER_STATES:
@@ -82,30 +96,32 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
         claims.add_metric([queue.name, "empty"], queue.empty)
     yield from (workers, exits, claims)
     yield _by_queue(
-        "jobs_running", "Jobs that run at this moment.", queues, lambda queue: queue.running
+        "jobs_running", "Number of jobs that are running now.", queues, lambda queue: queue.running
     )
     resident = {queue.name: [resident_bytes(pid) for pid in queue.pids] for queue in queues}
     yield _by_queue(
         "worker_resident_bytes",
-        "Resident memory of the workers, together.",
+        "Resident memory of all workers of the queue.",
         queues,
         lambda q: sum(resident[q.name]),
     )
     yield _by_queue(
         "worker_largest_resident_bytes",
-        "That of the largest.",
+        "Resident memory of the queue's largest worker.",
         queues,
         lambda q: max(resident[q.name], default=0),
     )
     limited = [queue for queue in queues if queue.memory_limit_mb is not None]
     yield _by_queue(
         "worker_memory_limit_bytes",
-        "What one worker may have.",
+        "Memory limit of one worker, for queues that have one.",
         limited,
         lambda q: (q.memory_limit_mb or 0) * MIB,
     )
     lost = CounterMetricFamily(
-        "taskmaster_lost_leases", "Batches settled too late: others had them.", labels=["queue"]
+        "taskmaster_lost_leases",
+        "Number of batches that were taken over before they were settled.",
+        labels=["queue"],
     )
     for queue in queues:
         lost.add_metric([queue.name], queue.lost_leases)
@@ -115,10 +131,14 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
 def of_queues(figures: Mapping[str, QueueStats]) -> Iterator[Metric]:
     """What the store knows."""
     jobs = GaugeMetricFamily(
-        "taskmaster_queue_jobs", "Jobs by state, counted to a million.", labels=["queue", "state"]
+        "taskmaster_queue_jobs",
+        "Number of jobs, by queue and state, counted to a million each.",
+        labels=["queue", "state"],
     )
     oldest = GaugeMetricFamily(
-        "taskmaster_queue_oldest_seconds", "Age of the oldest ready job.", labels=["queue"]
+        "taskmaster_queue_oldest_seconds",
+        "Time that the oldest ready job has waited.",
+        labels=["queue"],
     )
     for name, queue in figures.items():
         for state, count in queue.jobs.items():
