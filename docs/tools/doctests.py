@@ -1,6 +1,7 @@
 """An extension of griffe: write the `>>>` examples of docstrings as fenced blocks of Python.
 
-Docstrings of the project are plain prose in Markdown, where `>>>` would be a quotation three levels deep.
+Docstrings of the project are plain prose in Markdown, where `>>>` would be a quotation in a
+quotation in a quotation.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ class Doctests(Extension):
 
 
 def fenced(lines: list[str]) -> Iterator[str]:
-    """Put a fence around each example: from a line that begins with `>>>` to the next empty line."""
+    """Put a fence around each example, from a line that begins with `>>>` to an empty line."""
     inside = False
     for line in lines:
         if line.startswith(">>>") and not inside:
