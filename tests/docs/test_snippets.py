@@ -1,4 +1,4 @@
-"""What the README and the tutorial tell a new user to do works, and prints what they show."""
+"""A new user can do what the README, the tutorial and two how-tos say, and sees what they show."""
 
 import tempfile
 from collections.abc import Iterator
@@ -34,3 +34,8 @@ def test_readme_works_in_an_empty_directory(reader: Walkthrough) -> None:
 def test_tutorial_pages_are_all_followed() -> None:
     pages = (ROOT / "docs" / "tutorial").glob("*.md")
     assert {page.stem for page in pages} == {"index", *TUTORIAL}
+
+
+@pytest.mark.parametrize("name", ["test-callbacks", "write-a-middleware"])
+def test_how_to_with_files_and_their_tests_works(name: str, reader: Walkthrough) -> None:
+    reader.follow(ROOT / "docs" / "how-to" / f"{name}.md")

@@ -37,6 +37,7 @@ VARYING = [
     ),
     (re.compile(rf"\b(laptop|{re.escape(socket.gethostname())}):\d+(:\d+)?"), "WORKER"),
     (re.compile(r"\b\d+(\.\d+)? (s|MB|MiB)\b"), r"N \2"),
+    (re.compile(r"\b\d+\.\d+s\b"), "N s"),  # of pytest
     (re.compile(r"\bline \d+(?= in )"), "line N"),  # of a stack, when the process was killed
     (re.compile(r"\bms=\d+(\.\d+)?"), "ms=N"),
     (re.compile(r"[ \t]+"), " "),
