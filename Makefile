@@ -6,7 +6,9 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
-PROSE := tools Makefile pyproject.toml grafana tests/processes/test_prometheus.py \
+PROSE := README.md CHANGELOG.md CONTRIBUTING.md docs mkdocs.yml tests/docs \
+	tests/support/markdown.py tests/support/commands.py \
+	tools Makefile pyproject.toml grafana tests/processes/test_prometheus.py \
 	$(addprefix tests/unit/test_, check_prose.py code_statistics.py deployment.py layout.py)
 # Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)

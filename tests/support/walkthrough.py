@@ -74,8 +74,9 @@ class Walkthrough:
     def follow(self, page: Path) -> None:
         """Do what a page says, block by block."""
         for block in blocks(page):
-            if block.is_executed:
-                self.do(block._replace(content=block.content.replace(PAGE_PORT, self.port)))
+            if not block.is_executed:
+                continue
+            self.do(block._replace(content=block.content.replace(PAGE_PORT, self.port)))
 
     def do(self, block: Block) -> None:
         if block.file is not None:
