@@ -6,15 +6,12 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
-PROSE := README.md CHANGELOG.md CONTRIBUTING.md docs mkdocs.yml tests/docs \
-	tests/support/markdown.py tests/support/commands.py \
-	tools Makefile pyproject.toml grafana tests/processes/test_prometheus.py \
+PROSE := tools Makefile pyproject.toml grafana tests/processes/test_prometheus.py \
 	$(addprefix tests/unit/test_, check_prose.py code_statistics.py deployment.py layout.py)
 # Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
-DOCS_STAMP := .venv/made-with-docs
 
-.PHONY: test lint statistics demo bench bench-faults docs clean
+.PHONY: test lint statistics demo bench bench-faults clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
@@ -37,12 +34,8 @@ bench: $(STAMP)
 bench-faults: $(STAMP)
 	.venv/bin/python -m benchmarks kills disturbed stops
 
-# Strict: a broken link or a warning fails. The site in site/ loads nothing from another host.
-docs: $(DOCS_STAMP)
-	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
-
 clean:
-	rm -rf .venv dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml
@@ -58,6 +51,22 @@ $(STAMP): pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'
 	@touch $@
 
+# -- documentation
+
+DOCS_STAMP := .venv/made-with-docs
+PROSE += README.md CHANGELOG.md CONTRIBUTING.md docs mkdocs.yml tests/docs \
+	tests/support/markdown.py tests/support/commands.py
+
+.PHONY: docs clean-docs
+
+# Strict: a broken link or a warning fails. The site in site/ loads nothing from another host.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 $(DOCS_STAMP): $(STAMP)
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
+
+clean: clean-docs
+clean-docs:
+	rm -rf site
