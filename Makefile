@@ -6,21 +6,33 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
 # What is written in plain English by now, as `make lint` checks it.
-PROSE := tools Makefile pyproject.toml grafana tests/processes/test_prometheus.py \
-	$(addprefix tests/unit/test_, check_prose.py code_statistics.py deployment.py layout.py)
+PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
+	benchmarks grafana taskmaster/demo taskmaster/embedded taskmaster/cli/demo.py \
+	tests/database/test_embedded.py tests/processes/test_prometheus.py \
+	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
+	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
+# The tests of `make test-matrix`: all, unless paths are named.
+TESTS ?=
 # Named after the Python, so that another one makes a new environment.
 STAMP := .venv/made-with-python-$(VERSION)
 
-.PHONY: test lint statistics demo bench bench-faults clean
+.PHONY: test test-matrix lint statistics demo bench bench-faults clean
 
 test: lint
 	.venv/bin/pytest -n $(TEST_PROCESSES)
+
+# With each Python and each Postgres found here: `TESTS=tests/unit make test-matrix` for a part.
+test-matrix:
+	TEST_PROCESSES=$(TEST_PROCESSES) $(PYTHON) -m tools.matrix $(TESTS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 	.venv/bin/python -m tools.check_prose $(PROSE)
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
+		.github/workflows/*.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 
 statistics: $(STAMP)
 	.venv/bin/python -m tools.code_statistics
@@ -35,7 +47,7 @@ bench-faults: $(STAMP)
 	.venv/bin/python -m benchmarks kills disturbed stops
 
 clean:
-	rm -rf .venv dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml

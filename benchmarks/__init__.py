@@ -1,1 +1,1 @@
-"""What the figures in the README come from: the real product on a durable server, beside the raw ceiling of its run."""
+"""Measurements of the real product on a durable server, next to the raw ceiling of the same run."""

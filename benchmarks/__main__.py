@@ -1,6 +1,7 @@
-"""`make bench`: measure, print one table, write out/latest.json. Names as arguments run only those measurements.
+"""Measure, print one table and write out/latest.json: `make bench`.
 
-`make bench-faults` measures what happens under kills and stops, and writes out/faults.json.
+Names as arguments run only those measurements. `make bench-faults` measures what happens under
+kills and stops, and writes out/faults.json.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from benchmarks import (
     scrape,
     stops,
 )
-from benchmarks.place import database, postgres_version, say
+from benchmarks.environment import database, log, postgres_version
 
 Measurement = Callable[[str], report.Figures]
 
@@ -47,26 +48,26 @@ ALL = {**MEASUREMENTS, **FAULTS}
 
 
 def main() -> None:
-    names = chosen()
+    names = parse_names()
     began, load = time.monotonic(), os.getloadavg()[0]
     figures: report.Figures = {}
     with database() as url:
         about = report.about(postgres_version(url), load)
         for name in names:
-            say(f"{name} …")
+            log(f"{name} …")
             figures |= ALL[name](url)
     about["seconds"] = round(time.monotonic() - began)
     report.show(figures, about)
-    report.write(figures, about, file_of(names))
+    report.write(figures, about, file_name(names))
 
 
-def file_of(names: Sequence[str]) -> str:
-    """A part is not the whole: it goes into a file of its own."""
+def file_name(names: Sequence[str]) -> str:
+    """Return the name of the file to write. A partial run has a separate one."""
     return {tuple(MEASUREMENTS): "latest", tuple(FAULTS): "faults"}.get(tuple(names), "partial")
 
 
-def chosen() -> Sequence[str]:
-    """The measurements asked for, in the order in which they are made."""
+def parse_names() -> Sequence[str]:
+    """Return the measurements that the command line names, in the order in which they run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names",
@@ -76,7 +77,7 @@ def chosen() -> Sequence[str]:
     )
     names = parser.parse_args().names
     if unknown := [name for name in names if name not in ALL]:
-        parser.error(f"there is no measurement {unknown[0]!r}; there are: {', '.join(ALL)}")
+        parser.error(f"no measurement {unknown[0]!r}; there are: {', '.join(ALL)}")
     return [name for name in ALL if name in names] if names else list(MEASUREMENTS)
 
 

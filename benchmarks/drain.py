@@ -1,9 +1,9 @@
-"""Draining a full queue of jobs that do nothing: the product, and the raw ceiling between its runs."""
+"""Drain a full queue of no-op jobs with the product, and with the raw ceiling between its runs."""
 
 import statistics
 
-from benchmarks import raw, tally
-from benchmarks.place import place, say
+from benchmarks import counters, raw
+from benchmarks.environment import log, open_environment
 from benchmarks.report import Figures
 
 JOBS = 200_000
@@ -13,13 +13,14 @@ WARM_UP = 20_000
 
 
 def measure(url: str) -> Figures:
-    raw_run(url, WARM_UP)
-    product_run(url, WARM_UP)
+    """Return the speed of the product and of the raw ceiling, and their ratio."""
+    raw_speed(url, WARM_UP)
+    product_speed(url, WARM_UP)
     ceilings, speeds = [], []
     for run in range(RUNS):
-        ceilings.append(raw_run(url, JOBS))
-        speeds.append(product_run(url, JOBS))
-        say(f"drain: run {run + 1} of {RUNS}: {speeds[-1]:,.0f} jobs/s, raw {ceilings[-1]:,.0f}")
+        ceilings.append(raw_speed(url, JOBS))
+        speeds.append(product_speed(url, JOBS))
+        log(f"drain: run {run + 1} of {RUNS}: {speeds[-1]:,.0f} jobs/s, raw {ceilings[-1]:,.0f}")
     speed, ceiling = statistics.median(speeds), statistics.median(ceilings)
     return {
         "drain_jobs_per_s": speed,
@@ -28,13 +29,13 @@ def measure(url: str) -> Figures:
     }
 
 
-def raw_run(url: str, jobs: int) -> float:
-    with place(url) as here:
-        here.put(jobs)
-        return raw.drain(here, jobs, processes=WORKERS)
+def raw_speed(url: str, jobs: int) -> float:
+    with open_environment(url) as env:
+        env.put(jobs)
+        return raw.drain(env, jobs, processes=WORKERS)
 
 
-def product_run(url: str, jobs: int) -> float:
-    with place(url) as here:
-        here.put(jobs)
-        return tally.speed(tally.drain(here, jobs, workers=WORKERS), 0, jobs)
+def product_speed(url: str, jobs: int) -> float:
+    with open_environment(url) as env:
+        env.put(jobs)
+        return counters.speed(counters.drain(env, jobs, workers=WORKERS), 0, jobs)

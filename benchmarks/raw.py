@@ -1,4 +1,4 @@
-"""The ceiling: bare processes that execute the product's claim and ack statements, with no queue code around them."""
+"""The raw ceiling: bare processes that execute the product's claim and ack, and nothing else."""
 
 import multiprocessing
 import time
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from psycopg.types.json import set_json_loads
 
-from benchmarks.place import QUEUE, BenchmarkFailed, Place
+from benchmarks.environment import QUEUE, BenchmarkFailed, Environment
 from taskmaster.consumer import MAX_BATCH
 from taskmaster.store.connection import connect
 from taskmaster.store.statements import statement
@@ -21,23 +21,26 @@ RESULT_SECONDS = 120.0
 
 
 class Share(NamedTuple):
-    """What one process did; times are monotonic, in seconds."""
+    """The work of one process. Times are monotonic, in seconds."""
 
     jobs: int
     began: float
     ended: float
 
 
-def drain(place: Place, jobs: int, *, processes: int) -> float:
-    """Jobs per second, all together. Raises BenchmarkFailed unless exactly `jobs` were claimed and acked."""
+def drain(env: Environment, jobs: int, *, processes: int) -> float:
+    """Return the jobs per second of all processes together.
+
+    Raises BenchmarkFailed unless exactly `jobs` jobs were claimed and acked.
+    """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
     with ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(barrier,)) as pool:
-        asked = [pool.submit(work, place.url, place.schema) for _ in range(processes)]
-        shares = [answer.result(RESULT_SECONDS) for answer in asked]
-    place.expect_jobs(0)
+        futures = [pool.submit(work, env.url, env.schema) for _ in range(processes)]
+        shares = [future.result(RESULT_SECONDS) for future in futures]
+    env.expect_jobs(0)
     if (done := sum(share.jobs for share in shares)) != jobs:
-        raise BenchmarkFailed(f"{jobs} jobs should have been drained raw, {done} were")
+        raise BenchmarkFailed(f"{jobs} jobs should have been drained, {done} were")
     return jobs / (max(share.ended for share in shares) - min(share.began for share in shares))
 
 
@@ -50,10 +53,10 @@ _barrier: Barrier
 
 
 def work(url: str, schema: str) -> Share:
-    """Claim and ack until nothing is left, from the moment when all processes are connected."""
+    """Claim and ack until the queue is empty, starting when all processes are connected."""
     jobs, lows = 0, [BOTTOM] * LANES
     with connect(url, schema, hot=True) as conn:
-        set_json_loads(orjson.loads, conn)  # the bare loop decodes what it claims, and at once
+        set_json_loads(orjson.loads, conn)  # the bare loop decodes every payload at once
         _barrier.wait(START_SECONDS)
         began = ended = time.monotonic()
         while True:
@@ -61,7 +64,8 @@ def work(url: str, schema: str) -> Share:
             rows = [row for row in cursor.fetchall() if row[1] is not None]
             if not rows and lows[0] == BOTTOM:
                 return Share(jobs, began, ended)
-            # The product's claim cursor: begin where the last claim began; when that finds nothing, at the bottom.
+            # The product's claim cursor: start where the last claim started, and at the bottom if
+            # that finds nothing.
             lows[0] = min(row[2] for row in rows) - 1 if rows else BOTTOM
             if rows:
                 conn.execute(statement("ack"), {"token": rows[0][1]})
@@ -70,6 +74,6 @@ def work(url: str, schema: str) -> Share:
 
 def parameters(lows: list[int]) -> dict[str, Any]:
     return {
-        "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH,
-        "supervisor": 0, "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False, "done": None,
+        "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH, "supervisor": 0,
+        "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False, "done": None,
     }  # fmt: skip

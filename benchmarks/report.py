@@ -1,4 +1,4 @@
-"""The figures: against what they are held, how they are shown, and where they are written."""
+"""The figures: their targets, how they are printed, and the file they are written to."""
 
 import json
 import math
@@ -40,28 +40,29 @@ AT_MOST: Mapping[str, float] = {
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of all values does not exceed."""
+    """Return the smallest value that at least this share of all values does not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def target(name: str) -> str:
-    """What the figure has to be, in words; empty: nothing was promised."""
+    """Return the target of a figure in words, or "" if it has none."""
     if name in AT_LEAST:
-        return f"≥ {shown(AT_LEAST[name])}"
-    return f"≤ {shown(AT_MOST[name])}" if name in AT_MOST else ""
+        return f"≥ {format_figure(AT_LEAST[name])}"
+    return f"≤ {format_figure(AT_MOST[name])}" if name in AT_MOST else ""
 
 
-def met(name: str, value: float) -> bool:
+def is_met(name: str, value: float) -> bool:
+    """Return whether the figure reaches its target. One without a target does."""
     return AT_LEAST.get(name, -math.inf) <= value <= AT_MOST.get(name, math.inf)
 
 
-def shown(value: float) -> str:
-    """Three digits, or all before the point."""
+def format_figure(value: float) -> str:
+    """Return the value with three digits, or with all digits before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def about(postgres: str, load: float) -> About:
-    """Where and with what this was measured. `load`: what others did to the machine before the start."""
+    """Return what was measured on. `load` is the machine's load before the start."""
     return {
         "machine": cpu_name(CPU_INFO.read_text() if CPU_INFO.exists() else ""),
         "cores": len(os.sched_getaffinity(0)),
@@ -73,40 +74,42 @@ def about(postgres: str, load: float) -> About:
 
 
 def cpu_name(cpu_info: str) -> str:
-    """The processor's name as Linux knows it, else the architecture."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in cpu_info.splitlines()
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.machine()
+    """Return the processor's name from /proc/cpuinfo, or the architecture if it has none."""
+    lines = [line for line in cpu_info.splitlines() if line.startswith("model name")]
+    return lines[0].partition(":")[2].strip() if lines else platform.machine()
 
 
 def table(figures: Figures, about: About) -> Table:
-    machine = f"{about['machine']}, {about['cores']} cores, Postgres {about['postgres']}, Python {about['python']}"
-    made = Table(
-        "figure", title=f"taskmaster on {machine}, {about['seconds']} s", title_justify="left"
-    )
-    made.add_column("measured", justify="right")
-    made.add_column("target", justify="right")
-    made.add_column("")
+    """Return the figures with their targets."""
+    machine = f"{about['machine']}, {about['cores']} cores"
+    software = f"Postgres {about['postgres']}, Python {about['python']}"
+    title = f"taskmaster on {machine}, {software}, {about['seconds']} s"
+    grid = Table("figure", title=title, title_justify="left")
+    grid.add_column("measured", justify="right")
+    grid.add_column("target", justify="right")
+    grid.add_column("")
     for name, value in figures.items():
-        verdict = "" if not target(name) else "[green]met" if met(name, value) else "[red]missed"
-        made.add_row(name, shown(value), target(name), verdict)
-    return made
+        grid.add_row(name, format_figure(value), target(name), verdict(name, value))
+    return grid
+
+
+def verdict(name: str, value: float) -> str:
+    if not target(name):
+        return ""
+    return "[green]met" if is_met(name, value) else "[red]missed"
 
 
 def show(figures: Figures, about: About) -> None:
+    """Print the table, and a warning if the machine was busy before."""
     console = Console()
     console.print(table(figures, about))
-    if float(about["load_before"]) > BUSY_LOAD:
-        console.print(
-            f"The machine was busy before the start (load {about['load_before']:.2f}): measure again."
-        )
+    load = float(about["load_before"])
+    if load > BUSY_LOAD:
+        console.print(f"The machine was busy before the start (load {load:.2f}): measure again.")
 
 
 def write(figures: Figures, about: About, name: str) -> None:
-    """One flat object, for programs."""
+    """Write one flat JSON object for programs."""
     OUT.mkdir(exist_ok=True)
     content = {**about, **{key: float(f"{value:.5g}") for key, value in figures.items()}}
     (OUT / f"{name}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,10 +1,10 @@
-"""Scraping a supervisor with 64 workers that have all counted, beside a queue of a million ready jobs."""
+"""Scrape a supervisor with 64 workers that have all counted jobs, and a million ready jobs."""
 
 import time
 from collections.abc import Sequence
 from urllib.request import urlopen
 
-from benchmarks.place import BenchmarkFailed, Place, place, say
+from benchmarks.environment import BenchmarkFailed, Environment, log, open_environment
 from benchmarks.report import Figures, percentile
 from taskmaster import Consumer, Job, Publisher, Supervisor, SupervisorOptions
 
@@ -14,18 +14,20 @@ SCRAPES = 200
 PORT = 19_464
 COUNTED, FULL = "counted", "full"
 WITHIN_SECONDS = 120.0
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
+OPTIONS = SupervisorOptions(http=f"127.0.0.1:{PORT}", grace_seconds=0.1)
 
 
 def measure(url: str) -> Figures:
-    with place(url, options=SupervisorOptions(http=f"127.0.0.1:{PORT}", grace_seconds=0.1)) as here:
-        with here.publisher() as publisher:
+    """Return percentiles of the duration of a scrape."""
+    with open_environment(url, options=OPTIONS) as env:
+        with env.publisher() as publisher:
             fill(publisher)
-        with supervisor(here).start(within_seconds=WITHIN_SECONDS):
-            until_counted()
-            took = sorted(scraped() for _ in range(SCRAPES))
-    say(f"scrape: {SCRAPES} scrapes of {WORKERS} workers: p50 {percentile(took, 0.5):.1f} ms")
-    return {"scrape_p50_ms": percentile(took, 0.5), "scrape_p99_ms": percentile(took, 0.99)}
+        with supervisor(env).start(within_seconds=WITHIN_SECONDS):
+            wait_for_counts()
+            times = [scrape_ms() for _ in range(SCRAPES)]
+    log(f"scrape: {SCRAPES} scrapes of {WORKERS} workers: p50 {percentile(times, 0.5):.1f} ms")
+    return {"scrape_p50_ms": percentile(times, 0.5), "scrape_p99_ms": percentile(times, 0.99)}
 
 
 def fill(publisher: Publisher) -> None:
@@ -33,51 +35,49 @@ def fill(publisher: Publisher) -> None:
     publisher.put_many(COUNTED, [{}] * WORKERS * 4)
 
 
-def supervisor(here: Place) -> Supervisor:
+def supervisor(env: Environment) -> Supervisor:
     consumers: Sequence[Consumer] = [
         Consumer(
-            COUNTED, callback=takes_a_while, concurrency=WORKERS, middleware=["metrics"], batch=1
+            COUNTED, callback=run_briefly, concurrency=WORKERS, middleware=["metrics"], batch=1
         ),
-        Consumer(FULL, callback=waits, middleware=["metrics"], batch=1),
+        Consumer(FULL, callback=block, middleware=["metrics"], batch=1),
     ]
-    return Supervisor(here.url, consumers=consumers, schema=here.schema, options=here.options)
+    return Supervisor(env.url, consumers=consumers, schema=env.schema, options=env.options)
 
 
-def takes_a_while(job: Job) -> None:
-    """So that no worker does the work of all."""
+def run_briefly(job: Job) -> None:
+    """Take long enough that no worker runs the jobs of all others."""
     time.sleep(0.1)
 
 
-def waits(job: Job) -> None:
-    """The queue stays as full as it is."""
+def block(job: Job) -> None:
+    """Keep the only worker of the queue busy, so that the queue stays full."""
     time.sleep(WITHIN_SECONDS)
 
 
-def until_counted() -> None:
-    """Wait until all workers have counted, and the million too."""
+def wait_for_counts() -> None:
+    """Wait until all workers and the million jobs have been counted."""
     deadline = time.monotonic() + WITHIN_SECONDS
-    ran = f'taskmaster_jobs_total{{outcome="ack",queue="{COUNTED}"}} {float(WORKERS * 4)}'
-    while ran not in (text := page()) or ready_jobs(text) != READY - 1:
+    all_runs = f'taskmaster_jobs_total{{outcome="ack",queue="{COUNTED}"}} {float(WORKERS * 4)}'
+    while all_runs not in (text := fetch_metrics()) or ready_jobs(text) != READY - 1:
         if time.monotonic() > deadline:
             raise BenchmarkFailed(f"the workers had not counted within {WITHIN_SECONDS:g} s")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def ready_jobs(text: str) -> float:
     start = f'taskmaster_queue_jobs{{queue="{FULL}",state="ready"}} '
-    return next(
-        (float(line.removeprefix(start)) for line in text.splitlines() if line.startswith(start)),
-        0.0,
-    )
+    lines = [line for line in text.splitlines() if line.startswith(start)]
+    return float(lines[0].removeprefix(start)) if lines else 0.0
 
 
-def scraped() -> float:
-    """Milliseconds of one scrape."""
+def scrape_ms() -> float:
+    """Return the milliseconds of one scrape."""
     began = time.perf_counter()
-    page()
+    fetch_metrics()
     return (time.perf_counter() - began) * 1000
 
 
-def page() -> str:
-    with urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=WITHIN_SECONDS) as answer:
-        return str(answer.read().decode())
+def fetch_metrics() -> str:
+    with urlopen(f"http://127.0.0.1:{PORT}/metrics", timeout=WITHIN_SECONDS) as response:
+        return str(response.read().decode())

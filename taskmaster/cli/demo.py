@@ -1,4 +1,4 @@
-"""`taskmaster demo`: see the whole thing at work."""
+"""`taskmaster demo`: real jobs, with faults, on this machine."""
 
 import sys
 from dataclasses import asdict
@@ -9,8 +9,8 @@ from rich.console import Console
 
 from taskmaster.cli.common import json_option
 from taskmaster.cli.output import print_json
-from taskmaster.demo.show import Bar, Lines, table
-from taskmaster.demo.story import Options, tell
+from taskmaster.demo.output import BarOutput, LineOutput, table
+from taskmaster.demo.run import Options, run
 from taskmaster.demo.summary import Summary
 from taskmaster.errors import InvalidConfig
 
@@ -23,19 +23,19 @@ PICTURE = click.Path(path_type=Path, dir_okay=False)
     type=PICTURE,
     default=Path("mandelbrot.png"),
     show_default=True,
-    help="Where the picture goes.",
+    help="File to write the picture to.",
 )
 @click.option(
     "--width",
     type=click.IntRange(16, 15_360),
-    help="Pixels. Default: what takes half a minute here.",
+    help="Width in pixels. Default: as much as renders in half a minute here.",
 )
 @click.option(
     "--tile-ms",
     type=click.FloatRange(0.1, 10_000),
     default=150,
     show_default=True,
-    help="Work of one job.",
+    help="Milliseconds of work per job.",
 )
 @click.option("--probes", type=click.IntRange(0, 10_000), default=100, hidden=True)
 @click.option("--keep", is_flag=True, help="Keep the demo's schema and the tiles.")
@@ -43,29 +43,30 @@ PICTURE = click.Path(path_type=Path, dir_okay=False)
 def demo(
     *, out: Path, width: int | None, tile_ms: float, probes: int, keep: bool, as_json: bool
 ) -> None:
-    """Render a poster of the Mandelbrot set in jobs, one worker per core.
+    """Render a poster of the Mandelbrot set with one worker per core.
 
-    Halfway a worker is killed, and one job is rejected and put back: nothing is missing in the end. Your own jobs are
-    not touched: the demo has a schema of its own, and drops it. Exit code 1 when something is missing.
+    One job is rejected and requeued, and halfway a worker is killed. No tile is missing in the
+    end. The demo uses a separate schema and drops it, so your own jobs are not touched. The exit
+    code is 1 if a tile is missing.
     """
     if not out.absolute().parent.is_dir():
         raise InvalidConfig(f"--out: there is no directory {str(out.parent)!r}")
     options = Options(out=out, width=width, tile_seconds=tile_ms / 1000, probes=probes, keep=keep)
     console = Console(stderr=as_json, markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:  # no line is cut to the width of a terminal that is not there
+    if not console.is_terminal:  # without a terminal, no line is cut to a width
         console.width = 240
-    with Bar(console) if console.is_terminal else Lines(console) as shown:
-        summary = tell(options, shown)
+    with BarOutput(console) if console.is_terminal else LineOutput(console) as output:
+        summary = run(options, output)
     if as_json:
         print_json(figures(summary))
     else:
         console.print(table(summary))
     sys.stdout.flush()
-    if not summary.complete:
+    if not summary.is_complete:
         raise click.exceptions.Exit(1)
 
 
 def figures(summary: Summary) -> dict[str, object]:
-    """The summary for programs."""
-    derived = {"complete": summary.complete, "cpu_efficiency": summary.cpu_efficiency}
+    """Return the summary for programs."""
+    derived = {"complete": summary.is_complete, "cpu_efficiency": summary.cpu_efficiency}
     return {**asdict(summary), **derived, "picture": str(summary.picture)}

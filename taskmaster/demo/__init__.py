@@ -1,1 +1,1 @@
-"""`taskmaster demo`: a poster of the Mandelbrot set, rendered by real jobs while things go wrong on purpose."""
+"""`taskmaster demo`: real jobs render a poster of the Mandelbrot set while faults are injected."""

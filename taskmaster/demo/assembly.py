@@ -1,27 +1,27 @@
-"""From the tiles' files to one picture."""
+"""Assemble the tiles' files into one picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from taskmaster.demo import png
+from taskmaster.demo.callbacks import tile_path
 from taskmaster.demo.mandelbrot import Poster
 from taskmaster.demo.tiles import Tile
-from taskmaster.demo.work import tile_path
 
 
-def missing(directory: Path, tiles: Sequence[Tile]) -> list[Tile]:
-    """Tiles without a whole file."""
+def missing_tiles(directory: Path, tiles: Sequence[Tile]) -> list[Tile]:
+    """Return the tiles without a complete file."""
     return [
         tile for tile in tiles if _size(tile_path(directory, tile)) != tile.width * tile.height * 3
     ]
 
 
 def assemble(directory: Path, poster: Poster, tiles: Sequence[Tile], out: Path) -> None:
-    """Write the poster; a missing tile stays black."""
+    """Write the poster. A missing tile stays black."""
     canvas = bytearray(poster.width * poster.height * 3)
-    lost = set(missing(directory, tiles))
+    missing = set(missing_tiles(directory, tiles))
     for tile in tiles:
-        if tile not in lost:
+        if tile not in missing:
             _place(canvas, poster.width, tile, tile_path(directory, tile).read_bytes())
     png.write(out, poster.width, poster.height, bytes(canvas))
 

@@ -1,6 +1,7 @@
-"""What really ran: each run appends a line when it begins and one when it ends, whoever kills whom.
+"""The journal of all runs: each run appends a line when it begins and one when it ends.
 
-One file for all workers: a line shorter than a page is appended whole. Times are monotonic, which all processes share.
+It shows what really ran, whichever worker is killed. All workers write to one file, because a line
+shorter than a page is appended atomically. Times are monotonic, and the same in all processes.
 """
 
 import os
@@ -16,15 +17,15 @@ import orjson
 from taskmaster.job import Job
 
 
-class Pen:
-    """A worker's end of the journal."""
+class JournalWriter:
+    """A worker's side of the journal."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextmanager
     def run(self, job: Job) -> Iterator[None]:
-        """Note the run of a job. A killed worker leaves the beginning only."""
+        """Note the beginning and the end of a run. A killed worker leaves only the beginning."""
         self._write(job, ended=False, cpu_seconds=0.0)
         since = time.process_time()
         yield
@@ -46,7 +47,7 @@ class Pen:
 
 @dataclass(slots=True)
 class Run:
-    """One run of a job; `ended_at` None: it still runs, or its worker died."""
+    """One run of a job. `ended_at` is None while it runs, and if its worker was killed."""
 
     job: int
     pid: int
@@ -57,7 +58,7 @@ class Run:
 
 @dataclass(slots=True)
 class Journal(AbstractContextManager["Journal"]):
-    """The reader's end: `read` takes in what is new."""
+    """The demo's side of the journal. `read` adds the lines that are new."""
 
     path: Path
     runs: list[Run] = field(default_factory=list)
@@ -71,10 +72,10 @@ class Journal(AbstractContextManager["Journal"]):
         if self.file is not None:
             *lines, self.rest = (self.rest + self.file.read()).split(b"\n")
             for line in lines:
-                self._take_in(**orjson.loads(line))
+                self._add(**orjson.loads(line))
         return self
 
-    def _take_in(self, job: int, pid: int, at: float, ended: bool, cpu_seconds: float) -> None:
+    def _add(self, job: int, pid: int, at: float, ended: bool, cpu_seconds: float) -> None:
         if not ended:
             self.running[pid] = Run(job, pid, at)
             self.runs.append(self.running[pid])
@@ -83,7 +84,7 @@ class Journal(AbstractContextManager["Journal"]):
             run.ended_at, run.cpu_seconds = at, cpu_seconds
 
     def of(self, job: int) -> list[Run]:
-        """The runs of one job, in order."""
+        """Return the runs of one job, in order."""
         return [run for run in self.runs if run.job == job]
 
     def __exit__(self, *_: object) -> None:

@@ -1,14 +1,17 @@
-"""The picture in numbers: which point of the plane a pixel is, and how fast it escapes. Pure Python, on purpose."""
+"""The numbers behind the picture: the point of each pixel, and how fast it escapes.
+
+This is pure Python on purpose, so that a tile takes CPU time.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-FAR = 32.0  # beyond 2 every point escapes; farther out the colours become smooth
+FAR = 32.0  # every point beyond 2 escapes; a larger radius makes the colours smooth
 
 
 @dataclass(frozen=True, slots=True)
 class Poster:
-    """A view of the plane and its size in pixels. `span`: the width of the view."""
+    """A view of the plane, and its size in pixels. `span` is the width of the view."""
 
     width: int
     height: int
@@ -17,29 +20,32 @@ class Poster:
     limit: int = 1200
 
     def point(self, column: float, row: float) -> complex:
-        """The middle of a pixel; its rows go down, the plane's go up."""
+        """Return the centre of a pixel. Rows count downwards, the plane's axis points up."""
         scale = self.span / self.width
         return self.centre + complex(
             (column + 0.5 - self.width / 2) * scale, (self.height / 2 - row - 0.5) * scale
         )
 
     def sketch(self, width: int) -> "Poster":
-        """The same view with fewer pixels."""
+        """Return the same view with fewer pixels."""
         height = max(1, round(width * self.height / self.width))
-        return Poster(width, height, self.centre, self.span, self.limit)
+        return replace(self, width=width, height=height)
 
 
 def steps(point: complex, limit: int) -> tuple[int, float]:
-    """How many steps the point takes to get far away, and how far it got. `limit` steps: it stays for ever."""
+    """Return how many steps the point takes to escape, and its distance then.
+
+    A point that never escapes takes `limit` steps, and its distance is 0.
+    """
     z = 0j
     for step in range(limit):
         z = z * z + point
-        far = abs(z)
-        if far > FAR:
-            return step, far
+        distance = abs(z)
+        if distance > FAR:
+            return step, distance
     return limit, 0.0
 
 
-def smooth(step: int, far: float) -> float:
-    """The step count without its jumps."""
-    return step + 1 - math.log2(math.log(far) / math.log(FAR))
+def smooth(step: int, distance: float) -> float:
+    """Return the step count as a continuous value."""
+    return step + 1 - math.log2(math.log(distance) / math.log(FAR))

@@ -1,4 +1,4 @@
-"""From escape speed to colour: night blue, sea, sand, ember, and back, without a seam."""
+"""The colours by escape speed: night blue, sea, sand, ember, and back without a seam."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 INSIDE = bytes((8, 6, 16))
 SHADES = 2048
-PERIOD = 0.9  # how far the logarithm of the step count goes until the colours repeat
+PERIOD = 0.9  # the colours repeat after this difference in the logarithm of the step count
 START = 0.08
 STOPS: Sequence[tuple[float, tuple[int, int, int]]] = (
     (0.00, (4, 10, 38)),
@@ -21,7 +21,10 @@ STOPS: Sequence[tuple[float, tuple[int, int, int]]] = (
 
 
 def shade(part: float) -> bytes:
-    """The colour at a place from 0 to 1 along the stops, as three bytes; eased, so that no stop shows as an edge."""
+    """Return the colour at a position from 0 to 1 along the stops, as three bytes.
+
+    It is eased, so that no stop shows as an edge.
+    """
     for (low, dark), (high, light) in pairwise(STOPS):
         if part <= high:
             along = (1 - math.cos(math.pi * (part - low) / (high - low))) / 2
@@ -33,5 +36,8 @@ PALETTE = [shade(number / SHADES) for number in range(SHADES)]
 
 
 def colour(speed: float) -> bytes:
-    """The colour of a smooth step count. By its logarithm, so that the fine structures do not turn to noise."""
+    """Return the colour of a smooth step count.
+
+    The logarithm keeps fine structures from turning into noise.
+    """
     return PALETTE[int((math.log(speed + 2) / PERIOD + START) % 1.0 * SHADES)]

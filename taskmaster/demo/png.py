@@ -1,4 +1,4 @@
-"""Write a PNG: the format is small enough to need no library."""
+"""Write a PNG. The format is small enough to need no library."""
 
 import os
 import struct
@@ -13,17 +13,17 @@ LEVEL = 6
 
 
 def write(path: Path, width: int, height: int, pixels: bytes) -> None:
-    """Write `pixels`, three bytes each, row after row. The file appears whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write `pixels`, three bytes each, row by row. The file appears as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with fresh.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(SIGNATURE)
             for kind, content in _chunks(width, height, pixels):
                 file.write(struct.pack(">I", len(content)) + kind + content)
                 file.write(struct.pack(">I", zlib.crc32(kind + content)))
-        fresh.replace(path)
+        temporary.replace(path)
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _chunks(width: int, height: int, pixels: bytes) -> Iterator[tuple[bytes, bytes]]:

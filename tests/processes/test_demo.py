@@ -1,4 +1,4 @@
-"""The demo, tiny: the whole of it in a few seconds."""
+"""The whole demo, so small that it takes a few seconds."""
 
 import json
 import os
@@ -15,25 +15,27 @@ from taskmaster.store.connection import Connection
 from tests.support import eventually
 from tests.support.supervised import MARK, expect_nobody
 
-TINY = ("--width", "640", "--tile-ms", "40", "--probes", "5")  # long enough to be met in the middle
+# Tiles that take long enough for a worker to be killed in the middle of one.
+TINY = ("--width", "640", "--tile-ms", "40", "--probes", "5")
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """Where the demo's temporary files go; open to nobody else, like the real place."""
+    """The directory of the demo's temporary files, which other users cannot read."""
     with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
         yield Path(directory)
 
 
 @pytest.fixture
 def start(database_url: str, tmp_path: Path, scratch: Path) -> Iterator[Start]:
-    """Starts `taskmaster demo` on the test's database; none of its processes may be left."""
+    """Start `taskmaster demo` on the test's database, and check that no process is left."""
     mark = f"demo-{os.urandom(6).hex()}"
     started: list[subprocess.Popen[str]] = []
     environment = {
-        **os.environ, "TASKMASTER_DATABASE_URL": database_url, MARK: mark, "SPT_NOENV": "1", "TMPDIR": str(scratch),
+        **os.environ, "TASKMASTER_DATABASE_URL": database_url, MARK: mark, "SPT_NOENV": "1",
+        "TMPDIR": str(scratch),
     }  # fmt: skip
 
     def demo(*arguments: str, **changes: str) -> "subprocess.Popen[str]":
@@ -65,7 +67,7 @@ def schemas(conn: Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def test_a_killed_worker_and_a_rejected_job_cost_the_demo_no_tile(
+def test_killed_worker_and_rejected_job_cost_no_tile(
     start: Start, tmp_path: Path, scratch: Path, conn: Connection
 ) -> None:
     process = start(*TINY, "--json")
@@ -83,7 +85,7 @@ def test_a_killed_worker_and_a_rejected_job_cost_the_demo_no_tile(
     assert list(scratch.iterdir()) == []
 
 
-def test_the_demo_never_touches_jobs_of_the_user(start: Start, conn: Connection) -> None:
+def test_demo_never_touches_jobs_of_the_user(start: Start, conn: Connection) -> None:
     conn.execute("select put('tiles', '1'), put('probes', '2')")
 
     process = start(*TINY)
@@ -98,7 +100,7 @@ def test_the_demo_never_touches_jobs_of_the_user(start: Start, conn: Connection)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_demo_leaves_nothing_behind(
+def test_interrupted_demo_leaves_nothing_behind(
     start: Start, tmp_path: Path, scratch: Path, conn: Connection, number: signal.Signals, code: int
 ) -> None:
     process = start("--width", "1600", "--tile-ms", "30")
@@ -114,7 +116,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(
     assert list(tmp_path.glob("*.png")) == []
 
 
-def test_a_picture_that_would_have_no_place_is_refused_before_anything_starts(start: Start) -> None:
+def test_out_in_a_missing_directory_fails_at_once(start: Start) -> None:
     process = start("--out", "nowhere/poster.png")
     out, err = process.communicate(timeout=20)
 
@@ -122,7 +124,7 @@ def test_a_picture_that_would_have_no_place_is_refused_before_anything_starts(st
     assert err == "taskmaster: --out: there is no directory 'nowhere'\n"
 
 
-def test_a_demo_without_a_database_says_so_and_does_not_wait_for_one(start: Start) -> None:
+def test_demo_without_a_database_fails_at_once(start: Start) -> None:
     process = start("--width", "64", TASKMASTER_DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
     _, err = process.communicate(timeout=20)
 

@@ -82,7 +82,7 @@ def test_fields_by_position_are_counted(call: str, positional: list[int]) -> Non
     assert [one.positional for one in found] == positional
 
 
-def test_large_class_long_function_and_unnamed_fields_are_reported(
+def test_large_code_and_positional_fields_are_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     methods = "\n".join(f"    def m{number}(self): ..." for number in range(16))

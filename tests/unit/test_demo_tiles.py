@@ -1,4 +1,4 @@
-"""The poster is cut without gaps, whatever its size."""
+"""Cutting the poster into tiles: no gaps and no overlaps, whatever its size."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskmaster.demo.mandelbrot import Poster
-from taskmaster.demo.tiles import Sketch, Tile, cut, fitting_width
+from taskmaster.demo.tiles import Sketch, Tile, cut, width_for
 
 FLAT = Sketch(4, 2, [[100] * 4] * 2, step_seconds=1e-6)
 ONE_SIDED = Sketch(4, 2, [[10, 10, 10, 3000]] * 2, step_seconds=1e-6)
@@ -23,9 +23,7 @@ def pixels(tile: Tile) -> list[tuple[int, int]]:
 
 @settings(max_examples=40)
 @given(width=st.integers(1, 90), height=st.integers(1, 60), target=st.floats(1e-6, 1.0))
-def test_no_pixel_is_left_out_or_rendered_by_two_tiles(
-    width: int, height: int, target: float
-) -> None:
+def test_every_pixel_is_in_exactly_one_tile(width: int, height: int, target: float) -> None:
     tiles = cut(Poster(width, height), ONE_SIDED, target_seconds=target)
 
     seen = Counter(pixel for tile in tiles for pixel in pixels(tile))
@@ -34,14 +32,14 @@ def test_no_pixel_is_left_out_or_rendered_by_two_tiles(
     assert set(seen.values()) == {1}
 
 
-def test_tiles_are_numbered_from_0_so_that_no_two_share_a_file() -> None:
+def test_tiles_are_numbered_from_0() -> None:
     tiles = cut(Poster(64, 32), FLAT, target_seconds=0.01)
 
     assert [tile.number for tile in tiles] == list(range(len(tiles)))
     assert len(tiles) > 1
 
 
-def test_a_costly_corner_is_cut_finer_than_an_empty_one() -> None:
+def test_costly_corner_is_cut_finer_than_an_empty_one() -> None:
     tiles = cut(Poster(400, 200), ONE_SIDED, target_seconds=0.5)
 
     costly = max(tile.width * tile.height for tile in tiles if tile.left >= 300)
@@ -49,7 +47,7 @@ def test_a_costly_corner_is_cut_finer_than_an_empty_one() -> None:
     assert costly < cheap
 
 
-def test_no_tile_takes_much_longer_than_asked_for() -> None:
+def test_no_tile_takes_much_longer_than_the_target() -> None:
     poster = Poster(1600, 800)
 
     for tile in cut(poster, FLAT, target_seconds=0.5):
@@ -57,7 +55,5 @@ def test_no_tile_takes_much_longer_than_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "width"), [(0.0, 16), (1.28, 144), (1e9, 7680)])
-def test_a_slow_machine_gets_a_smaller_poster_and_a_fast_one_not_an_endless_one(
-    seconds: float, width: int
-) -> None:
-    assert fitting_width(FLAT, cpu_seconds=seconds, ratio=16 / 9) == width
+def test_width_fits_the_machine_and_has_bounds(seconds: float, width: int) -> None:
+    assert width_for(FLAT, cpu_seconds=seconds, ratio=16 / 9) == width

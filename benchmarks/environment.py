@@ -1,4 +1,4 @@
-"""Where a measurement is made: an embedded server on a real disk, as durable as it comes, and a schema for each run."""
+"""The environment of a measurement: a durable embedded server on a disk, and a schema per run."""
 
 import shutil
 import subprocess
@@ -21,12 +21,12 @@ DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 class BenchmarkFailed(TaskmasterError):
-    """What was measured is not what was meant to be measured."""
+    """The run was not the one that should be measured, so its figures would be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One run's own tables, and a directory in which its workers leave what they have seen."""
+class Environment:
+    """The tables of one run, and a directory for the reports of its workers."""
 
     url: str
     schema: str
@@ -39,35 +39,33 @@ class Place:
     def supervisor(self, consumer: Consumer) -> Supervisor:
         return Supervisor(self.url, consumers=[consumer], schema=self.schema, options=self.options)
 
-    def put(self, jobs: int) -> None:
-        """Put so many small jobs."""
+    def put(self, count: int) -> None:
+        """Put `count` small jobs."""
         with self.publisher() as publisher:
-            publisher.put_many(QUEUE, ({"n": number} for number in range(jobs)))
+            publisher.put_many(QUEUE, ({"n": number} for number in range(count)))
 
     def expect_jobs(self, expected: int) -> None:
-        """Raise BenchmarkFailed unless so many jobs are left, in whatever state."""
+        """Raise BenchmarkFailed unless `expected` jobs are left, in any state."""
         with Admin(self.url, schema=self.schema) as admin:
             left = {f"{count.jobs} {count.state}": count.jobs for count in admin.counts()}
         if sum(left.values()) != expected:
             raise BenchmarkFailed(
-                f"{expected} jobs should be left, there are: {', '.join(left) or 'none'}"
+                f"expected {expected} jobs to be left, found {', '.join(left) or 'none'}"
             )
 
 
 @contextmanager
 def database(**settings: str) -> Iterator[str]:
-    """The URL of a new server of its own, with `settings` beyond what every user gets; it goes with the block."""
+    """Start a new server and yield its URL. Its data is deleted at the end of the block.
+
+    `settings` come on top of those that every user of the embedded server gets.
+    """
     directory = Path(tempfile.mkdtemp(prefix="taskmaster-bench-"))
     try:
         refuse_memory(directory)
         if settings:
-            with server(directory) as url, psycopg.connect(url, autocommit=True) as conn:
-                for name, value in settings.items():
-                    conn.execute(
-                        sql.SQL("alter system set {} = {}").format(
-                            sql.Identifier(name), sql.Literal(value)
-                        )
-                    )
+            with server(directory) as url:
+                configure(url, settings)
         with server(directory) as url:
             refuse_volatile(url)
             yield url
@@ -75,18 +73,26 @@ def database(**settings: str) -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def configure(url: str, settings: dict[str, str]) -> None:
+    """Change settings of the server. They apply after its next start."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        for name, value in settings.items():
+            statement = sql.SQL("alter system set {} = {}")
+            conn.execute(statement.format(sql.Identifier(name), sql.Literal(value)))
+
+
 def refuse_memory(directory: Path) -> None:
-    """A file system in memory makes every commit look cheap."""
-    kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True
-    )
-    if kind.stdout.strip() in ("tmpfs", "ramfs"):
+    """Raise BenchmarkFailed if the directory is in memory, where every commit looks cheap."""
+    command = ["stat", "-f", "-c", "%T", str(directory)]
+    kind = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if kind in ("tmpfs", "ramfs"):
         raise BenchmarkFailed(
             f"{directory.parent} is in memory: set TMPDIR to a directory on a disk"
         )
 
 
 def refuse_volatile(url: str) -> None:
+    """Raise BenchmarkFailed if the server does not make commits durable."""
     with psycopg.connect(url) as conn:
         for name in DURABLE:
             row = conn.execute("select current_setting(%s)", [name]).fetchone()
@@ -95,11 +101,16 @@ def refuse_volatile(url: str) -> None:
 
 
 @contextmanager
-def place(url: str, *, options: SupervisorOptions | None = None) -> Iterator[Place]:
-    """Fresh tables, dropped afterwards: no run begins with the dead rows or the dirty pages of another."""
+def open_environment(
+    url: str, *, options: SupervisorOptions | None = None
+) -> Iterator[Environment]:
+    """Yield an environment with new tables, and drop them afterwards.
+
+    No run begins with the dead rows or the dirty pages of another.
+    """
     schema = f"bench_{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix="taskmaster-bench-") as reports:
-        yield Place(url, schema, Path(reports), options or SupervisorOptions())
+        yield Environment(url, schema, Path(reports), options or SupervisorOptions())
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
         conn.execute("checkpoint")
@@ -110,6 +121,6 @@ def postgres_version(url: str) -> str:
         return str(conn.execute("show server_version").fetchone()[0])  # type: ignore[index]
 
 
-def say(text: str) -> None:
-    """Tell whoever waits what is going on."""
+def log(text: str) -> None:
+    """Print what is being measured, for the person who waits."""
     print(text, file=sys.stderr, flush=True)

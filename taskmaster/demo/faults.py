@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: a worker is killed while it renders, and a rejected tile is put back."""
+"""The faults of the demo: it kills a worker that renders, and requeues a rejected tile."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from taskmaster.demo.journal import Journal, Run
 from taskmaster.errors import JobNotFound
 from taskmaster.job import State
 
-GIVEN_BACK_SECONDS = 5.0
+SETTLE_SECONDS = 5.0
 POLL_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A worker that was killed, and the job that it was running."""
+    """A killed worker, and the job that it was running."""
 
     pid: int
     job: int
@@ -25,65 +25,66 @@ class Kill:
 
 
 @dataclass(slots=True)
-class Trouble:
-    """Makes it, sees it mended, and remembers both."""
+class Faults:
+    """The faults so far, and how long taskmaster took to handle them."""
 
     admin: Admin
     journal: Journal
     queue_name: str
     kill: Kill | None = None
-    given_back_after: float | None = None
+    settled_after: float | None = None
     requeued: list[int] = field(default_factory=list)
 
     def kill_busy_worker(self) -> Kill | None:
-        """SIGKILL a worker in the middle of a job; None: nobody is in the middle of one right now."""
+        """SIGKILL a worker in the middle of a job. Return None if no worker is running one now."""
         records = self.admin.find(queue_name=self.queue_name, state=State.RUNNING)
-        recorded = {record.id for record in records}
+        leased = {record.id for record in records}
         for run in list(self.journal.read().running.values()):
-            if run.job in recorded and self._kill_in_the_act(run):
-                self.given_back_after = self._await_given_back()
+            if run.job in leased and self._kill_during(run):
+                self.settled_after = self._wait_for_settle()
                 return self.kill
         return None
 
-    def _kill_in_the_act(self, run: Run) -> bool:
-        """Stop it, see that the job has not ended meanwhile, and only then kill: the right job is named for certain."""
+    def _kill_during(self, run: Run) -> bool:
+        """Stop the worker, and kill it only if the run has not ended.
+
+        So the killed job is known for certain.
+        """
         try:
             os.kill(run.pid, signal.SIGSTOP)
         except ProcessLookupError:
             return False
-        busy = self.journal.read().running.get(run.pid) is run
-        if busy:
+        is_busy = self.journal.read().running.get(run.pid) is run
+        if is_busy:
             self.kill = Kill(run.pid, run.job, time.monotonic())
             del self.journal.running[run.pid]
         with suppress(ProcessLookupError):
-            os.kill(run.pid, signal.SIGKILL if busy else signal.SIGCONT)
-        return busy
+            os.kill(run.pid, signal.SIGKILL if is_busy else signal.SIGCONT)
+        return is_busy
 
-    def _await_given_back(self) -> float | None:
-        """Seconds until the job's record tells of the crash; None: it does not in time."""
+    def _wait_for_settle(self) -> float | None:
+        """Return the seconds until the crash is in the job's history, or None if it takes long."""
         assert self.kill is not None
-        while (passed := time.monotonic() - self.kill.at) < GIVEN_BACK_SECONDS:
+        while (passed := time.monotonic() - self.kill.at) < SETTLE_SECONDS:
             try:
                 failures = self.admin.get(self.kill.job).failures
-            except JobNotFound:  # run again and acked between two looks
+            except JobNotFound:  # it ran again and was acked between two polls
                 return passed
             if any(failure.cause == "signal SIGKILL" for failure in failures):
                 return passed
             time.sleep(POLL_SECONDS)
         return None
 
-    def requeue_rejected(self) -> list[int]:
-        """Put back what was rejected; the ids."""
-        rejected = [
-            record.id
-            for record in self.admin.find(queue_name=self.queue_name, state=State.REJECTED)
-        ]
-        done = self.admin.requeue(*rejected) if rejected else []
+    def requeue(self) -> list[int]:
+        """Requeue the rejected jobs, and return their ids."""
+        records = self.admin.find(queue_name=self.queue_name, state=State.REJECTED)
+        ids = [record.id for record in records]
+        done = self.admin.requeue(*ids) if ids else []
         self.requeued += done
         return done
 
     def seconds_to_run_again(self) -> float | None:
-        """From the kill to the next beginning of the job; None: it has not begun again."""
+        """Return the seconds from the kill to the next run of the job, or None without one."""
         if self.kill is None:
             return None
         later = [

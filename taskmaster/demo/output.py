@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a bar on a terminal, plain lines elsewhere; and the table at its end."""
+"""The demo's output: a bar on a terminal, plain lines elsewhere, and a table at the end."""
 
 import time
 from types import TracebackType
@@ -14,29 +14,29 @@ from taskmaster.demo.summary import Summary
 LINE_SECONDS = 5.0
 
 
-class Show(Protocol):
-    """Where the demo tells what happens."""
+class Output(Protocol):
+    """Where the demo reports what happens."""
 
-    def say(self, sentence: str) -> None: ...
+    def report(self, sentence: str) -> None: ...
 
     def progress(self, done: int, total: int, figures: str) -> None: ...
 
 
-class Lines:
-    """For logs and pipes."""
+class LineOutput:
+    """The output for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next_at = 0.0
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self._console.print(Text(sentence), soft_wrap=True)
 
     def progress(self, done: int, total: int, figures: str) -> None:
-        """One line every few seconds."""
+        """Print one line every few seconds."""
         if time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + LINE_SECONDS
-            self.say(f"{done} of {total} tiles, {figures}")
+            self.report(f"{done} of {total} tiles, {figures}")
 
     def __enter__(self) -> Self:
         return self
@@ -45,8 +45,8 @@ class Lines:
         self._console.file.flush()
 
 
-class Bar:
-    """For a terminal."""
+class BarOutput:
+    """The output for a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -61,7 +61,7 @@ class Bar:
         )
         self._task = self._progress.add_task("", total=None, visible=False, figures="")
 
-    def say(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
         self._progress.console.print(Text(sentence))
 
     def progress(self, done: int, total: int, figures: str) -> None:
@@ -83,7 +83,7 @@ class Bar:
 
 
 def table(summary: Summary) -> Table:
-    """The figures for people."""
+    """Return the figures for people."""
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -93,47 +93,47 @@ def table(summary: Summary) -> Table:
 
 
 def rows(s: Summary) -> list[tuple[str, str]]:
-    """Label and figure of each line."""
+    """Return label and figure of each line."""
     efficiency = f"{s.cpu_efficiency:.0%} of {min(s.cores, s.workers)} cores while draining"
+    latency = f"{s.pickup_p50_ms:.1f} ms (p50), {s.pickup_p99_ms:.1f} ms (p99)"
     return [
         ("jobs", f"{s.tiles} tiles in {s.runs} runs, {s.jobs_per_second:.1f}/s"),
         ("wall time", f"{s.wall_seconds:.1f} s in all, {s.drain_seconds:.1f} s draining"),
         ("CPU efficiency", f"{efficiency} ({s.cpu_seconds:.1f} CPU s in callbacks)"),
-        ("a tile takes", f"{s.tile_median_ms:.0f} ms (p50), {s.tile_p95_ms:.0f} ms (p95)"),
-        (
-            "pick-up latency",
-            f"{s.pickup_p50_ms:.1f} ms (p50), {s.pickup_p99_ms:.1f} ms (p99), put to callback, idle",
-        ),
-        ("outcomes", outcomes(s)),
-        ("killed worker", killed(s)),
-        ("missing", missing(s)),
+        ("time per tile", f"{s.tile_median_ms:.0f} ms (p50), {s.tile_p95_ms:.0f} ms (p95)"),
+        ("pick-up latency", f"{latency}, from put to callback in the idle system"),
+        ("outcomes", outcomes_text(s)),
+        ("killed worker", kill_text(s)),
+        ("missing", missing_text(s)),
         ("picture", f"{s.picture} ({s.width} × {s.height})"),
     ]
 
 
-def outcomes(s: Summary) -> str:
+def outcomes_text(s: Summary) -> str:
     return (
-        f"{s.acked} acked, of these {s.rejected_then_requeued} rejected then requeued "
-        f"and {s.crashed_then_run_again} crashed then run again"
+        f"{s.acked} acked: {s.rejected_then_requeued} of them had been rejected and requeued, "
+        f"and {s.crashed_then_run_again} had crashed and run again"
     )
 
 
-def killed(s: Summary) -> str:
+def kill_text(s: Summary) -> str:
     if s.killed_pid is None:
-        return "none: no worker was met in the middle of a tile"
-    back, again = seconds(s.given_back_after_seconds), seconds(s.run_again_after_seconds)
-    return f"pid {s.killed_pid} in tile {s.killed_tile}: given back after {back}, run again in its turn after {again}"
-
-
-def seconds(passed: float | None) -> str:
-    if passed is None:
-        return "… never"
-    return f"{passed:.1f} s" if passed >= 1 else f"{passed * 1000:.0f} ms"
-
-
-def missing(s: Summary) -> str:
-    if s.complete:
-        return f"nothing: {s.tiles_present} of {s.tiles} tiles"
+        return "none: no worker was found in the middle of a tile"
     return (
-        f"{s.tiles - s.tiles_present} of {s.tiles} tiles, {s.left_in_queue} jobs left in the queue"
+        f"pid {s.killed_pid} in tile {s.killed_tile}: "
+        f"crash settled after {duration(s.settled_after_seconds)}, "
+        f"run again in its turn after {duration(s.run_again_after_seconds)}"
     )
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "… never"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def missing_text(s: Summary) -> str:
+    if s.is_complete:
+        return f"nothing: {s.tiles_present} of {s.tiles} tiles"
+    missing = s.tiles - s.tiles_present
+    return f"{missing} of {s.tiles} tiles, {s.left_in_queue} jobs left in the queue"

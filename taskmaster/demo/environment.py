@@ -1,4 +1,4 @@
-"""What the demo runs on, and leaves nothing of: a schema, a directory and a supervisor of its own."""
+"""The demo's environment, of which nothing is left: a schema, a directory and a supervisor."""
 
 import shutil
 import signal
@@ -12,24 +12,25 @@ from secrets import token_hex
 from psycopg import sql
 
 from taskmaster.consumer import Consumer
+from taskmaster.demo.callbacks import note_pickup, open_renderer, render
 from taskmaster.demo.mandelbrot import Poster
-from taskmaster.demo.work import answer, render, studio
 from taskmaster.embedded import resolve_url
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.supervisor.supervisor import Supervisor
 from taskmaster.store.connection import connect
 
 TILES = "tiles"
-PROBES = "probes"  # apart: jobs of no work at all would have a worker expect the same of the tiles
-OPTIONS = SupervisorOptions(grace_seconds=0.5)  # Ctrl-C: a tile that is cut off is no loss
+# A separate queue: probes take no time, so a worker would expect the same of tiles and claim many.
+PROBES = "probes"
+OPTIONS = SupervisorOptions(grace_seconds=0.5)  # a tile that Ctrl-C cuts off is no loss
 RETRY_SECONDS = 0.05
-LEAVING = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def one_interrupt() -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end the demo, and none disturb the clearing up."""
-    old = {number: signal.signal(number, _leave) for number in LEAVING}
+    """Let the first Ctrl-C or SIGTERM end the demo, and ignore the others while it cleans up."""
+    old = {number: signal.signal(number, _interrupt) for number in INTERRUPTS}
     try:
         yield
     finally:
@@ -39,12 +40,14 @@ def one_interrupt() -> Iterator[None]:
 
 @contextmanager
 def throwaway_schema(*, keep: bool) -> Iterator[tuple[str, str]]:
-    """The database's URL and the name of a schema, dropped at the end: a user's own jobs are never touched."""
+    """Yield the database's URL and the name of a new schema, which is dropped at the end.
+
+    The user's own jobs are never touched.
+    """
     schema = f"taskmaster_demo_{token_hex(4)}"
     with resolve_url(None) as url:
-        connect(
-            url, schema
-        ).close()  # a database that is not there is said at once, and not waited for
+        # Connect once, so that an unreachable database is reported at once. A supervisor waits.
+        connect(url, schema).close()
         try:
             yield url, schema
         finally:
@@ -54,7 +57,7 @@ def throwaway_schema(*, keep: bool) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def scratch(*, keep: bool) -> Iterator[Path]:
-    """A directory for the tiles, removed at the end."""
+    """Yield a directory for the tiles, which is removed at the end."""
     directory = Path(tempfile.mkdtemp(prefix="taskmaster-demo-"))
     try:
         yield directory
@@ -64,9 +67,11 @@ def scratch(*, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def workers(url: str, schema: str, directory: Path, poster: Poster, count: int) -> Iterator[None]:
-    """A supervisor in a process of its own with `count` workers for tiles, and one for probes."""
-    component = partial(studio, directory, poster)
+def run_workers(
+    url: str, schema: str, directory: Path, poster: Poster, count: int
+) -> Iterator[None]:
+    """Run a supervisor process with `count` workers for tiles and one for probes."""
+    component = partial(open_renderer, directory, poster)
     tiles = Consumer(
         TILES,
         callback=render,
@@ -74,10 +79,10 @@ def workers(url: str, schema: str, directory: Path, poster: Poster, count: int) 
         concurrency=count,
         retry_base_seconds=RETRY_SECONDS,
     )
-    probes = Consumer(PROBES, callback=answer, component=component)
-    with Supervisor(
-        url, consumers=[tiles, probes], options=OPTIONS, schema=schema, source="demo"
-    ).start():
+    probes = Consumer(PROBES, callback=note_pickup, component=component)
+    consumers = [tiles, probes]
+    supervisor = Supervisor(url, consumers=consumers, options=OPTIONS, schema=schema, source="demo")
+    with supervisor.start():
         try:
             yield
         finally:
@@ -89,7 +94,7 @@ def _drop(url: str, schema: str) -> None:
         conn.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
 
 
-def _leave(number: int, _: object) -> None:
+def _interrupt(number: int, _: object) -> None:
     _ignore_interrupts()
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -97,5 +102,5 @@ def _leave(number: int, _: object) -> None:
 
 
 def _ignore_interrupts() -> None:
-    for number in LEAVING:
+    for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
