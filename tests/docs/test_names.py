@@ -1,5 +1,6 @@
 """Commands, keys, options, metrics and names on the pages are all and only those of the code."""
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskmaster import Consumer, Failure, InvalidConfig, Publisher, SupervisorOptions
+import taskmaster
+from taskmaster import Consumer, Failure, InvalidConfig, Publisher, SupervisorOptions, middleware
 from taskmaster.cli.main import cli
 from taskmaster.config import TOP_LEVEL, Settings
 from taskmaster.store.connection import Connection
@@ -257,7 +259,14 @@ def test_function_in_the_reference_has_these_arguments(name: str, conn: Connecti
     assert [part.split()[0] for part in written.split(",")] == row[0].split()
 
 
-# -- alerts and links
+# -- public names, alerts and links
+
+
+def test_reference_documents_every_public_name() -> None:
+    page = (REFERENCE / "python.md").read_text()
+    documented = re.findall(r"^::: taskmaster\.(\S+)$", page, flags=re.MULTILINE)
+    authors = {f"middleware.{name}" for name in {*middleware.__all__} - {*taskmaster.__all__}}
+    assert sorted(documented) == sorted({*taskmaster.__all__, *authors} - {"__version__"})
 
 
 def test_every_alert_has_a_runbook() -> None:
@@ -265,7 +274,15 @@ def test_every_alert_has_a_runbook() -> None:
     assert headings == [rule["alert"] for rule in rules()]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_panels_named_in_runbooks_are_on_the_dashboard() -> None:
+    board = json.loads((ROOT / "grafana" / "dashboards" / "taskmaster.json").read_text())
+    texts = [ALERTS.read_text(), *(rule["annotations"]["runbook"] for rule in rules())]
+    named = {name for text in texts for name in re.findall(r'"([A-Z][^"{]+)"', text)}
+    assert named
+    assert named <= {panel["title"] for panel in board["panels"]}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_of_a_page_outside_the_site_lead_somewhere(name: str) -> None:
     targets = [link.partition("#")[0] for link in LINKS.findall((ROOT / name).read_text())]
     local = [target for target in targets if target and "://" not in target]
