@@ -67,7 +67,7 @@ $(STAMP): pyproject.toml
 
 DOCS_STAMP := .venv/made-with-docs
 PROSE += README.md CHANGELOG.md CONTRIBUTING.md docs mkdocs.yml tests/docs \
-	tests/support/markdown.py tests/support/commands.py
+	$(addprefix tests/support/, commands.py markdown.py transcript.py)
 
 .PHONY: docs clean-docs
 

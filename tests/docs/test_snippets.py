@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.markdown import ROOT
+from tests.support.transcript import is_shown
 from tests.support.walkthrough import Walkthrough, walkthrough
 
 TUTORIAL = ["first-job", "failures", "middlewares", "metrics", "dashboard"]
@@ -39,3 +40,18 @@ def test_tutorial_pages_are_all_followed() -> None:
 @pytest.mark.parametrize("name", ["test-callbacks", "write-a-middleware"])
 def test_how_to_with_files_and_their_tests_works(name: str, reader: Walkthrough) -> None:
     reader.follow(ROOT / "docs" / "how-to" / f"{name}.md")
+
+
+@pytest.mark.parametrize(
+    ("expected", "agrees"),
+    [
+        ("id 7\nran 0.5 s in line 6\nend\n", True),
+        ("id 7\n…\nend\n", True),
+        ("id 7\nran …\nend\n", True),
+        ("id 8\nran 0.5 s in line 6\nend\n", False),
+        ("id 7\nran 0.5 s in line 7\nend\n", False),
+        ("id 7\nend\n", False),
+    ],
+)
+def test_output_that_differs_is_noticed(expected: str, agrees: bool) -> None:
+    assert is_shown("id 7\nran 0.125 s in line 6\nend\n", expected) == agrees

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
+RULES = ROOT / "grafana" / "prometheus" / "rules" / "taskmaster.yml"
 FENCE = re.compile(
     r"^(?:<!-- (?P<marker>.*?) -->\n)?```(?P<language>\w*)[^\n]*\n(?P<content>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -60,6 +63,12 @@ def table_rows(page: Path, heading: str) -> list[list[str]]:
     assert len(found) == 1, f"{page}: {len(found)} headings {heading!r}"
     lines = [line for line in found[0].splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """Return the alerts that are shipped."""
+    found: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+    return found
 
 
 def names(cell: str) -> list[str]:

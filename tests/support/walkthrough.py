@@ -1,7 +1,7 @@
 """Follow pages as a reader does: write their files, type their commands, compare the output.
 
 A `text` block directly below a block of commands is the output of these. Any other `text` block is
-what appears in the terminal in which `taskmaster run` runs. An ellipsis stands for anything.
+what appears in the terminal in which `taskmaster run` runs.
 """
 
 import os
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.support.markdown import Block, blocks
 from tests.support.supervised import MARK, expect_nobody
+from tests.support.transcript import is_shown, missing_lines
 from tests.support.waiting import eventually
 
 RUN = "taskmaster run"
@@ -24,24 +25,7 @@ COMMAND_SECONDS = 30.0
 STOP_SECONDS = 20.0
 PAGE_PORT = "9464"
 PAGE_DIRECTORY = "/home/ada/primes"
-ELLIPSIS = "…"
 LOOKS = re.compile(r"(taskmaster (status|jobs|show|check)\b|curl )")
-SERVER_LINE = re.compile(r"^taskmaster: no database_url set: .*\n", re.MULTILINE)
-# An editable install keeps the middlewares elsewhere, so their frames are not left out as usual.
-OWN_FRAMES = re.compile(r'^ +File "[^"]*/taskmaster(_middleware)?/.*\n(?: {4,}.*\n)*', re.MULTILINE)
-# What differs from run to run, and what is written instead on both sides.
-VARYING = [
-    (
-        re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d[.,]\d+(\+00:00)?( \d+(?= taskmaster))?"),
-        "TIME",
-    ),
-    (re.compile(rf"\b(laptop|{re.escape(socket.gethostname())}):\d+(:\d+)?"), "WORKER"),
-    (re.compile(r"\b\d+(\.\d+)? (s|MB|MiB)\b"), r"N \2"),
-    (re.compile(r"\b\d+\.\d+s\b"), "N s"),  # of pytest
-    (re.compile(r"\bline \d+(?= in )"), "line N"),  # of a stack, when the process was killed
-    (re.compile(r"\bms=\d+(\.\d+)?"), "ms=N"),
-    (re.compile(r"[ \t]+"), " "),
-]
 CURL = """\
 #!{python}
 import sys, urllib.request
@@ -144,9 +128,8 @@ class Walkthrough:
         return True
 
     def matches(self, block: Block) -> bool:
-        output = OWN_FRAMES.sub("", SERVER_LINE.sub("", self.output))
-        output = output.replace(str(self.directory), PAGE_DIRECTORY)
-        return pattern_of(block.content).fullmatch(plain(output)) is not None
+        output = self.output.replace(str(self.directory), PAGE_DIRECTORY)
+        return is_shown(output, block.content)
 
     def stop(self) -> None:
         if self.supervisor is not None:
@@ -194,33 +177,3 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-def plain(text: str) -> str:
-    """Return text without what differs from run to run."""
-    for pattern, instead in VARYING:
-        text = pattern.sub(instead, text)
-    return "".join(f"{line.strip()}\n" for line in text.splitlines())
-
-
-def pattern_of(expected: str) -> re.Pattern[str]:
-    """Return a pattern for the whole output. A line that is only an ellipsis is any lines."""
-    lines = plain(expected).splitlines()
-    return re.compile(
-        "".join(r"(?:.*\n)*?" if line == ELLIPSIS else f"{line_pattern(line)}\n" for line in lines)
-    )
-
-
-def missing_lines(expected: str, shown: str) -> list[str]:
-    """Return the expected lines that are not shown, in whatever order."""
-    found = plain(shown)
-    wanted = [line for line in plain(expected).splitlines() if line not in ("", ELLIPSIS)]
-    return [
-        line
-        for line in wanted
-        if not re.search(f"^{line_pattern(line)}$", found, flags=re.MULTILINE)
-    ]
-
-
-def line_pattern(line: str) -> str:
-    return re.escape(line).replace(ELLIPSIS, ".*")
