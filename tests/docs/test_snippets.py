@@ -10,6 +10,8 @@ from tests.support.markdown import ROOT
 from tests.support.transcript import is_shown
 from tests.support.walkthrough import Walkthrough, walkthrough
 
+pytestmark = pytest.mark.timeout(180)  # dozens of commands, one after the other
+
 TUTORIAL = ["first-job", "failures", "middlewares", "metrics", "dashboard"]
 
 
