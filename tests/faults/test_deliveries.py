@@ -27,7 +27,7 @@ from tests.support.deliveries import (
 from tests.support.exits import batch_of_one, exit_of, pending_settlements
 from tests.support.store import leases_left, put, register, states
 
-PAGE = Path(__file__).parents[2] / "docs" / "deliveries.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "deliveries.md"
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 SOON = 0.02
 FAR_SECONDS = 60.0  # for what must not happen during the test

@@ -31,12 +31,12 @@ MARKER = "TASKMASTER_TEST_MARKER"
 ANSWERED_WITHIN_MS = 10_000
 
 BEFORE_CLAIM = "before the claim"
-IN_CLAIM = "in the claim, its answer unread"
+IN_CLAIM = "in the claim, its reply unread"
 AFTER_CLAIM = "after the claim"
 AT_START = "as the job starts"
 IN_CALLBACK = "in the callback"
 AFTER_CALLBACK = "after the callback"
-IN_COMMIT = "in the commit, its answer unread"
+IN_COMMIT = "in the commit, its reply unread"
 AFTER_COMMIT = "after the commit"
 STEPS = [
     BEFORE_CLAIM,
