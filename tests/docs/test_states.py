@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from taskmaster.job import TRANSITIONS, State
+from taskmaster.processes.supervisor.pool import slot
 from tests.support.markdown import ROOT
 
 SCRIPT = ROOT / "docs" / "tools" / "states.py"
@@ -48,3 +49,12 @@ def test_page_explains_every_state_of_a_worker(states: ModuleType) -> None:
     explained = re.findall(r"^\| (\w+) \| [^|]+ \| [^|]+ \|$", PAGE.read_text(), re.MULTILINE)
     assert set(states.WORKER.states) <= set(explained)
     assert {edge.source for edge in states.WORKER.edges} == set(states.WORKER.states)
+
+
+def test_chart_of_a_worker_shows_every_transition(states: ModuleType) -> None:
+    drawn = {(edge.source, edge.target) for edge in states.WORKER.edges}
+    assert drawn == {
+        (str(source), str(target))
+        for source, targets in slot.TRANSITIONS.items()
+        for target in targets
+    }

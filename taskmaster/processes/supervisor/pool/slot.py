@@ -30,16 +30,14 @@ class WorkerState(StrEnum):
     EXITING = "exiting"  # has left its loop, closes its component and middlewares
 
 
-# Any occupied slot becomes vacant when its process exits, whatever it was doing.
+# From every occupied state a process may also crash or be killed, which makes its slot vacant.
 TRANSITIONS: Mapping[WorkerState, frozenset[WorkerState]] = {
     WorkerState.VACANT: frozenset({WorkerState.STARTING}),
-    WorkerState.STARTING: frozenset({WorkerState.BOOTING, WorkerState.VACANT}),
-    WorkerState.BOOTING: frozenset({WorkerState.PARKED, WorkerState.BUSY, WorkerState.VACANT}),
-    WorkerState.PARKED: frozenset({WorkerState.BUSY, WorkerState.EXITING, WorkerState.VACANT}),
-    WorkerState.IDLE: frozenset({WorkerState.BUSY, WorkerState.EXITING, WorkerState.VACANT}),
-    WorkerState.BUSY: frozenset(
-        {WorkerState.IDLE, WorkerState.CONDEMNED, WorkerState.EXITING, WorkerState.VACANT}
-    ),
+    WorkerState.STARTING: frozenset({WorkerState.BOOTING}),
+    WorkerState.BOOTING: frozenset({WorkerState.PARKED, WorkerState.BUSY}),
+    WorkerState.PARKED: frozenset({WorkerState.BUSY}),
+    WorkerState.IDLE: frozenset({WorkerState.BUSY, WorkerState.EXITING}),
+    WorkerState.BUSY: frozenset({WorkerState.IDLE, WorkerState.CONDEMNED, WorkerState.EXITING}),
     WorkerState.CONDEMNED: frozenset({WorkerState.BUSY, WorkerState.VACANT}),
     WorkerState.EXITING: frozenset({WorkerState.VACANT}),
 }
