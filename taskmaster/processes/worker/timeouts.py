@@ -7,7 +7,7 @@ from types import FrameType
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
 from taskmaster.middleware import Handler
-from taskmaster.processes.system.proc import MIB, mapped_bytes
+from taskmaster.processes.system.proc import MIB, address_space_bytes
 
 
 def with_timeout(handler: Handler, seconds: float) -> Handler:
@@ -37,7 +37,7 @@ def with_timeout(handler: Handler, seconds: float) -> Handler:
 
 def limit_address_space(memory_limit_mb: int) -> None:
     """Bound this process's address space, as a backstop to the limit on resident memory."""
-    most = mapped_bytes() + 2 * memory_limit_mb * MIB
+    most = address_space_bytes() + 2 * memory_limit_mb * MIB
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
