@@ -1,4 +1,7 @@
-"""The limits that a worker enforces on itself. The supervisor watches the others from outside."""
+"""The limits that a worker enforces on itself: its timeout and its address space.
+
+The supervisor enforces the limits from outside (pool/limits.py), for code that is stuck in C.
+"""
 
 import resource
 import signal
@@ -13,7 +16,8 @@ from taskmaster.processes.system.proc import MIB, address_space_bytes
 def with_timeout(handler: Handler, seconds: float) -> Handler:
     """Raise JobTimeout in `handler` when a job runs for longer.
 
-    Code stuck in C sees it only when it returns: then the supervisor kills the worker.
+    While code is stuck in C, the exception waits until that code returns. If it does not return,
+    the supervisor kills the worker.
     """
     armed = False
 
@@ -23,7 +27,7 @@ def with_timeout(handler: Handler, seconds: float) -> Handler:
 
     def timeout_handler(job: Job) -> Outcome:
         nonlocal armed
-        signal.signal(signal.SIGALRM, raise_timeout)  # each time: a callback may have changed it
+        signal.signal(signal.SIGALRM, raise_timeout)  # for each job: a callback may have changed it
         armed = True
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
