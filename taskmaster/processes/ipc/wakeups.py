@@ -52,12 +52,12 @@ class WakeupReader:
     def get(self, timeout: float) -> bool:
         """Wait for a wakeup, at most `timeout` seconds. Return False if none came.
 
-        Exits if the supervisor has closed its end.
+        Exits if the supervisor has closed its end, because then no slot holds this worker.
         """
         if not self._reader.poll(timeout):
             return False
         try:
             self._reader.recv_bytes()
         except EOFError:
-            sys.exit("taskmaster: worker exits, the supervisor does not know it")
+            sys.exit("taskmaster: worker exits: the supervisor has closed its pipe")
         return True

@@ -40,7 +40,7 @@ BRIEF_MESSAGE = 200
 
 
 class BatchResult(NamedTuple):
-    """How many jobs were started, and the settlements of those that did not simply ack."""
+    """The number of jobs started, and the settlements of those that did not simply ack."""
 
     started: int
     settlements: list[Settlement]
