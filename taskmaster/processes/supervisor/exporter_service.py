@@ -34,7 +34,7 @@ SLOW_READER = (errno.EAGAIN, errno.EPIPE, errno.ECONNRESET, errno.EMSGSIZE)
 class ExporterService(BaseService):
     """Keeps one exporter running. The listening socket stays open while an exporter is replaced.
 
-    `snapshot` returns the reply to the question with a number.
+    `snapshot` takes the number of a question and returns the reply.
     """
 
     listening: socket.socket

@@ -45,4 +45,4 @@ def _report(prepared: Prepared, crashes: Sequence[CrashReport]) -> None:
                 for crash in crashes:
                     report(crash)
         except Exception:
-            log.exception("crash reporter failed: %s", prepared.where)
+            log.exception("crash report failed: %s", prepared.where)

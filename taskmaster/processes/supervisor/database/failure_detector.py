@@ -20,7 +20,7 @@ GIVEN_UP_FACTOR = 4
 
 
 class LastHeartbeat(NamedTuple):
-    """The last heartbeat of one supervisor, and when it was first observed on the own clock."""
+    """The last heartbeat of one supervisor, and when this supervisor first observed it."""
 
     heartbeat_at: datetime
     since: float
@@ -49,8 +49,8 @@ class FailureDetector:
     def suspects(self, now: float) -> list[Silent]:
         """Return the supervisors that have been silent for `gone_after_seconds`, lowest id first.
 
-        Two heartbeat intervals are subtracted: that in which the silence began unnoticed, and that
-        of this supervisor's own look.
+        Two heartbeat intervals are subtracted: a heartbeat is observed up to one interval late, and
+        this supervisor looks once per interval.
         """
         patience = self.gone_after_seconds - 2 * self.heartbeat_seconds
         given_up = GIVEN_UP_FACTOR * self.gone_after_seconds

@@ -1,4 +1,4 @@
-"""The service that has crashes reported to middlewares such as sentry.
+"""The service that reports crashes to middlewares such as sentry.
 
 The middlewares were killed with the worker, and the supervisor runs no user code. So the template
 forks a reporter process (worker/reporter.py) for the crashes that have come in.
