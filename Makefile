@@ -7,8 +7,9 @@ export PYTHONDONTWRITEBYTECODE :=
 TEST_PROCESSES ?= 4
 # The paths that are written in plain English by now, for `make lint`. Empty means everything.
 PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
-	Dockerfile docker-compose.yml examples benchmarks grafana taskmaster/demo taskmaster/embedded \
-	taskmaster/cli/demo.py tests/database/test_embedded.py tests/processes/test_prometheus.py \
+	Dockerfile docker-compose.yml examples benchmarks grafana middleware $(wildcard taskmaster/*.py) \
+	$(addprefix taskmaster/, cli demo embedded processes) \
+	tests/database/test_embedded.py tests/processes/test_prometheus.py \
 	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
 	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
 # The tests of `make test-matrix`: all, unless paths are named.

@@ -1,11 +1,11 @@
-"""How long to wait before the next restart or connection: pure policy, no clock."""
+"""The backoff between restarts or connections. Pure policy, without a clock."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class Backoff:
-    """The wait before the next restart or connection. Forgets failures after a healthy life."""
+    """The wait before the next restart or connection. It doubles with each failure in a row."""
 
     base_seconds: float = 0.1
     max_seconds: float = 30.0
@@ -13,7 +13,10 @@ class Backoff:
     failures: int = 0
 
     def record(self, lived_seconds: float = 0.0) -> float:
-        """Note one end after `lived_seconds`; the seconds to wait now."""
+        """Record a failure after `lived_seconds`. Return how many seconds to wait now.
+
+        A process that lived for `healthy_seconds` ends the series, and there is no wait.
+        """
         if lived_seconds >= self.healthy_seconds:
             self.failures = 0
             return 0.0
@@ -21,4 +24,5 @@ class Backoff:
         return min(self.max_seconds, self.base_seconds * 2.0 ** (self.failures - 1))
 
     def reset(self) -> None:
+        """End the series of failures."""
         self.failures = 0

@@ -25,7 +25,7 @@ class Progress(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What a run used and printed, and the progress that it reported."""
+    """The resources and output of a run, and the progress that it reported."""
 
     cpu_seconds: float
     peak_memory_mb: float
@@ -43,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     with the offset from UTC. `peak_memory_mb` is the worker's, over its life. `progress` is from 0
     to 1. `stdout` and `stderr` are the last 4 kB that the run printed.
 
-    A field that was not recorded has its default: 0 for `run`, "" for texts, None for the rest.
+    A field that was not recorded has its default: 0 for `run`, "" for texts and None otherwise.
 
     >>> Failure(cause="rejected", message="no such file", run=1).message
     'no such file'
@@ -66,14 +66,14 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def parse_failures(value: object) -> list[Failure]:
-    """Return a job's history, given as decoded JSON. Never raises, whatever SQL has put there."""
+    """Return a job's history, given as decoded JSON. It never raises, whatever SQL put there."""
     if value is None:
         return []
     return [parse_failure(entry) for entry in (value if isinstance(value, list) else [value])]
 
 
 def parse_failure(entry: object) -> Failure:
-    """Return one record of a history, given as decoded JSON. Never raises.
+    """Return one record of a history, given as decoded JSON. It never raises.
 
     Fields that are missing or of another type have their defaults.
     """

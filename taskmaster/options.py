@@ -66,7 +66,7 @@ class SupervisorOptions:
             raise InvalidConfig(
                 "gone_after_seconds must be at least three heartbeats "
                 f"({3 * self.heartbeat_seconds:g}), got {self.gone_after_seconds:g}: "
-                "a live supervisor would be taken for a dead one"
+                "otherwise a live supervisor would be taken for gone"
             )
 
 

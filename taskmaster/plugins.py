@@ -61,7 +61,7 @@ def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutM
     """Return the wrappers of puts, of the middlewares that define `put`. Raises InvalidConfig."""
     uses = [_parse(spec, where) for spec in specs]
     return [
-        use.definition.put(**use.checked_options())
+        use.definition.put(**use.valid_options())
         for use in uses
         if use.definition is not None and use.definition.put is not None
     ]
@@ -70,11 +70,11 @@ def put_middlewares(specs: Iterable[MiddlewareSpec], *, where: str) -> list[PutM
 def crash_reporters(specs: Iterable[MiddlewareSpec], *, where: str) -> list[CrashReporterFactory]:
     """Return functions that make the crash reporters, of the middlewares that define them.
 
-    Each is to be called in the process that reports crashes. Raises InvalidConfig.
+    They are called in the process that reports crashes. Raises InvalidConfig.
     """
     uses = [_parse(spec, where) for spec in specs]
     return [
-        partial(use.definition.report_crashes, **use.checked_options())
+        partial(use.definition.report_crashes, **use.valid_options())
         for use in uses
         if use.definition is not None and use.definition.report_crashes is not None
     ]
@@ -109,7 +109,7 @@ class _Use(NamedTuple):
     def definition(self) -> MiddlewareDefinition[..., Any] | None:
         return self.found if isinstance(self.found, MiddlewareDefinition) else None
 
-    def checked_options(self) -> dict[str, Any]:
+    def valid_options(self) -> dict[str, Any]:
         """Return the options. Raises InvalidConfig if they do not fit the signature."""
         _check_options(self.options, _parameters(self.found), self.where)
         return self.options
@@ -127,7 +127,7 @@ def _factory(use: _Use, queue_name: str | None) -> MiddlewareFactory:
         use = use._replace(options={"queue_name": queue_name, **use.options})
     if use.definition is None and not use.options and _takes_handler(parameters):
         return lambda: found
-    options = use.checked_options()
+    options = use.valid_options()
     if use.definition is not None and use.definition.prepare is not None:
         use.definition.prepare(**options)
     return partial(found, **options)

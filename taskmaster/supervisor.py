@@ -1,4 +1,8 @@
-"""The supervisor as users see it. Its process is in processes/supervisor/, which is imported when it starts."""
+"""The supervisor as users see it.
+
+Its process is in processes/supervisor/. That is imported when it starts, because applications that
+only put jobs do not need it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +23,7 @@ class Supervisor:
 
     `database_url` is a libpq URL or conninfo. If it is None, the variable TASKMASTER_DATABASE_URL
     is used, or else the embedded server in `.taskmaster/`. `source` begins the sentences about
-    errors in the consumers, like "taskmaster.toml". Raises InvalidConfig.
+    errors in the consumers, for example "taskmaster.toml". Raises InvalidConfig.
 
     >>> Supervisor("postgresql://…", consumers=[Consumer("mail", callback="mails:send")]).run()
     ... # doctest: +SKIP
@@ -52,15 +56,15 @@ class Supervisor:
         """Run in this process until SIGTERM or SIGINT. Call it in the main thread.
 
         The supervisor reaps all children of this process, and kills those that it did not start,
-        because callbacks have left them. `on_ready` is called once when all workers are up.
+        because callbacks left them. `on_ready` is called once when all workers are up.
 
         On SIGHUP, new workers run the supervisor that `reload` returns, or this one with its
         modules imported again. Running jobs finish on the old workers. If the new configuration
-        cannot be loaded, the old workers go on.
+        cannot be loaded, the old workers continue.
 
         Raises InvalidConfig if something that the consumers name cannot be loaded, SchemaMismatch,
         and WorkersFailed if workers exit again and again before they can work. If the database does
-        not answer, it waits.
+        not respond, the supervisor retries until it does.
         """
         from taskmaster.processes.supervisor import main
 

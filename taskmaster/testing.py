@@ -22,7 +22,7 @@ __all__ = ["make_job", "run"]
 
 @dataclass(frozen=True, slots=True)
 class FakeJobContext:
-    """A JobContext without a worker."""
+    """A JobContext that needs no worker."""
 
     component: Any
     stopping: bool
@@ -85,7 +85,8 @@ def run(
     would be a failed run. Raises InvalidOutcome if the result is not an outcome, and InvalidConfig
     if the consumer names something that cannot be imported.
 
-    >>> run(lambda job: None, {"path": "a.jpg"})
+    >>> run(lambda job: print(job.payload["path"]), {"path": "a.jpg"})
+    a.jpg
     Ack()
     """
     if not isinstance(consumer, Consumer):

@@ -1,4 +1,4 @@
-"""Send errors, crashes and traces to Sentry. A slow or dead Sentry delays no job.
+"""Send errors, crashes and traces to Sentry. A slow or unreachable Sentry delays no job.
 
 Sentry's SDK is set up in each worker, after the fork, with a thread of its own. Events wait in
 memory and are dropped if there are too many. Events that a callback sends with `sentry_sdk` take

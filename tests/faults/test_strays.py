@@ -137,7 +137,7 @@ def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot
     wakeups = WakeupQueue()
     reader_fd = os.dup(wakeups.reader_fd)
     wakeups.close()
-    with pytest.raises(SystemExit, match="worker exits, the supervisor does not know it"):
+    with pytest.raises(SystemExit, match="worker exits: the supervisor has closed its pipe"):
         be_a_worker(reader_fd, scoreboard)
     assert bytes(scoreboard.row(0).cells) == before
     assert scoreboard.row(0).batch.entries() == []

@@ -1,1 +1,4 @@
-"""The exporter process: /metrics, /healthz and /readyz. Threads are allowed here, because nothing is forked."""
+"""The exporter process: it serves /metrics, /healthz and /readyz.
+
+It may use threads, because it forks nothing.
+"""

@@ -1,4 +1,4 @@
-"""The exporter's channel to the supervisor, on which it asks how the supervisor is doing."""
+"""The exporter's channel to the supervisor: it asks for snapshots of the supervisor's state."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ ASK_SECONDS = 1.0
 
 
 class Channel:
-    """Asks for snapshots. Several threads may call `ask`: the lock decides whose turn it is.
+    """Asks for snapshots. Several threads may call `ask`: a lock lets them through one by one.
 
     `latest` is the last snapshot, which arrived at `replied_at` on the monotonic clock.
     """
@@ -29,7 +29,7 @@ class Channel:
         return self._socket.fileno()
 
     def ask(self, within_seconds: float) -> Snapshot | None:
-        """Return how the supervisor is doing, or None if it does not reply in time."""
+        """Return a new snapshot, or None if the supervisor does not reply in time."""
         deadline = time.monotonic() + within_seconds
         if not self._lock.acquire(timeout=within_seconds):
             return None
@@ -45,13 +45,13 @@ class Channel:
         return self.latest if time.monotonic() - self.replied_at < REPLY_SECONDS else None
 
     def keep_asking(self) -> None:
-        """Ask every second, in a thread, so that a scrape finds a recent snapshot at any time."""
+        """Ask every second, in a thread, so that a scrape always finds a recent snapshot."""
         while True:
             self.ask(REPLY_SECONDS)
             time.sleep(ASK_SECONDS)
 
     def _ask_until(self, deadline: float, within_seconds: float) -> Snapshot | None:
-        """Send a question, and skip late replies to earlier ones."""
+        """Send a question and return the reply to it. Skip late replies to earlier questions."""
         self._number += 1
         self._socket.settimeout(within_seconds)
         self._socket.send(self._number.to_bytes(QUESTION_BYTES, "big"))

@@ -1,4 +1,7 @@
-"""The metrics that the supervisor and the store know, beside the workers' own counts. New ones go here."""
+"""The metrics about the supervisor, its workers and the queues. New metrics go here.
+
+The metrics of the jobs are counted by the workers themselves (worker_metrics.py).
+"""
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +30,7 @@ WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 
 def build_info() -> Iterator[Metric]:
-    """Yield the versions that run."""
+    """Yield the versions of taskmaster and Python."""
     labels = {"version": version("taskmaster-pg"), "python": platform.python_version()}
     text = "Always 1, with the versions of taskmaster and Python as labels."
     family = GaugeMetricFamily("taskmaster_build_info", text, labels=list(labels))
@@ -36,13 +39,13 @@ def build_info() -> Iterator[Metric]:
 
 
 def supervisor_up(is_up: bool) -> Metric:
-    """Return whether the supervisor replies."""
+    """Return the metric for whether the supervisor replies."""
     text = "Whether the supervisor's loop has replied in time, 1 or 0."
     return GaugeMetricFamily("taskmaster_supervisor_up", text, value=is_up)
 
 
 def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
-    """Yield what the supervisor knows about itself."""
+    """Yield the metrics of the supervisor itself."""
     yield GaugeMetricFamily(
         "taskmaster_listener_up",
         "Whether the LISTEN connection is open, 1 or 0.",
@@ -66,7 +69,7 @@ def of_supervisor(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
-    """Yield what the supervisor knows about its workers."""
+    """Yield the metrics of the workers, as the supervisor sees them."""
     yield _workers(queues)
     yield _exits(queues)
     yield _claims(queues)
@@ -82,7 +85,7 @@ def of_workers(queues: Sequence[QueueState]) -> Iterator[Metric]:
 
 
 def of_queues(stats: Mapping[str, QueueStats]) -> Iterator[Metric]:
-    """Yield what the store knows about the queues."""
+    """Yield the metrics of the queues, as the store counts them."""
     text = "Number of jobs by state, counted up to a million."
     jobs = GaugeMetricFamily("taskmaster_queue_jobs", text, labels=["queue", "state"])
     text = "Age of the oldest ready job in seconds, 0 if there is none."

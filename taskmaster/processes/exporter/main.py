@@ -1,4 +1,4 @@
-"""The exporter from its start to its exit: it serves until the supervisor closes the channel."""
+"""The exporter process from start to exit: it serves until the supervisor closes the channel."""
 
 import select
 import shutil
@@ -21,9 +21,9 @@ LOOK_MS = 1_000
 
 
 def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
-    """Serve on the socket that the supervisor listens on."""
+    """Serve on the listening socket that the supervisor has opened."""
     setproctitle("taskmaster exporter")
-    # Signals to the whole service are for the supervisor: it ends the exporter.
+    # A signal to the whole service is for the supervisor to handle: it ends the exporter.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     set_up_logging()
@@ -39,7 +39,10 @@ def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
 
 
 def _wait_for_end(channel: Channel) -> None:
-    """Wait until the supervisor's end of the channel is closed, which happens even if it is killed."""
+    """Wait until the supervisor's end of the channel is closed.
+
+    The kernel closes it even if the supervisor is killed.
+    """
     poll = select.poll()
     poll.register(channel.fileno(), 0)  # POLLHUP is reported without being asked for
     while not poll.poll(LOOK_MS):

@@ -1,4 +1,4 @@
-"""The pages of the exporter, as text."""
+"""The exporter's pages: what each path returns, independent of HTTP."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,12 @@ from taskmaster.processes.exporter.queues import Queues
 from taskmaster.processes.exporter.worker_metrics import WorkerMetrics
 
 TEXT = "text/plain; charset=utf-8"
-SCRAPE_REPLY_SECONDS = (
-    0.03  # so that a scrape takes at most 50 ms, whatever the supervisor is doing
-)
+# So that a scrape takes at most 50 ms, whatever the supervisor is doing.
+SCRAPE_REPLY_SECONDS = 0.03
 
 
 class Page(NamedTuple):
-    """A response."""
+    """One HTTP response."""
 
     status: int
     content_type: str
@@ -26,7 +25,7 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """Makes a page from what supervisor, workers and store report."""
+    """Makes the pages from what the supervisor, the workers and the store report."""
 
     def __init__(self, channel: Channel, worker_metrics: WorkerMetrics, queues: Queues) -> None:
         self._channel, self._worker_metrics, self._queues = channel, worker_metrics, queues
@@ -46,7 +45,7 @@ class Pages:
                 return _text(404, "not found: there are /metrics, /healthz and /readyz")
 
     def metrics(self, accept: str) -> Page:
-        """Return all metrics in the format that the scraper accepts: Prometheus's or OpenMetrics."""
+        """Return all metrics in the format that the scraper accepts: Prometheus or OpenMetrics."""
         try:
             encode, content_type = choose_encoder(accept)
         except (ValueError, TypeError):  # the version in the header is malformed
@@ -56,18 +55,18 @@ class Pages:
         return Page(200, content_type, encode(registry))
 
     def healthz(self) -> Page:
-        """Return whether the supervisor's loop is running."""
+        """Return 200 if the supervisor's loop replies, else 503."""
         if self._channel.ask(REPLY_SECONDS) is None:
             return _no_reply()
         return _text(200, "ok")
 
     def readyz(self) -> Page:
-        """Return whether jobs can be run. If not, the body says what is missing."""
+        """Return 200 if jobs can run, else 503 with what is missing."""
         snapshot = self._channel.ask(REPLY_SECONDS)
         if snapshot is None:
             return _no_reply()
         missing = {
-            "the database does not answer": not snapshot.database_up,
+            "the database does not respond": not snapshot.database_up,
             "the LISTEN connection is down": not snapshot.listener_up,
             "not all workers are up": not snapshot.workers_up,
             "it is stopping": snapshot.stopping,
@@ -88,7 +87,7 @@ class Pages:
 
 
 class _Collector:
-    """Metrics that are collected already, in the shape that a registry takes."""
+    """Metrics that are collected already, in the form that a registry accepts."""
 
     def __init__(self, found: list[Metric]) -> None:
         self._found = found

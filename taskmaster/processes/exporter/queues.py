@@ -1,4 +1,7 @@
-"""Statistics of the queues, queried from the store now and then: a scrape never waits for the database."""
+"""Statistics of the queues, counted in the store every few seconds.
+
+A scrape returns the last counts, so it never waits for the database.
+"""
 
 import logging
 import threading
@@ -15,14 +18,14 @@ from taskmaster.store.stats import QueueStats, queue_stats
 log = logging.getLogger("taskmaster.exporter")
 
 EVERY_SECONDS = 5.0
-REST_FACTOR = 20  # counting may take a twentieth of the time at most
+REST_FACTOR = 20  # counting takes at most a twentieth of the time
 STALE_SECONDS = 60.0
-FIRST_SECONDS = 0.02  # for which a scrape waits for the first statistics
+FIRST_SECONDS = 0.02  # how long a scrape waits for the first statistics
 STATEMENT_SECONDS = 10.0
 
 
 class Queues:
-    """Counts in a thread of its own, as long as a scrape has asked recently."""
+    """Counts in a thread of its own, but only while the metrics are scraped."""
 
     def __init__(self, database: Database, every_seconds: float = EVERY_SECONDS) -> None:
         self._database = database
@@ -35,9 +38,9 @@ class Queues:
         self._is_counted = threading.Event()
 
     def stats(self, names: Sequence[str]) -> Mapping[str, QueueStats]:
-        """Return the statistics of these queues, seconds old.
+        """Return the statistics of these queues, a few seconds old.
 
-        It is empty if the database has not answered for a minute.
+        Return an empty mapping if they could not be counted for a minute.
         """
         self._names = names
         self._is_asked.set()
@@ -46,7 +49,7 @@ class Queues:
         return {} if is_stale else self._stats
 
     def keep_counting(self) -> None:
-        """Count again and again, in a thread."""
+        """Count for ever, in a thread."""
         while True:
             self._is_asked.wait(STALE_SECONDS)
             if self._is_asked.is_set() and self._names:

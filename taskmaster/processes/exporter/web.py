@@ -1,4 +1,4 @@
-"""HTTP for the exporter's pages."""
+"""The HTTP server for the exporter's pages."""
 
 import logging
 import socket
@@ -15,7 +15,7 @@ CLIENT_SECONDS = 5.0
 
 
 def serve(listening: socket.socket, pages: Pages) -> None:
-    """Serve for ever on a socket that listens already."""
+    """Serve for ever on a socket that is listening already."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = CLIENT_SECONDS
@@ -34,11 +34,11 @@ def serve(listening: socket.socket, pages: Pages) -> None:
         do_HEAD = do_GET
 
         def log_message(self, format: str, *values: Any) -> None:
-            """Log nothing: a scrape every few seconds is no news."""
+            """Log nothing: a scrape every few seconds is not worth a line."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """Log what is not simply a client that has disconnected."""
+            """Log the error unless the client has just disconnected."""
             if not isinstance(sys.exception(), OSError):
                 log.error("page failed", exc_info=True)  # noqa: LOG014 — called in an except block
 

@@ -1,4 +1,4 @@
-"""The counts of all workers, running or exited, merged from their files."""
+"""The metrics that all workers have counted, running or exited, merged from their files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ class WorkerMetrics:
 
     def families(self) -> Iterator[Metric]:
         """Yield the merged metrics, and the number of files that could not be read."""
-        # Gauges of the template were set before the fork, and describe no worker.
+        # The template's gauges were set before the fork, so they describe no worker.
         files = sorted(
             str(file)
             for file in self._directory.glob("*.db")
@@ -26,7 +26,7 @@ class WorkerMetrics:
         try:
             merged = _merge(files)
             unreadable = 0
-        except Exception:  # noqa: BLE001 — a torn file may lead the reader into any error: find out which
+        except Exception:  # noqa: BLE001 — a torn file may raise any error: find out which it is
             good = [file for file in files if is_readable(Path(file))]
             merged, unreadable = _merge(good), len(files) - len(good)
         yield from merged

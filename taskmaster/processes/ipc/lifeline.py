@@ -1,8 +1,9 @@
-"""The lifeline: the pipe whose closing kills every child when the supervisor is gone, in C code too.
+"""The lifeline: a pipe whose closing kills every child when the supervisor is gone.
 
-Only the supervisor holds the writing end. Each child asks the kernel to SIGKILL its whole process
-group when the reading end sees the hang-up. PR_SET_PDEATHSIG does not serve: it watches the thread
-that forked, which is the template's.
+The supervisor alone holds the writing end, in `Lifeline`. Template and workers call `hold`: the
+kernel then sends SIGKILL to their process group when the writing end is closed, even while they run
+C code. PR_SET_PDEATHSIG cannot do this: it watches the thread that forked, which is the template's.
+An application that starts a supervisor holds one too, so that the supervisor stops with it.
 """
 
 import fcntl
@@ -14,7 +15,7 @@ from weakref import WeakSet
 
 
 class Lifeline:
-    """The supervisor's end."""
+    """Both ends of the pipe, in the process that others must not outlive."""
 
     def __init__(self) -> None:
         self.read_fd, self._write_fd = os.pipe()
@@ -32,7 +33,10 @@ open_here: WeakSet[Lifeline] = WeakSet()
 
 
 def _close_all() -> None:
-    """Close the lines in a fork of an application that has started a supervisor: the parent holds them."""
+    """Close the lifelines in a fork of the process that opened them.
+
+    Otherwise a child of an application would keep the application's supervisor alive.
+    """
     for lifeline in list(open_here):
         lifeline.close()
 
@@ -41,11 +45,11 @@ os.register_at_fork(after_in_child=_close_all)
 
 
 def hold(read_fd: int, number: signal.Signals = signal.SIGKILL, *, alone: bool = False) -> int:
-    """Let the kernel signal this process group when the other end is gone.
+    """Let the kernel signal this process group when the writing end is closed.
 
-    Return a descriptor that has to stay open. `alone` signals this process only, whatever group or
-    session it moves to. Owner and signal belong to the open file description, so each child opens
-    one of its own. A program that takes the child's place (exec) inherits it.
+    Return a descriptor that has to stay open. With `alone`, only this process is signalled,
+    whatever group or session it moves to. Owner and signal belong to the open file description, so
+    each child opens one of its own. A program that replaces the child (exec) inherits it.
     """
     own = os.open(f"/proc/self/fd/{read_fd}", os.O_RDONLY | os.O_NONBLOCK)
     os.set_inheritable(own, True)
@@ -60,7 +64,10 @@ def hold(read_fd: int, number: signal.Signals = signal.SIGKILL, *, alone: bool =
 
 
 def hold_in_forks(held_fd: int) -> None:
-    """Let what this process forks hold the line too, each for itself, because a daemon leaves the group."""
+    """Let each process that this one forks hold the lifeline for itself.
+
+    The signal to the group does not reach a daemon, which leaves the group.
+    """
 
     def hold_alone() -> None:
         with suppress(OSError):  # a callback has closed the descriptor

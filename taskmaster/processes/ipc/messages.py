@@ -1,4 +1,7 @@
-"""The messages between supervisor and template: small JSON, with descriptors beside them."""
+"""The messages between supervisor and template: small JSON, with descriptors attached.
+
+The supervisor sends orders. The template sends the other messages.
+"""
 
 import socket
 from collections.abc import Sequence
@@ -21,13 +24,13 @@ class WorkerFds(NamedTuple):
 
 
 class Ready(msgspec.Struct, tag=True):
-    """The template has imported everything. `reports`: a middleware wants to be told of crashes."""
+    """The template has imported everything. `reports`: a middleware wants crash reports."""
 
     reports: bool
 
 
 class Failed(msgspec.Struct, tag=True):
-    """The template cannot serve. `sentence` says why."""
+    """The template cannot serve. `sentence` is the reason."""
 
     sentence: str
 
@@ -36,8 +39,8 @@ class WorkerOrder(msgspec.Struct, tag=True):
     """Start a worker. Its `WorkerFds` go with the order.
 
     `consumer` is an index into the plan's consumers, `row` the worker's row of the scoreboard.
-    `number` names the files in which it counts. A `parked` worker claims nothing until it is woken.
-    The template sets `held_fd`, the worker's end of the lifeline.
+    `number` names the metric files in which it counts. A `parked` worker claims nothing until it is
+    woken. The template sets `held_fd`, the worker's end of the lifeline.
     """
 
     serial: int
@@ -51,7 +54,7 @@ class WorkerOrder(msgspec.Struct, tag=True):
 
 
 class ReporterOrder(msgspec.Struct, tag=True):
-    """Start a process that reports crashes. The descriptor to read them from goes with the order."""
+    """Start a process that reports crashes. A file with the crashes goes with the order."""
 
     serial: int
 
@@ -82,6 +85,6 @@ def receive(channel: socket.socket) -> Received | None:
     """Return the next message, or None if the other end is gone."""
     try:
         data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, len(WorkerFds._fields))
-    except ConnectionResetError:  # the other end closed with a message of ours unread
+    except ConnectionResetError:  # the other end closed before it had read our last message
         return None
     return Received(msgspec.json.decode(data, type=Message), fds) if data else None

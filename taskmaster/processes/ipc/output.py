@@ -1,8 +1,8 @@
-"""The output of a worker: kept for the history of its jobs, and passed on to the supervisor's own output.
+"""A worker's standard output and error: kept for failure records, passed on by the supervisor.
 
-Each worker writes standard output and error into two files in memory, so no slow reader can hold it
-up, and what it wrote last is there after a SIGKILL. The supervisor passes on what has come, a
-little at a time, and only what the reader takes.
+Each worker writes into two files in memory, so no slow reader can hold it up, and its last output
+is still there after a SIGKILL. The supervisor copies the files to its own output, a little at a
+time, as fast as its reader takes them.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from taskmaster.processes.system.nonblocking import CHUNK_BYTES, writer_for
 
 TAIL_BYTES = 4096
 STANDARD = (1, 2)
-STEP_BYTES = 1024 * 1024  # passed on in one step of the supervisor's loop
+STEP_BYTES = 1024 * 1024  # passed on at most in one step of the supervisor's loop
 MOST_PENDING_BYTES = 64 * 1024 * 1024  # output that no reader takes is not kept for ever
 FREED_STEP_BYTES = 4 * 1024 * 1024
 PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
@@ -41,7 +41,7 @@ class Stream:
         return os.fstat(self.fd).st_size > self._passed_on
 
     def pass_on(self) -> bool:
-        """Pass on what has come, as far as the reader takes it now. Return whether it took any."""
+        """Pass on new output, as far as the reader takes it now. Return whether it took any."""
         before = self._passed_on
         size = os.fstat(self.fd).st_size
         self._passed_on = max(self._passed_on, size - MOST_PENDING_BYTES)
@@ -50,7 +50,7 @@ class Stream:
             chunk = os.pread(self.fd, min(CHUNK_BYTES, end - self._passed_on), self._passed_on)
             try:
                 taken = self._writer.write(chunk)
-            except OSError:  # there is no reader any more: the output is only kept
+            except OSError:  # there is no reader any more
                 self._passed_on = size
                 break
             self._passed_on += taken
@@ -60,7 +60,7 @@ class Stream:
         return self._passed_on > before
 
     def _free(self) -> None:
-        """Free the memory of what was passed on, except the end, which the history may need."""
+        """Free the memory of what was passed on, except the end: a failure record may need it."""
         until = self._passed_on - TAIL_BYTES
         if until - self._freed >= FREED_STEP_BYTES:
             offset, length = ctypes.c_long(self._freed), ctypes.c_long(until - self._freed)
@@ -84,7 +84,7 @@ class Output:
         return any(stream.has_pending for stream in self.streams)
 
     def pass_on(self) -> None:
-        """Pass on what has come, as far as the readers take it now."""
+        """Pass on new output, as far as the readers take it now."""
         for stream in self.streams:
             stream.pass_on()
 
@@ -97,12 +97,12 @@ class Output:
 
 
 def tails(fds: Sequence[int], since: Sequence[int]) -> tuple[str, str]:
-    """Return the end of standard output and of standard error, nothing before the offsets `since`."""
+    """Return the end of standard output and of standard error, starting at `since` or later."""
     return _tail(fds[0], since[0]), _tail(fds[1], since[1])
 
 
 def _tail(fd: int, since: int) -> str:
-    """Return at most `TAIL_BYTES` from the end of a file, nothing before `since`."""
+    """Return at most `TAIL_BYTES` from the end of a file, starting at `since` or later."""
     size = os.fstat(fd).st_size
     start = max(since, size - TAIL_BYTES)
     return os.pread(fd, size - start, start).decode("utf-8", "replace") if size > start else ""
@@ -122,11 +122,11 @@ def capture(fds: Sequence[int]) -> None:
 
 
 def lengths() -> tuple[int, int]:
-    """Return how much this worker has written: where the next run's output begins."""
+    """Return how many bytes this worker has written: the next run's output begins there."""
     flush()
     try:
         return os.lseek(1, 0, os.SEEK_END), os.lseek(2, 0, os.SEEK_END)
-    except OSError:  # a callback has closed or replaced them: the guard sees it after the batch
+    except OSError:  # a callback has closed or replaced them: the guard notices after the batch
         return 0, 0
 
 

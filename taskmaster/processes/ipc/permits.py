@@ -1,8 +1,9 @@
-"""Permits to start the jobs of a batch: the kernel decides between a start and the supervisor.
+"""Permits to start the jobs of a batch: the supervisor can withdraw jobs that have not started.
 
 Each worker has an eventfd semaphore. The worker adds one permit per claimed job and takes one
-before each start. The supervisor drains the permits before it releases jobs. The number drained
-tells how many jobs at the end of the batch will not be started.
+before each start. The supervisor drains the permits before it releases jobs. The number of drained
+permits is the number of jobs at the end of the batch that will not start, and since the kernel
+counts, worker and supervisor always agree on it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What a child process needs to know, handed over once when it starts."""
+"""The configuration that the supervisor hands to a child process when it starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from taskmaster.consumer import Consumer
 
 
 class Database(NamedTuple):
-    """Where the jobs are."""
+    """The database and schema that hold the jobs."""
 
     url: str
     schema: str
@@ -16,10 +16,10 @@ class Database(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What the template and its workers need to know.
+    """The configuration of a template and its workers.
 
-    `source` names the file of the consumers, for sentences about errors in it. `metrics_dir` is
-    where the workers count, or None if no exporter runs.
+    `source` names the file of the consumers and begins sentences about errors in it. `metrics_dir`
+    is the directory of the workers' metric files, or None if no exporter runs.
     """
 
     database: Database
@@ -31,7 +31,7 @@ class Plan:
 
 
 class ExporterPlan(NamedTuple):
-    """What the exporter needs to know."""
+    """The configuration of the exporter."""
 
     database: Database
     metrics_dir: str

@@ -1,9 +1,10 @@
-"""Counts that survive the process that counted: prometheus-client's multiprocess mode, by worker number.
+"""Metric files that survive their worker: prometheus-client's multiprocess mode, by worker number.
 
-A worker writes to the files of its number. When it exits, its successor takes over the number and
-goes on where it stopped. So there are as many files as workers at once, and a SIGKILL loses no
-count. The metrics that callbacks make with prometheus-client go the same way. The counts of their
-children are not kept, because a file has one writer.
+The template calls `prepare`, each worker calls `become`, and the exporter reads the files. A worker
+writes to the files of its number. When it exits, its successor takes over the number and continues
+the counts. So the number of files is bounded, and a SIGKILL loses no count. Metrics that callbacks
+make with prometheus-client are kept likewise. What the children of callbacks count is not kept,
+because a file has one writer.
 """
 
 import os
@@ -15,7 +16,7 @@ from prometheus_client.mmap_dict import MmapedDict
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's name for it
 UNREADABLE = ".unreadable"
 
-_number = "template"  # nothing is counted before the fork, but metrics made there enter their zeros
+_number = "template"  # before the fork nothing is counted, but new metrics write their zeros
 
 
 def _identifier() -> str:
@@ -25,15 +26,15 @@ def _identifier() -> str:
 def prepare(directory: str) -> None:
     """Count in files in `directory`. Call this before any metric is made."""
     os.environ[DIRECTORY] = directory
-    os.unsetenv(DIRECTORY)  # prometheus-client still sees it, programs that callbacks start do not
+    os.unsetenv(DIRECTORY)  # os.environ still has it, but programs that callbacks start do not
     values = prometheus_client.values
     values.ValueClass = values.MultiProcessValue(_identifier)  # type: ignore[no-untyped-call]
 
 
 def become(number: int, directory: str) -> None:
-    """Count in the files of this number. Call this after the fork.
+    """Count in the files of this worker number. Call this after the fork.
 
-    A file that cannot be read is set aside, and a new one begun.
+    A file that cannot be read is set aside, and a new one is begun.
     """
     global _number
     _number = str(number)
@@ -55,6 +56,6 @@ def is_readable(file: Path) -> bool:
         list(MmapedDict.read_all_values_from_file(str(file)))  # type: ignore[no-untyped-call]
     except FileNotFoundError:  # it was set aside by another process
         return False
-    except Exception:  # noqa: BLE001 — a torn file may lead the reader into any error
+    except Exception:  # noqa: BLE001 — a torn file may raise any error
         return False
     return True

@@ -1,9 +1,9 @@
-"""The scoreboard: shared memory with one row per worker slot, written by the worker and read by the supervisor.
+"""The scoreboard: shared memory with one row per worker slot.
 
-From it the supervisor knows what a worker was doing when it exited: which batch it had, how each
-job of it ended, which job was running and since when. Starting and ending a job cost one store to
-memory each. A row holds integers and JSON only. Cells are touched in this file only, except by the
-loop over a batch (worker/batch.py), where a method call per job would be felt.
+Workers write it and the supervisor reads it. When a worker exits, its row shows which batch it had,
+how each job of the batch ended, which job was running and since when. Starting and ending a job
+cost one store to memory each. A row holds integers and JSON only. Cells are used in this file only,
+except by the loop over a batch (worker/batch.py), where a method call per job would be too slow.
 """
 
 import mmap
@@ -37,7 +37,7 @@ MILLION = 1_000_000
 
 
 class Phase(IntEnum):
-    """What a worker says that it is doing."""
+    """The phase of a worker's life, as the worker notes it in its row."""
 
     BOOTING = 0
     WORKING = 1
@@ -53,14 +53,17 @@ class Claims(NamedTuple):
 
 
 class CurrentRun(NamedTuple):
-    """The run of a job that is in progress. `started_ns` is monotonic and tells two runs of one job apart."""
+    """The run of a job that is in progress.
+
+    `started_ns` is monotonic and distinguishes two runs of one job.
+    """
 
     job_id: int
     started_ns: int
 
 
 class Baseline(NamedTuple):
-    """What a worker had used and written when the current run started.
+    """A worker's CPU time and output when its current run started.
 
     `output_offsets` are the lengths of its standard output and error in bytes.
     """
@@ -88,7 +91,7 @@ class UnsettledBatch:
 
 
 class BatchRecord:
-    """The part of a row that says what the worker does with its current batch."""
+    """The part of a row that describes the worker's current batch."""
 
     def __init__(self, cells: memoryview, memory: memoryview) -> None:
         self._cells = cells
@@ -99,7 +102,7 @@ class BatchRecord:
     # -- written by the worker
 
     def begin(self, token: UUID, ids: Sequence[int]) -> None:
-        """Enter a batch. The count comes last: until then, the row says that there is no batch."""
+        """Enter a batch. The count is written last: until then, the row has no batch."""
         cells = self._cells
         cells[COUNT] = cells[STARTED] = cells[ENDED] = cells[JOURNAL] = 0
         cells[BATCH_NS] = time.monotonic_ns()
@@ -123,12 +126,12 @@ class BatchRecord:
         self._cells[SETTLED] += 1
 
     def note_baseline(self, baseline: Baseline) -> None:
-        """Note what the worker has used and written by now: what comes later is the next run's."""
+        """Note the CPU time and output so far: what comes later belongs to the next run."""
         self._cells[CPU_NS] = baseline.cpu_ns
         self._cells[STDOUT_AT], self._cells[STDERR_AT] = baseline.output_offsets
 
     def note_progress(self, fraction: float, note: str) -> None:
-        """Keep the progress of the current run. It names the run, so it need not be cleared."""
+        """Keep the progress of the current run. It names its run, so it need not be cleared."""
         cells = self._cells
         cells[PROGRESS_OF] = 0
         encoded = note.encode("utf-8", "replace")[:NOTE_BYTES]
@@ -138,7 +141,7 @@ class BatchRecord:
         cells[PROGRESS_OF] = cells[STARTED_NS]
 
     def write_entry(self, entry: dict[str, Any], *, reserve_bytes: int = 0) -> bool:
-        """Keep `entry` for the supervisor, should this worker be killed before it settles the batch.
+        """Keep `entry`, so that the supervisor can settle the batch if this worker is killed.
 
         Return False if there is no room for it and `reserve_bytes` more.
         """
@@ -153,7 +156,7 @@ class BatchRecord:
     # -- read by the supervisor
 
     def current(self) -> tuple[UUID, list[int]]:
-        """Return the token and the ids of the current batch. Without a batch there are no ids."""
+        """Return the token and the job ids of the current batch, no ids if there is no batch."""
         count = self._cells[COUNT]
         return UUID(bytes=bytes(self._token)), list(self._cells[IDS : IDS + count])
 
@@ -189,7 +192,7 @@ class BatchRecord:
         return [orjson.loads(line) for line in text.splitlines() if line]
 
     def baseline(self) -> Baseline:
-        """Return what the worker had used and written when the current run started."""
+        """Return the worker's CPU time and output when the current run started."""
         cells = self._cells
         return Baseline(cells[CPU_NS], (cells[STDOUT_AT], cells[STDERR_AT]))
 
@@ -202,7 +205,7 @@ class BatchRecord:
         return Progress(cells[PROGRESS] / MILLION, note.replace("\0", ""))
 
     def seconds_with_unstarted_jobs(self) -> float:
-        """Return for how long the batch has run if jobs of it still wait, or 0."""
+        """Return how long the batch has run if jobs of it have not started yet, else 0."""
         if self._cells[COUNT] <= self._cells[STARTED]:
             return 0.0
         return (time.monotonic_ns() - self._cells[BATCH_NS]) / 1e9
@@ -222,7 +225,7 @@ class ScoreboardRow:
 
     @property
     def phase(self) -> int:
-        """What the worker says that it is doing: a `Phase`."""
+        """The worker's `Phase`."""
         return self.cells[PHASE]
 
     @phase.setter
@@ -281,7 +284,7 @@ class ScoreboardRow:
 
 
 class Scoreboard:
-    """The rows of all workers, in a memfd: it has no name, and is freed with its last user."""
+    """The rows of all workers, in a memfd: it has no name, and is freed with its last process."""
 
     def __init__(self, row_count: int, fd: int | None = None) -> None:
         size = TABLE_BYTES + row_count * ROW_BYTES
@@ -299,7 +302,7 @@ class Scoreboard:
 
     @property
     def notified_until_ns(self) -> int:
-        """Until when, on the monotonic clock, puts are known to notify."""
+        """The monotonic time until which puts notify."""
         return self._table[0]
 
     @notified_until_ns.setter

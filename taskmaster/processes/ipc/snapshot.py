@@ -1,4 +1,4 @@
-"""What the supervisor replies when the exporter asks how it is doing: one JSON message."""
+"""The snapshot: the supervisor's reply to a question of the exporter, one JSON message."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,11 @@ MAX_REPLY_BYTES = 1024 * 1024
 
 
 class QueueState(msgspec.Struct):
-    """The workers of one queue, and what its workers have done since the supervisor started.
+    """The workers of one queue, and their counts since the supervisor started.
 
-    `vacant` counts slots without a worker, `exits` exits by cause, `found` and `empty` claims.
-    `memory_limit_mb` is the limit of one worker, or None.
+    `vacant` counts slots without a worker, and `exits` counts exits by cause. `found` and `empty`
+    count claims that found jobs and that found none. `memory_limit_mb` is the limit of one worker,
+    or None.
     """
 
     name: str
@@ -30,9 +31,10 @@ class QueueState(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct):
-    """How the supervisor is doing.
+    """The supervisor's state.
 
-    `number` is the question's. `workers_up`: all workers of the current configuration are up.
+    `number` is the number of the question. `workers_up`: all workers of the current configuration
+    are up.
     """
 
     number: int

@@ -1,4 +1,8 @@
-"""Start a new interpreter with the import path of this one, and hand it one value through a memfd."""
+"""Start a new Python interpreter, and hand it one value through a memfd.
+
+The supervisor starts its template and its exporter in this way, and an application its supervisor.
+The new process has the import path of the old one.
+"""
 
 import os
 import subprocess
@@ -9,8 +13,8 @@ from typing import Any
 
 import dill
 
-# Imports make no garbage: the collector would cost them a sixth of their time, and as much at the
-# end.
+# Imports make no garbage, so the collector would only cost time: a sixth of the imports' time, and
+# as much again at the exit.
 BOOT = (
     "import gc, sys; gc.disable(); sys.path[:] = {path!r}; sys.argv[:] = {argv!r};"
     " from {module} import main; gc.freeze(); gc.enable(); main{fds!r}"
@@ -20,7 +24,7 @@ BOOT = (
 def interpreter(
     module: str, fds: Sequence[int], *, environment: Mapping[str, str] | None = None, **options: Any
 ) -> "subprocess.Popen[bytes]":
-    """Run `main(*fds)` of one of our modules in a new process. It inherits these descriptors only."""
+    """Run `main(*fds)` of one of our modules in a new process, which inherits only these fds."""
     path = [entry or str(Path.cwd()) for entry in sys.path]
     boot = BOOT.format(path=path, argv=sys.argv, module=module, fds=tuple(fds))
     command = [sys.executable, "-c", boot]
@@ -42,6 +46,6 @@ def hand_over(value: object) -> int:
 
 
 def take(fd: int) -> Any:
-    """Return the value that the process which started this one has handed over."""
+    """Return the value that was handed over by the process that started this one."""
     with os.fdopen(fd, "rb") as file:
         return dill.load(file)

@@ -1,6 +1,7 @@
-"""The stack that a worker writes before it is killed: asked for by signal, read by the supervisor.
+"""The stack that a worker writes before it is killed.
 
-faulthandler writes it from the signal handler itself, so it works while Python code is stuck in C.
+The supervisor requests it by a signal and reads it afterwards. In the worker, faulthandler writes
+it from the signal handler itself, so it works while Python code is stuck in C.
 """
 
 import faulthandler

@@ -1,7 +1,7 @@
 """The pipe that carries wakeups from the supervisor to one worker.
 
-It has one writer and one reader, and is thrown away with the worker. It is the SimpleQueue of
-`multiprocess` without its two locks: these would be named semaphores with a tracker process of
+It has one writer and one reader, and is closed when the worker exits. It is the SimpleQueue of
+`multiprocess` without its two locks. Those would be named semaphores with a tracker process of
 their own, and a worker that is SIGKILLed in `get` would hold one for ever
 (docs/decisions/wakeup-queue.md).
 """
@@ -16,7 +16,7 @@ WAKEUP = b"w"
 
 
 class WakeupQueue:
-    """The supervisor's end, and the worker's end until it was handed over."""
+    """The supervisor's end, and the worker's end until the worker has it."""
 
     def __init__(self) -> None:
         self._reader, self._writer = Pipe(duplex=False)
@@ -35,7 +35,7 @@ class WakeupQueue:
         try:
             self._writer.send_bytes(WAKEUP)
         except (BrokenPipeError, BlockingIOError):
-            return  # the worker has exited and will be reaped, or has more wakeups than it can read
+            return  # the worker has exited and will be reaped, or its pipe is full of wakeups
 
     def close(self) -> None:
         """Close both ends."""
@@ -52,12 +52,12 @@ class WakeupReader:
     def get(self, timeout: float) -> bool:
         """Wait for a wakeup, at most `timeout` seconds. Return False if none came.
 
-        Exits if the supervisor has closed its end.
+        Exits if the supervisor has closed its end, because then no slot holds this worker.
         """
         if not self._reader.poll(timeout):
             return False
         try:
             self._reader.recv_bytes()
         except EOFError:
-            sys.exit("taskmaster: worker exits, the supervisor does not know it")
+            sys.exit("taskmaster: worker exits: the supervisor has closed its pipe")
         return True

@@ -1,1 +1,4 @@
-"""The supervisor process: its loop and services, its workers (pool), their exits, and its connections."""
+"""The supervisor process: one loop over a list of services.
+
+`pool` holds its workers, `exits` what follows when one exits, `database` its two connections.
+"""

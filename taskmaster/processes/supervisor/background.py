@@ -1,4 +1,8 @@
-"""A supervisor in a process of its own: a new interpreter, so that an application with threads may start it."""
+"""A supervisor in a process of its own, started by an application.
+
+`BackgroundSupervisor` runs in the application, and `main` in the new process. That is a new
+interpreter and no fork, because the application may have threads.
+"""
 
 import os
 import select
@@ -22,7 +26,7 @@ EXIT_SECONDS = 3.0  # beyond the grace: the supervisor always exits within two
 
 
 class BackgroundSupervisor:
-    """A supervisor that was started. Leaving the `with` block stops it, within its grace."""
+    """A supervisor that was started. Leaving the `with` block stops it."""
 
     def __init__(self, supervisor: "Supervisor", *, within_seconds: float) -> None:
         self._grace_seconds = supervisor.options.grace_seconds
@@ -51,7 +55,7 @@ class BackgroundSupervisor:
         return self._process.pid
 
     def stop(self) -> int:
-        """Stop it: running jobs may finish within the grace. Return the exit code."""
+        """Stop the supervisor and return its exit code. Running jobs may finish in its grace."""
         self._process.terminate()
         try:
             code = self._process.wait(self._grace_seconds + EXIT_SECONDS)
@@ -61,7 +65,10 @@ class BackgroundSupervisor:
         return code
 
     def kill(self) -> int:
-        """Kill it and its workers. The next supervisor releases their jobs. Return the exit code."""
+        """Kill the supervisor and its workers, and return the exit code.
+
+        The next supervisor rescues their jobs.
+        """
         self._process.kill()
         self._lifeline.close()
         return self._process.wait()
@@ -79,7 +86,7 @@ class BackgroundSupervisor:
 
 
 def _wait_until_ready(report_fd: int, within_seconds: float) -> None:
-    """Wait for the report of the new process. Raises WorkersFailed if it is not ready in time."""
+    """Wait until the new process is ready. Raises WorkersFailed if it is not ready in time."""
     poll = select.poll()
     poll.register(report_fd, select.POLLIN)
     if not poll.poll(within_seconds * 1000):
@@ -90,7 +97,7 @@ def _wait_until_ready(report_fd: int, within_seconds: float) -> None:
 
 
 def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
-    """Run the supervisor. This is the process of its own."""
+    """Run the supervisor in the new process, and report when it is ready or why it failed."""
     hold(lifeline_fd, signal.SIGTERM)
     supervisor: Supervisor = take(handed_fd)
     with os.fdopen(report_fd, "wb", buffering=0) as report:

@@ -1,4 +1,4 @@
-"""What all generations of one supervisor have in common."""
+"""The context that all generations of one supervisor share."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from taskmaster.processes.supervisor.pool.worker_numbers import WorkerNumbers
 
 
 class SupervisorContext(NamedTuple):
-    """What stays the same while configurations are reloaded."""
+    """The parts of a supervisor that a reload does not change."""
 
     database: Database
     lifeline: Lifeline

@@ -1,4 +1,7 @@
-"""The embedded server's supervision: it is started again if it was ended under a supervisor."""
+"""The service that starts the embedded server again if it has exited.
+
+`EmbeddedService` runs in the supervisor, and `main` in a process that starts the server.
+"""
 
 import os
 import subprocess
@@ -18,9 +21,9 @@ EXIT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class EmbeddedService(BaseService):
-    """Starts the server in a process of its own, because that takes a while.
+    """Starts the server from another process, because a start takes a while.
 
-    The server then is an orphan, and so a child of the supervisor.
+    That process exits, and so the server becomes a child of the supervisor.
     """
 
     directory: Path
@@ -34,7 +37,10 @@ class EmbeddedService(BaseService):
         return None if self.process is None else self.process.pid
 
     def owns(self, pid: int) -> bool:
-        """Return whether `pid` may be the server. While it starts, no child can be told apart from it."""
+        """Return whether `pid` may be the server.
+
+        While the server starts, this is True for any child: its pid is not known yet.
+        """
         return self.process is not None or pid == pid_of(self.directory)
 
     def run_due(self, now: float) -> None:
@@ -46,7 +52,7 @@ class EmbeddedService(BaseService):
             self._start()
 
     def on_exit(self) -> None:
-        """Reap the process that has started the server, or failed to."""
+        """Reap the process that starts the server."""
         assert self.process is not None
         self.process.wait(EXIT_SECONDS)
         self.process = None
@@ -64,7 +70,7 @@ class EmbeddedService(BaseService):
 
 
 def main(directory_fd: int) -> None:
-    """Start the server. This runs in the process of its own."""
+    """Start the server. This runs in the new process."""
     directory: Path = take(directory_fd)
     try:
         if start_again(directory):

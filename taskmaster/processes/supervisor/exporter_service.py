@@ -1,4 +1,7 @@
-"""The exporter's supervision: its listening socket, its process, and the snapshots that it asks for."""
+"""The service that keeps the exporter running and replies to its questions.
+
+It runs in the supervisor. The exporter's own code is in processes/exporter/.
+"""
 
 import errno
 import logging
@@ -31,7 +34,7 @@ SLOW_READER = (errno.EAGAIN, errno.EPIPE, errno.ECONNRESET, errno.EMSGSIZE)
 class ExporterService(BaseService):
     """Keeps one exporter running. The listening socket stays open while an exporter is replaced.
 
-    `snapshot` answers a question, which is a number.
+    `snapshot` takes the number of a question and returns the reply.
     """
 
     listening: socket.socket
@@ -62,7 +65,10 @@ class ExporterService(BaseService):
         return {} if self.channel is None else {self.channel.fileno(): self.reply}
 
     def reply(self) -> None:
-        """Read one question and send a snapshot. If it cannot be sent now, the exporter asks again."""
+        """Read one question and send a snapshot.
+
+        If the snapshot cannot be sent now, it is dropped, and the exporter asks again.
+        """
         if self.channel is None:  # the exporter exited after its channel became readable
             return
         try:
@@ -79,10 +85,10 @@ class ExporterService(BaseService):
         self.channel = None
 
     def on_exit(self) -> None:
-        """Plan another exporter, because this one has exited."""
+        """Reap the exporter, and plan the start of another one."""
         now = time.monotonic()
         self._stop()
-        log.warning("exporter exited: another is started")
+        log.warning("exporter exited: starting another")
         self.start_at = now + self.backoff.record(now - self.started_at)
 
     def close(self) -> None:
@@ -116,7 +122,10 @@ def exporter_service(
     *,
     source: str,
 ) -> ExporterService:
-    """Listen on `http`, which is "host:port". Raises InvalidConfig if that is impossible."""
+    """Return the service, which listens on `http`, a "host:port".
+
+    Raises InvalidConfig if it cannot listen there.
+    """
     host, port = host_and_port(http)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -128,5 +137,7 @@ def exporter_service(
             "choose another port, or 0 for any free one"
         ) from None
     bound = listening.getsockname()[1]
-    log.info("metrics on http://%s:%d/metrics", f"[{host}]" if ":" in host else host, bound)
+    log.info(
+        "exporter listening: http://%s:%d/metrics", f"[{host}]" if ":" in host else host, bound
+    )
     return ExporterService(listening, ExporterPlan(database, metrics_dir), snapshot)

@@ -1,12 +1,12 @@
-"""Writes the log lines that a slow reader has not taken yet."""
+"""The service that writes log lines when a slow reader takes them."""
 
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.processes.system.log import write_pending_lines
 
 
 class LogService(BaseService):
-    """A service, because the supervisor never waits for the reader of its log."""
+    """Tries again in each step of the loop, because the supervisor never waits for a log reader."""
 
     def run_due(self, now: float) -> None:
-        """Write what the reader takes now."""
+        """Write the pending lines that the reader takes now."""
         write_pending_lines()

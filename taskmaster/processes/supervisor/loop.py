@@ -1,6 +1,6 @@
-"""The supervisor's loop: one thread that runs a list of services. Signals are data that it reads.
+"""The supervisor's loop: one thread that runs a list of services and waits for events.
 
-It runs no user code and never waits for one child.
+Signals are data that the loop reads. It runs no user code and never waits for one child.
 """
 
 import select
@@ -14,7 +14,7 @@ from taskmaster.processes.supervisor.pool.reaper import Reaper
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.service import Service
 from taskmaster.processes.supervisor.shutdown import Shutdown
-from taskmaster.processes.supervisor.signals import Signals, terminal_is_gone
+from taskmaster.processes.supervisor.signals import Signals, is_terminal_gone
 
 LONGEST_WAIT_SECONDS = 1.0
 
@@ -30,7 +30,7 @@ class Loop:
     reaper: Reaper
 
     def run(self) -> None:
-        """Run until all workers have exited after a request to stop.
+        """Run the services until all workers have exited after a request to stop.
 
         Raises InvalidConfig, SchemaMismatch, and WorkersFailed if the workers fail.
         """
@@ -43,7 +43,7 @@ class Loop:
             raise WorkersFailed(self.shutdown.failure)
 
     def close(self) -> None:
-        """Stop all children, write what is pending, and free everything."""
+        """Close the services: stop all children, write what is pending, free everything."""
         for service in reversed(self.services):
             service.close()
 
@@ -57,7 +57,7 @@ class Loop:
             handlers[fd]()
 
     def _handlers(self) -> dict[int, Callable[[], None]]:
-        """Return the descriptors to poll now: connections and templates come and go."""
+        """Return the descriptors to poll now, and their handlers. They differ from step to step."""
         handlers: dict[int, Callable[[], None]] = {self.signals.fileno(): self._handle_signals}
         for service in self.services:
             handlers |= service.watched()
@@ -72,7 +72,7 @@ class Loop:
         if signal.SIGCHLD in received:
             self.reaper.reap()
         for number in received:
-            if number == signal.SIGHUP and not terminal_is_gone():
+            if number == signal.SIGHUP and not is_terminal_gone():
                 if not self.shutdown.is_requested:
                     self.generations.reload()
             elif number != signal.SIGCHLD:

@@ -1,4 +1,4 @@
-"""The supervisor process: what it is made of, and in which order its services run."""
+"""The supervisor process: create the services, connect them, and run them in their order."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -86,7 +86,7 @@ def run(
 
 @dataclass(slots=True)
 class Assembly:
-    """The services of one supervisor, and what they tell each other."""
+    """The services of one supervisor, and the calls between them."""
 
     supervisor: "Supervisor"
     context: SupervisorContext
@@ -111,7 +111,7 @@ class Assembly:
             self.session, self.crash_reporter.report, lambda: worker_names(self.generations)
         )
         first = self._generation(self.supervisor)
-        self.generations = Generations(first, self._reloaded_generation, self.session)
+        self.generations = Generations(first, self._next_generation, self.session)
         self.scheduler = Scheduler(self.session)
         self.rescuer = Rescuer(self.session, options)
         self.listener = Listener(
@@ -181,7 +181,7 @@ class Assembly:
         return services
 
     def _generation(self, supervisor: "Supervisor") -> Generation:
-        """Return the generation of a configuration. Nothing is started yet."""
+        """Return a generation for a configuration. Nothing is started yet."""
         worker_count = sum(consumer.concurrency for consumer in supervisor.consumers)
         allow_open_files(worker_count, supervisor.source)
         scoreboard = Scoreboard(worker_count)
@@ -204,20 +204,20 @@ class Assembly:
         template = TemplateClient(plan, scoreboard.fd, self.context.lifeline.read_fd)
         return Generation(pool, template, self.crash_reporter)
 
-    def _reloaded_generation(self) -> Generation:
+    def _next_generation(self) -> Generation:
         """Read the configuration again. Raises TaskmasterError if it cannot be used."""
         newer = self.reload()
         _refuse_changes(self.supervisor, newer)
         return self._generation(newer)
 
-    # -- what the services tell each other
+    # -- calls between the services
 
     def _on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
         self.settlements.on_heartbeat()
         self.rescuer.on_heartbeat(heartbeat.others, now)
         self.scheduler.on_heartbeat(heartbeat.due_seconds, now)
         pool, notify_ms = self.generations.current.pool, self.context.options.notify_ms
-        if any_idle(pool.slots):  # the heartbeat has made puts notify for a while
+        if any_idle(pool.slots):  # then the heartbeat has made puts notify for a while
             pool.scoreboard.notified_until_ns = time.monotonic_ns() + notify_ms * 1_000_000
         self.counters.wakeups["heartbeat"] += wake_one_each(pool.slots)
 
@@ -229,7 +229,7 @@ class Assembly:
             self.scheduler.on_due_notification(time.monotonic())
 
     def _snapshot(self, number: int) -> Snapshot:
-        """Return how the supervisor is doing, for the exporter's question with this number."""
+        """Return the supervisor's state, for the exporter's question with this number."""
         return Snapshot(
             number=number,
             queues=queue_states(self.generations, self.counters),
@@ -243,7 +243,7 @@ class Assembly:
 
 
 def _refuse_changes(supervisor: "Supervisor", newer: "Supervisor") -> None:
-    """Raise InvalidConfig if something changed that belongs to the supervisor's own process."""
+    """Raise InvalidConfig if something changed that only a restart can change."""
     for name in ("database_url", "schema", "options"):
         if getattr(supervisor, name) != getattr(newer, name):
             what = "[supervisor]" if name == "options" else name

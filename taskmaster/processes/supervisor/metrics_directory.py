@@ -1,4 +1,4 @@
-"""The directory in which the workers count: in memory if possible, and removed with its supervisor."""
+"""The directory of the workers' metric files: in memory if possible, removed at the end."""
 
 import fcntl
 import os
@@ -14,9 +14,9 @@ SHARED_MEMORY = Path("/dev/shm")
 
 @contextmanager
 def metrics_directory() -> Iterator[str]:
-    """Yield a new directory, locked as long as its supervisor runs.
+    """Yield a new directory, which stays locked while its supervisor runs.
 
-    Unlocked ones, which killed supervisors have left behind, are removed first.
+    Directories without a lock were left by killed supervisors. They are removed first.
     """
     in_memory = os.access(SHARED_MEMORY, os.W_OK | os.X_OK)
     home = SHARED_MEMORY if in_memory else Path(tempfile.gettempdir())
@@ -33,7 +33,7 @@ def metrics_directory() -> Iterator[str]:
 def _make_and_lock(home: Path) -> tuple[str, int]:
     """Return a new directory and the descriptor that holds its lock.
 
-    Another supervisor may remove it before it is locked: then make another one.
+    If another supervisor removes the directory before it is locked, make another one.
     """
     while True:
         directory = tempfile.mkdtemp(prefix=PREFIX, dir=home)

@@ -1,4 +1,4 @@
-"""Readiness: reports once that the supervisor listens and each of its workers has been up."""
+"""The service that reports, once, that the supervisor is ready."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from taskmaster.processes.supervisor.snapshot import all_have_been_up
 
 @dataclass(slots=True)
 class Readiness(BaseService):
-    """Calls `on_ready` once."""
+    """Calls `on_ready` once the supervisor listens and each worker slot has had a worker up."""
 
     listener: Listener
     generations: Generations

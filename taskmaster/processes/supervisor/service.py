@@ -1,4 +1,7 @@
-"""A service: one concern of the supervisor. A new concern is one file and one entry in a list (main.py)."""
+"""The protocol of a service, which is one concern of the supervisor.
+
+A new concern is one file and one entry in the list of services in main.py.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,7 +9,7 @@ from typing import Protocol
 
 
 class Service(Protocol):
-    """What the loop knows of a service. All times are seconds on the monotonic clock."""
+    """The methods that the loop calls. All times are seconds on the monotonic clock."""
 
     def run_due(self, now: float) -> None:
         """Do what is due."""
@@ -22,7 +25,7 @@ class Service(Protocol):
 
 
 class BaseService:
-    """A service that plans nothing, watches nothing and holds nothing, for subclasses to override."""
+    """A service that does nothing. Subclasses override what they need."""
 
     __slots__ = ()
 
@@ -42,14 +45,14 @@ class BaseService:
 
 
 class ChildService(Service, Protocol):
-    """A service with a child process that is neither a worker nor a template."""
+    """A service with a child process that is neither a worker nor a template nor a reporter."""
 
     @property
     def pid(self) -> int | None:
         """The pid of the child, or None if it has none now."""
 
     def owns(self, pid: int) -> bool:
-        """Return whether `pid` is this child, or a process that it has left to the supervisor."""
+        """Return whether `pid` is this child, or a process that it left running on purpose."""
 
     def on_exit(self) -> None:
         """Reap the child, which has exited."""

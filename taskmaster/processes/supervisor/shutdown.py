@@ -1,4 +1,7 @@
-"""Shutdown: stop claiming, let running jobs finish until the grace is over, then kill the workers."""
+"""The shutdown: stop claiming, let running jobs finish within the grace, then kill the workers.
+
+A service of the supervisor. A signal or a failing pool begins it.
+"""
 
 import logging
 import math
@@ -15,10 +18,11 @@ log = logging.getLogger("taskmaster.supervisor")
 
 @dataclass(slots=True)
 class Shutdown(BaseService):
-    """`kill_at` is None until a shutdown was requested. `failure` is why the pool gave up, if it did.
+    """Stops the generations when it is requested, and kills them at `kill_at`.
 
-    `on_request` are called when the shutdown begins, `is_reporting` tells whether a crash is still
-    being reported.
+    `kill_at` is None until a shutdown is requested. `failure` is the reason if the pool gave up.
+    `on_request` is called when the shutdown begins, and `is_reporting` returns whether a crash is
+    still being reported.
     """
 
     options: SupervisorOptions
@@ -34,7 +38,7 @@ class Shutdown(BaseService):
 
     @property
     def is_finished(self) -> bool:
-        """Whether all workers have exited after a request."""
+        """Whether a shutdown was requested and all workers have exited."""
         if self.kill_at is None or self.generations.has_workers():
             return False
         return not self.is_reporting(time.monotonic())

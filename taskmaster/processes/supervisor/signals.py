@@ -1,4 +1,4 @@
-"""Signals as data that the loop reads."""
+"""Signals as data that the supervisor's loop reads."""
 
 import os
 import select
@@ -17,7 +17,7 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Signals:
-    """While it is entered, the watched signals only make `fileno()` readable, and `read` returns them."""
+    """A context in which the watched signals make `fileno()` readable, and `read` returns them."""
 
     def __init__(self, grace_seconds: float) -> None:
         self._grace_seconds = grace_seconds
@@ -26,7 +26,8 @@ class Signals:
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
             raise TaskmasterError(
-                "Supervisor.run() must be called in the main thread; elsewhere use Supervisor.start()"
+                "Supervisor.run() must be called in the main thread; "
+                "elsewhere use Supervisor.start()"
             )
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._old_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
@@ -52,22 +53,25 @@ class Signals:
         return self._read_fd
 
     def read(self) -> list[int]:
-        """Return the signals since the last call, in order."""
+        """Return the signals that arrived since the last call, in order."""
         try:
             return list(os.read(self._read_fd, 4096))
         except BlockingIOError:
             return []
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Set a kernel timer that ends this process if the loop hangs. The descriptor has the signal already."""
+        """Set a kernel timer that ends this process if the loop hangs.
+
+        Nothing else is done here: Python has already written the signal to the descriptor.
+        """
         if number in (signal.SIGTERM, signal.SIGINT):
             grace = 0.0 if self._was_asked else self._grace_seconds
             self._was_asked = True
             signal.setitimer(signal.ITIMER_REAL, grace + OUT_AFTER_GRACE_SECONDS)
 
 
-def terminal_is_gone() -> bool:
-    """Return whether a SIGHUP was the hang-up of a terminal that we write to: then it is no reload."""
+def is_terminal_gone() -> bool:
+    """Return whether a terminal of this process has hung up: then SIGHUP does not mean reload."""
     poll = select.poll()
     for fd in (0, 1, 2):
         if stat.S_ISCHR(os.fstat(fd).st_mode):  # isatty() returns False for a terminal that is gone

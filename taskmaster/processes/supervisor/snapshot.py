@@ -1,4 +1,4 @@
-"""How the supervisor is doing, in numbers: for its heartbeat and for the exporter."""
+"""The supervisor's state in numbers: for its heartbeat and for the exporter."""
 
 from collections.abc import Iterable, Iterator
 
@@ -29,7 +29,8 @@ def all_up(slots: Iterable[WorkerSlot]) -> bool:
 def all_have_been_up(slots: Iterable[WorkerSlot]) -> bool:
     """Return whether each slot has or had a worker that was up.
 
-    If jobs kill their workers as they come, all workers are never up at once.
+    Workers are not required to be up at the same time: if many jobs crash their workers, they
+    never are.
     """
     return all(slot.is_up or slot.has_been_up for slot in slots)
 
@@ -42,7 +43,7 @@ def any_idle(slots: Iterable[WorkerSlot]) -> bool:
 def heartbeat_report(
     generations: Generations, counters: Counters, *, notify_ms: int
 ) -> HeartbeatReport:
-    """Return what a heartbeat reports. Runs are reported once they have lasted for a while."""
+    """Return the report of a heartbeat. A run is in it once it has lasted for a while."""
     slots = list(slots_of(generations))
     running = [shown for slot in slots if (shown := slot.running()) is not None]
     lost_now = sum(slot.row.lost_leases for slot in slots if slot.process is not None)
@@ -55,7 +56,10 @@ def heartbeat_report(
 
 
 def queue_states(generations: Generations, counters: Counters) -> list[QueueState]:
-    """Return the state of each queue that has workers, with the counts of workers that have exited."""
+    """Return the state of each queue that has workers.
+
+    The counts include those of workers that have exited.
+    """
     states: dict[str, QueueState] = {}
     for generation in generations:
         for slot in generation.pool.slots:
@@ -83,7 +87,10 @@ def _state_from_counters(name: str, counters: Counters) -> QueueState:
 
 
 def _add_worker(state: QueueState, slot: WorkerSlot) -> None:
-    """Add a worker to the state of its queue. A woken worker still counts as idle until it claims."""
+    """Add a worker to the state of its queue.
+
+    A worker that was woken counts as idle until it claims.
+    """
     if slot.state in NOT_UP:
         state.booting += 1
     elif slot.is_idle:

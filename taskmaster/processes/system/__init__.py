@@ -1,1 +1,1 @@
-"""What the processes need of Linux: non-blocking logs, orphans, /proc, limits, standard streams."""
+"""Linux for the processes: logs that never block, orphans, /proc, limits, standard streams."""

@@ -5,12 +5,12 @@ import signal
 
 
 def describe_status(status: int) -> str:
-    """Return a wait status in words."""
+    """Return a wait status, as `os.waitpid` returns it, in words."""
     return describe_exit_code(os.waitstatus_to_exitcode(status))
 
 
 def describe_exit_code(code: int) -> str:
-    """Return an exit code in words; a negative code is a signal's number, as in `subprocess`."""
+    """Return an exit code in words. A negative code is the number of a signal (`subprocess`)."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,4 +1,7 @@
-"""Which file is behind a descriptor. A callback may close ours, and then open a file with its number."""
+"""The identity of the file behind a descriptor.
+
+A callback may close a descriptor of its worker. Another file that is opened later has its number.
+"""
 
 import os
 
@@ -6,7 +9,7 @@ Identity = tuple[int, int]
 
 
 def identity(fd: int) -> Identity | None:
-    """Return device and inode of the file, or None if the descriptor is closed."""
+    """Return the device and inode of the file, or None if the descriptor is closed."""
     try:
         status = os.fstat(fd)
     except OSError:

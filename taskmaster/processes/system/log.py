@@ -1,8 +1,9 @@
-"""How the processes write their log, unless the user has set up logging in another way.
+"""The log of every process, unless the user has set up logging in another way.
 
-A reader may stop: a pager, a terminal with Ctrl-S, a log driver whose disk is full. A process that
-writes to it then blocks, and a supervisor that blocks is soon taken for gone. So lines wait in
-memory instead, and if there are too many, the oldest are dropped.
+The reader of a log may stop reading: a pager, a terminal with Ctrl-S, a log driver whose disk is
+full. A process that writes to it would block, and other supervisors would soon take a supervisor
+that blocks for gone. So lines wait in memory instead, and if there are too many, the oldest are
+dropped.
 """
 
 import logging
@@ -24,21 +25,21 @@ def set_up_logging() -> None:
 
 
 def log_into_memory() -> None:
-    """Log to this worker's standard error, which is captured in memory, where no write blocks."""
+    """Log to this worker's standard error, which is a file in memory where no write blocks."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, NonBlockingHandler):
             handler.redirect(NonBlockingWriter(STANDARD_ERROR))
 
 
 def write_pending_lines() -> None:
-    """Write what the reader has not taken before, as far as it does now."""
+    """Write the lines that the reader has not taken yet, as far as it takes them now."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, NonBlockingHandler):
             handler.write_pending()
 
 
 class LineFormatter(logging.Formatter):
-    """Writes time, process and logger before each message. A record that is `bare` is a whole line.
+    """Writes time, pid and logger before each message. A record that is `bare` is a whole line.
 
     It builds the line itself instead of using a format, because the logging middleware writes a
     line per job: 2.8 µs against 4.5.
@@ -54,7 +55,7 @@ class LineFormatter(logging.Formatter):
         return f"{record.asctime} {record.process} {record.name} {record.message}"
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """Return the time as logging does. The part that stays the same for a second is kept."""
+        """Return the time as logging does. The part that changes once a second is cached."""
         second = int(record.created)
         if second != self.second:
             self.second = second
@@ -77,7 +78,7 @@ class NonBlockingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 — as logging does: a record that cannot be formatted stops nothing
+        except Exception:  # noqa: BLE001 — as logging does: a malformed record stops nothing
             self.handleError(record)
             return
         if len(self._pending) == MOST_LINES:
@@ -97,27 +98,30 @@ class NonBlockingHandler(logging.Handler):
                     self._pending[0] = line[taken:]
                     return
                 self._pending.popleft()
-                self._report_dropped()
+                self._report_dropped_lines()
         except OSError:  # there is no reader any more
             self._pending.clear()
         finally:
             self.release()
 
     def redirect(self, writer: NonBlockingWriter) -> None:
-        """Write to `writer` from now on. The pending lines belong to the process that forked this one."""
+        """Write to `writer` from now on.
+
+        Drop the pending lines: the process that forked this one will write them.
+        """
         self._pending.clear()
         self._writer.close()
         self._writer = writer
 
     def flush(self) -> None:
-        """Give a slow reader a moment, at the end of the process."""
+        """Wait a moment for a slow reader, at the end of the process."""
         deadline = time.monotonic() + FLUSH_SECONDS
         self.write_pending()
         while self._pending and time.monotonic() < deadline:
             time.sleep(FLUSH_SECONDS / 50)
             self.write_pending()
 
-    def _report_dropped(self) -> None:
+    def _report_dropped_lines(self) -> None:
         if self._dropped:
             notice = f"(log lines dropped: {self._dropped}, no reader took them)\n"
             self._pending.appendleft(notice.encode())

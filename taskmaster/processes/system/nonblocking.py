@@ -1,4 +1,4 @@
-"""Standard output and error as a supervisor writes to them, without ever waiting for their reader."""
+"""Writing to standard output and error without ever waiting for their reader."""
 
 import os
 import select
@@ -11,7 +11,10 @@ CHUNK_BYTES = 4096  # a pipe that is ready takes this much (PIPE_BUF) without bl
 
 
 class NonBlockingWriter:
-    """Writes to a descriptor that is shared with other processes, so its flags are not ours to change."""
+    """Writes to a descriptor without blocking.
+
+    Other processes share the descriptor, so its flags are left alone.
+    """
 
     def __init__(self, fd: int) -> None:
         self._own: int | None = None
@@ -34,17 +37,17 @@ class NonBlockingWriter:
         return taken
 
     def close(self) -> None:
-        """Close what was opened. Later writes are ignored."""
+        """Close what this writer has opened. Later writes are ignored."""
         if self._own is not None:
             os.close(self._own)
             self._own = None
         self._write = len
 
     def _write_function(self, fd: int) -> Callable[[bytes], int]:
-        """Return how to write to this kind of file.
+        """Return the function that writes to this kind of file.
 
-        A pipe or terminal is opened once more, for this process and not blocking. A socket is asked
-        not to block with each call.
+        A pipe or terminal is opened once more in non-blocking mode. A socket takes a flag with each
+        call.
         """
         mode = os.fstat(fd).st_mode
         if stat.S_ISSOCK(mode):

@@ -1,4 +1,7 @@
-"""Orphans: processes whose parent has exited. The process that adopts them can reap and kill them."""
+"""Orphans: processes whose parent has exited.
+
+The supervisor and each worker adopt the orphans below them, so that they can reap and kill them.
+"""
 
 import ctypes
 import os
@@ -10,9 +13,9 @@ PR_SET_CHILD_SUBREAPER = 36
 def adopt_orphans() -> None:
     """Become the parent of all orphans among the processes below this one. Raises OSError.
 
-    The supervisor adopts its workers, which the template only forks. A worker adopts what its
-    callbacks leave. When the worker exits, these orphans go to the supervisor. A child that the
-    supervisor did not start was left by a callback.
+    The supervisor adopts its workers, because the template forks them twice. A worker adopts the
+    processes that its callbacks leave behind. When the worker exits, the supervisor adopts them. So
+    any child that the supervisor did not start was left by a callback.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -28,8 +31,8 @@ def children() -> list[int]:
 def count_zombies(*, most_children: int) -> int:
     """Return how many children have exited and are not reaped.
 
-    It is 0 as long as there are at most `most_children` children in all, which is cheap to find
-    out.
+    Return 0 if there are at most `most_children` children, because counting these is cheap and
+    looking at each one is not.
     """
     try:
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:

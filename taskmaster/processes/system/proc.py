@@ -1,4 +1,4 @@
-"""What the kernel says about a process: resident memory and CPU time."""
+"""Memory and CPU time of a process, as the kernel reports them."""
 
 import resource
 import time
@@ -16,7 +16,7 @@ def resident_bytes(pid: int) -> int:
     return int(pages) * resource.getpagesize()
 
 
-def mapped_bytes() -> int:
+def address_space_bytes() -> int:
     """Return the size of this process's address space in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 

@@ -1,4 +1,4 @@
-"""How many files a supervisor may have open: each worker needs a few."""
+"""The limit on open files of the supervisor, which needs a few for each worker."""
 
 import resource
 
@@ -11,7 +11,10 @@ OWN = 100
 
 
 def allow_open_files(workers: int, source: str) -> None:
-    """Raise the soft limit as far as `workers` need. Raises InvalidConfig if the hard limit forbids it."""
+    """Raise the soft limit as far as `workers` need.
+
+    Raises InvalidConfig if the hard limit forbids it.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = workers * PER_WORKER + OWN
     if hard != resource.RLIM_INFINITY and needed > hard:

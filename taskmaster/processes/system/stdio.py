@@ -1,13 +1,13 @@
-"""Descriptors 0 to 2 belong to standard input, output and error, whoever started this process."""
+"""Keep descriptors 0 to 2 for standard input, output and error, in the supervisor."""
 
 import os
 import sys
 
 
 def keep_for_stdio() -> None:
-    """Open what is closed of 0 to 2.
+    """Open those of descriptors 0 to 2 that are closed.
 
-    Otherwise a socket or the scoreboard would get the number, and be written to.
+    Otherwise a socket or the scoreboard would get such a number, and output would go into it.
     """
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         continue

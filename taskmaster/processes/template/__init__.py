@@ -1,1 +1,1 @@
-"""The template process, from which workers are forked, and the supervisor's client for it."""
+"""The template process, which forks the workers, and the supervisor's client for it."""

@@ -1,6 +1,6 @@
-"""The supervisor's client for its template: starts it, orders processes from it, replaces it if it is lost.
+"""The supervisor's client for its template: start it, order processes from it, replace it.
 
-This file runs in the supervisor.
+This file runs in the supervisor, process.py in the template.
 """
 
 import logging
@@ -24,12 +24,11 @@ from taskmaster.processes.system.exit_status import describe_exit_code
 log = logging.getLogger("taskmaster.supervisor")
 
 PRELOAD_SECONDS = 60.0
-ANSWER_SECONDS = 5.0
-EXIT_SECONDS = 0.5  # between the end of the template's channel and its own end
+REPLY_SECONDS = 5.0
+EXIT_SECONDS = 0.5  # for the template to exit after it has closed its channel
 MOST_ORDERED = 32
-# One thread per worker: a pool of threads in each of several processes per core only makes them
-# wait for each other, and a template with threads cannot be forked. A user who has set these has
-# decided otherwise.
+# One thread per worker: with several processes per core, thread pools only make them wait for each
+# other, and a template with threads cannot be forked. What a user has set for these is kept.
 SINGLE_THREADED = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -40,10 +39,10 @@ SINGLE_THREADED = (
 
 @dataclass(slots=True)
 class TemplateClient:
-    """Keeps one template running. Workers that an earlier one has forked go on.
+    """Keeps one template running. Workers that an earlier template has forked go on.
 
-    `ordered` holds the serials of forks that are not confirmed yet, `lost` those that never will
-    be. `wants_crash_reports`: a middleware of this configuration wants to be told of crashes.
+    `ordered` holds the serials of forks that are not confirmed yet, `lost` the serials of forks
+    that never will be. `wants_crash_reports`: a middleware of this configuration reports crashes.
     """
 
     plan: Plan
@@ -54,7 +53,7 @@ class TemplateClient:
     is_ready: bool = False
     was_ready: bool = False
     wants_crash_reports: bool = False
-    answer_by: float | None = None
+    reply_by: float | None = None
     start_at: float = 0.0
     started_at: float = 0.0
     ordered: set[int] = field(default_factory=set)
@@ -69,18 +68,18 @@ class TemplateClient:
     def accepts_orders(self) -> bool:
         """Whether one more order may be sent.
 
-        More orders at once would fill the channel in both directions, and each end would wait for
-        the other.
+        With more orders at once, the channel could fill in both directions, and each end would wait
+        for the other.
         """
         return self.is_ready and len(self.ordered) < MOST_ORDERED
 
     def run_due(self, now: float) -> None:
-        """Start a template if there is none, and replace one that does not answer in time.
+        """Start a template if there is none, and replace one that does not reply in time.
 
         Raises WorkersFailed if templates exit again and again before they are ready.
         """
-        if self.answer_by is not None and now >= self.answer_by:
-            self.replace("it did not answer in time")
+        if self.reply_by is not None and now >= self.reply_by:
+            self.replace("it did not reply in time")
         if self.process is None and now >= self.start_at:
             self._start(now)
 
@@ -88,12 +87,12 @@ class TemplateClient:
         """Return when `run_due` has something to do."""
         if self.process is None:
             return self.start_at
-        return math.inf if self.answer_by is None else self.answer_by
+        return math.inf if self.reply_by is None else self.reply_by
 
     def order(
         self, order: messages.WorkerOrder | messages.ReporterOrder, fds: Sequence[int]
     ) -> None:
-        """Order a process. `read` returns its pid later, or `take_lost_forks` its serial."""
+        """Order a process. Later `read` returns its pid, or `take_lost_forks` its serial."""
         assert self.channel is not None
         self.ordered.add(order.serial)
         try:
@@ -101,11 +100,11 @@ class TemplateClient:
         except OSError as error:
             self.replace(str(error))
             return
-        if self.answer_by is None:
-            self.answer_by = time.monotonic() + ANSWER_SECONDS
+        if self.reply_by is None:
+            self.reply_by = time.monotonic() + REPLY_SECONDS
 
     def read(self) -> messages.Forked | None:
-        """Take in one message of the template, and return it if a process was forked.
+        """Read one message of the template, and return it if a process was forked.
 
         Raises InvalidConfig if the template cannot load what the configuration names, and
         WorkersFailed as `run_due` does.
@@ -121,19 +120,22 @@ class TemplateClient:
             case messages.Ready(reports=reports):
                 self.wants_crash_reports = reports
                 self.is_ready = self.was_ready = True
-                self.answer_by = None
+                self.reply_by = None
             case messages.Failed(sentence=sentence):
                 self._on_failed(sentence)
             case messages.Forked(serial=serial) as forked:
                 self.ordered.discard(serial)
-                self.answer_by = time.monotonic() + ANSWER_SECONDS if self.ordered else None
+                self.reply_by = time.monotonic() + REPLY_SECONDS if self.ordered else None
                 return forked
             case _:
                 self.on_exit()
         return None
 
     def on_exit(self) -> None:
-        """Replace a template that has exited or is about to. Raises WorkersFailed as `run_due` does."""
+        """Replace a template that has exited or is about to exit.
+
+        Raises WorkersFailed as `run_due` does.
+        """
         assert self.process is not None
         try:
             code = self.process.wait(EXIT_SECONDS)
@@ -143,7 +145,10 @@ class TemplateClient:
             self.replace(f"it ended with {describe_exit_code(code)}")
 
     def replace(self, reason: str) -> None:
-        """Kill the template. A new one starts after a while. Raises WorkersFailed as `run_due` does."""
+        """Kill the template, and start another one after a while.
+
+        Raises WorkersFailed as `run_due` does.
+        """
         now = time.monotonic()
         was_ready = self.is_ready
         self.kill()
@@ -161,16 +166,16 @@ class TemplateClient:
         if self.process is not None:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(ANSWER_SECONDS)
+            self.process.wait(REPLY_SECONDS)
         if self.channel is not None:
-            self.channel.close()  # last, or a running template would complain that no one reads
-        self.channel = self.process = self.answer_by = None
+            self.channel.close()  # last: a running template would log that its channel broke
+        self.channel = self.process = self.reply_by = None
         self.is_ready = False
         self.lost |= self.ordered
         self.ordered = set()
 
     def take_lost_forks(self) -> set[int]:
-        """Return the serials that were ordered from a template that is gone, each once."""
+        """Return the serials whose template is gone, each serial once."""
         lost, self.lost = self.lost, set()
         return lost
 
@@ -185,9 +190,9 @@ class TemplateClient:
         )
         theirs.close()
         os.close(plan_fd)
-        ours.settimeout(ANSWER_SECONDS)
+        ours.settimeout(REPLY_SECONDS)
         self.channel, self.is_ready = ours, False
-        self.started_at, self.answer_by = now, now + PRELOAD_SECONDS
+        self.started_at, self.reply_by = now, now + PRELOAD_SECONDS
 
     def _on_failed(self, sentence: str) -> None:
         if not self.was_ready:

@@ -1,8 +1,9 @@
-"""The template: a clean process from which workers are forked, with the user's modules imported.
+"""The template process: it imports the user's modules and forks the workers.
 
-It has no thread and no connection. It is a process of our own rather than `multiprocess`'s
-forkserver (docs/decisions/template-process.md). Each worker is forked twice, so that it becomes a
-child of the supervisor, a subreaper, which can reap it whatever happens to the template.
+It has no thread and no connection, so no fork copies a lock or a session. The decision against the
+forkserver of `multiprocess` is in docs/decisions/template-process.md. Each worker is forked twice,
+so that it becomes a child of the supervisor, which is a subreaper and can reap it whatever happens
+to the template.
 """
 
 import gc
@@ -36,7 +37,7 @@ THREADS = Path("/proc/self/task")
 
 
 class Template(NamedTuple):
-    """What the template holds. `held_fd` is its own end of the lifeline."""
+    """The state of the template. `held_fd` is its own end of the lifeline."""
 
     plan: Plan
     prepared: Sequence[Prepared]
@@ -47,7 +48,7 @@ class Template(NamedTuple):
 
 
 def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) -> None:
-    """Prepare, report that, and fork a process for each order until the supervisor is gone."""
+    """Prepare, report readiness, and fork a process for each order until the supervisor is gone."""
     held_fd = lifeline.hold(lifeline_fd)
     setproctitle("taskmaster template")
     # A SIGTERM to the whole process group is for the supervisor to handle.
@@ -65,7 +66,7 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
 
 
 def prepare_all(plan: Plan) -> list[Prepared]:
-    """Import what all workers need, and freeze it for the garbage collector, so pages stay shared.
+    """Import what the workers need, and keep the garbage collector off it, so pages stay shared.
 
     Raises InvalidConfig, and TaskmasterError if an import starts a thread.
     """
@@ -87,8 +88,8 @@ def prepare_all(plan: Plan) -> list[Prepared]:
 def _refuse_threads(what: str) -> None:
     """Raise TaskmasterError if there is a thread.
 
-    A fork copies the locks of other threads but never the threads, so a lock held at that moment is
-    held for ever.
+    A fork copies the locks of other threads but not the threads, so a lock that is held at that
+    moment is held for ever.
     """
     if len(list(THREADS.iterdir())) > 1:
         raise TaskmasterError(
@@ -108,13 +109,13 @@ def _serve(template: Template) -> None:
 
 
 def _send(channel: socket.socket, message: messages.Message) -> None:
-    """Send a message to the supervisor. If it is gone, no one needs it."""
+    """Send a message to the supervisor, unless the supervisor is gone."""
     with suppress(ConnectionError):
         messages.send(channel, message)
 
 
 def _fork_twice(template: Template, order: AnyOrder, fds: Sequence[int]) -> int:
-    """Fork a process that becomes the supervisor's child. Return its pid, or 0 if the fork failed."""
+    """Fork a process that becomes the supervisor's child. Return its pid, or 0 if that failed."""
     report_read, report_write = os.pipe()
     between = os.fork()
     if between == 0:
@@ -135,7 +136,7 @@ def _fork_twice(template: Template, order: AnyOrder, fds: Sequence[int]) -> int:
 
 
 def _run_child(template: Template, order: AnyOrder, fds: Sequence[int]) -> NoReturn:
-    """Be a worker or a reporter until it exits. This never returns into the template's code."""
+    """Run a worker or a reporter, then exit. This never returns into the template's code."""
     status = 1
     try:
         os.setpgid(0, 0)

@@ -1,4 +1,8 @@
-"""The loop over the jobs of one batch, and what the worker notes of each run that did not simply ack."""
+"""The loop over the jobs of one batch, in the worker.
+
+The settlements of runs that did not simply ack are also written to the scoreboard, where the
+supervisor finds them if the worker is killed.
+"""
 
 import logging
 import time
@@ -25,18 +29,18 @@ from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.worker")
 
-# In a larger batch, jobs take less than half a millisecond. What they use and print is counted from
-# the start of the batch, because taking a baseline costs 1.5 µs per job.
+# Jobs of a larger batch take less than half a millisecond each. Their CPU time and output are
+# counted from the start of the batch, because a baseline per job costs 1.5 µs.
 MOST_BASELINES = 50
 
-BRIEF_BYTES = (
-    800  # of a settlement without the long texts, its message cut: so 500 of them have room
-)
+# The size of a settlement without its long texts and with its message cut, so that 500 of them fit
+# into a row.
+BRIEF_BYTES = 800
 BRIEF_MESSAGE = 200
 
 
 class BatchResult(NamedTuple):
-    """How many jobs were started, and the settlements of those that did not simply ack."""
+    """The number of jobs started, and the settlements of those that did not simply ack."""
 
     started: int
     settlements: list[Settlement]
@@ -62,8 +66,8 @@ def _run_in_order(
 ) -> int:
     """Return how many jobs were started.
 
-    This is the hot loop, so it writes to the scoreboard's cells itself. Settlements are kept in the
-    row too, should this process be killed.
+    This is the hot loop, so it writes to the scoreboard's cells itself. Settlements are written to
+    the row too, for the case that this process is killed.
     """
     cells, permits_fd = context.row.cells, context.permits_fd
     has_cpu_limit = context.consumer.cpu_limit_seconds is not None
@@ -90,14 +94,14 @@ def _run_in_order(
 
 
 def write_settlement(row: ScoreboardRow, settlement: Settlement, *, others: int) -> bool:
-    """Keep the settlement in the row, in brief if `others` that may follow would find no room."""
+    """Write the settlement to the row, in brief if `others` more would then not fit."""
     if row.batch.write_entry(to_entry(settlement), reserve_bytes=others * BRIEF_BYTES):
         return True
     return row.batch.write_entry(to_entry(_in_brief(settlement)))
 
 
 def note_baseline(row: ScoreboardRow) -> None:
-    """Note what the worker has used and written by now: what comes later is the next run's."""
+    """Note the CPU time and output so far: what comes later belongs to the next run."""
     row.batch.note_baseline(Baseline(time.process_time_ns(), lengths()))
 
 

@@ -1,4 +1,4 @@
-"""How many jobs one claim takes: about 20 ms of work by the measured mean. Pure policy."""
+"""The number of jobs per claim: about 20 ms of work by the measured mean. Pure policy."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ WEIGHT = 0.3
 
 @dataclass(slots=True)
 class BatchSize:
-    """The size of the next claim. `fixed` is what the consumer asked for; None means measured."""
+    """The size of the next claim. `fixed` is the consumer's own choice, or None to measure."""
 
     fixed: int | None = None
     mean_seconds: float | None = None
@@ -22,15 +22,15 @@ class BatchSize:
 
     def next(self) -> int:
         """Return how many jobs to claim now: 1 until the mean is known, 500 at most."""
-        self.last = max(1, min(self._wanted(), self.last * GROWTH, MAX_BATCH))
+        self.last = max(1, min(self._target(), self.last * GROWTH, MAX_BATCH))
         return self.last
 
     def restart(self) -> None:
-        """Begin with 1 again: together the jobs may be more than Postgres puts into one row."""
+        """Begin with 1 again: a large batch may have been too much for one row of Postgres."""
         self.last = 0
 
     def record(self, jobs: int, seconds: float) -> None:
-        """Take in how long a batch took."""
+        """Update the mean with the duration of a batch."""
         if not jobs:
             return
         mean = seconds / jobs
@@ -38,7 +38,7 @@ class BatchSize:
         is_slower = old is None or mean > old
         self.mean_seconds = mean if old is None or is_slower else old + WEIGHT * (mean - old)
 
-    def _wanted(self) -> int:
+    def _target(self) -> int:
         if self.fixed is not None:
             return self.fixed
         mean = self.mean_seconds

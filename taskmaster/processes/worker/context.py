@@ -1,4 +1,4 @@
-"""The context of a worker and of the jobs that it runs."""
+"""The context of a worker, and the context that its jobs see."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,10 +14,10 @@ from taskmaster.store.connection import Connection
 
 @dataclass(slots=True)
 class WorkerJobContext:
-    """What jobs see of their worker.
+    """The worker as its jobs see it: what the attributes and methods of a `Job` return.
 
-    `was_connection_used`: a job has asked for the connection. `is_forked` is True in a process that
-    a callback has forked.
+    `was_connection_used`: a job has read `job.connection`. `is_forked` is True in a process that a
+    callback has forked.
     """
 
     row: ScoreboardRow
@@ -44,9 +44,10 @@ class WorkerJobContext:
 
 
 class WorkerContext(NamedTuple):
-    """Where jobs run: what stays the same for the lifetime of a worker.
+    """The parts of a worker that stay the same for its lifetime.
 
-    `permits_file` is the file behind `permits_fd`, because a callback may close the descriptor.
+    `permits_file` identifies the file behind `permits_fd`, because a callback may close the
+    descriptor.
     """
 
     consumer: Consumer
@@ -59,14 +60,14 @@ class WorkerContext(NamedTuple):
 
     @property
     def has_permits_file(self) -> bool:
-        """Whether the permits are still ours, whatever callbacks have closed and opened."""
+        """Whether `permits_fd` still is the permits, whatever callbacks have closed and opened."""
         return identity(self.permits_fd) == self.permits_file
 
     def allow_starts(self, count: int) -> None:
-        """Fill in permits to start jobs, but none if the worker was asked to exit since it looked.
+        """Add permits for `count` jobs, but none if the worker has been asked to exit.
 
-        What is put once others have taken over is theirs to run. The supervisor writes the stop
-        flag and then drains the permits, so one of the two comes in time.
+        The request may come between the claim and this call. Since the supervisor sets the stop
+        flag before it drains the permits, either this check or that drain takes effect.
         """
         permits.fill(self.permits_fd, count)
         if self.row.is_stopping:

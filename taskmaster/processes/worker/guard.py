@@ -1,4 +1,7 @@
-"""What a worker cannot do without and a callback may have changed: its descriptors and signal handlers."""
+"""The guard against callbacks that change the worker's descriptors, signal handlers or timers.
+
+The worker runs it after each batch.
+"""
 
 import faulthandler
 import signal
@@ -9,21 +12,20 @@ from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.orphans import count_zombies
 
-# Only the callbacks know whether they will still wait for a child, so the worker reaps none of
-# them.
+# A callback may still wait for its child, so the worker reaps none of them.
 MOST_ZOMBIES = 100
 WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A callback that ignores SIGCHLD would take exit codes from the children of the next one, and so
-# on. SIGALRM is set by each run that has a timeout. Its alarm is cancelled below: without a handler
-# it would end the worker.
+# If a callback ignored SIGCHLD, the next callback would lose the exit codes of its children. The
+# others have similar effects. SIGALRM is missing here because each run with a timeout sets it. Its
+# timer is cancelled below, because without a handler the alarm would end the worker.
 RESTORED = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT)
-# A callback that blocks these would have no timeout, and leave no stack.
+# If a callback blocked these, timeouts, stops and stack dumps would not work.
 NEEDED = (*WATCHED, signal.SIGALRM, DUMP_SIGNAL)
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
 class Guard:
-    """Made before the first job, asked after each batch. `stop` lets the worker exit."""
+    """Created before the first job, called after each batch. `stop` lets the worker exit."""
 
     def __init__(self, fds: Sequence[int], stop: Callable[[], object]) -> None:
         self._identities = {fd: identity(fd) for fd in fds}
@@ -31,21 +33,24 @@ class Guard:
         self._handlers = {number: signal.getsignal(number) for number in RESTORED}
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Exit after the current job on SIGTERM. Ctrl-C and hang-up of the terminal are the supervisor's."""
+        """Exit after the current job on SIGTERM.
+
+        SIGINT and SIGHUP come from the terminal, and the supervisor handles them.
+        """
         if number == signal.SIGTERM:
             self._stop()
 
     def watch_signals(self) -> None:
         """Restore handlers, timers and the signal mask.
 
-        These are handlers rather than SIG_IGN, because programs started here would inherit what is
-        ignored.
+        SIGINT and SIGHUP have a handler rather than SIG_IGN, because programs that callbacks start
+        inherit ignored signals.
         """
         for number in WATCHED:
             if signal.getsignal(number) != self.on_signal:
                 signal.signal(number, self.on_signal)
         for number, handler in self._handlers.items():
-            # None: the handler was not installed from Python, so Python cannot restore it.
+            # None means that the handler was not installed by Python, which cannot restore it.
             if handler is not None and signal.getsignal(number) != handler:
                 signal.signal(number, handler)
         for timer in TIMERS:

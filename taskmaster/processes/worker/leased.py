@@ -1,4 +1,7 @@
-"""Deliveries `at_least_once` and `at_most_once`: claim a batch under a lease, run it, settle it at once."""
+"""Deliveries `at_least_once` and `at_most_once`: claim a batch under a lease, run it, settle it.
+
+This runs in the worker. One statement settles a whole batch.
+"""
 
 import logging
 import time
@@ -17,17 +20,18 @@ from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
 
-# After a lost connection, a worker releases what it holds without knowing. A claim that was on its
-# way may commit for as long as Postgres lets a statement run, unless its server process is gone.
+# After a lost connection, a worker releases claims whose result it never received. Such a claim may
+# still commit for as long as Postgres lets a statement run, unless its server process is gone.
 UNACKNOWLEDGED_SECONDS = 65.0
 UNACKNOWLEDGED_LOOK_SECONDS = 0.2
 
 
 @dataclass(slots=True)
 class Leased:
-    """The claims of one worker. A batch that could not be settled is kept: its token makes that safe.
+    """The claims of one worker.
 
-    `was_sent`: the settle was sent before, and its result did not arrive.
+    `unsettled` is the last batch, kept until it is settled: a repeated settle is safe, because the
+    token fences it. `was_sent`: the settle was sent before, and its result did not arrive.
     """
 
     database: Database
@@ -59,7 +63,7 @@ class Leased:
         schema, name = self.database.schema, f"taskmaster {self.claimant.worker}"
         conn = connect(self.database.url, schema, name=name, hot=True)
         self.cursor = Cursor()
-        if self.is_unsure:  # the lost server process must not go on with what it was told
+        if self.is_unsure:  # the lost server process must not finish its last statement
             transactions.terminate(conn, schema, self.backend, name)
         self.backend = conn.info.backend_pid
         return conn
@@ -124,13 +128,13 @@ class Leased:
         return lease
 
     def _isolate_suspect(self, conn: Connection, lease: leases.Lease) -> leases.Lease:
-        """Let a job that has crashed a worker before run alone, so that no other job is with it."""
+        """Let a job that has crashed a worker before run alone, so that it affects no other job."""
         suspect = next((job for job in lease.jobs if job.crashes), None)
         if suspect is None or len(lease.jobs) == 1:
             return lease
         others = [job.id for job in lease.jobs if job is not suspect]
         leases.release(conn, lease.token, others)
-        self.size.restart()  # there may be more of them, so claim few for a while
+        self.size.restart()  # there may be more suspects, so claim few jobs for a while
         return leases.Lease(lease.token, [suspect])
 
     def _on_settle(self, token: UUID, *, is_settled: bool, was_sent: bool) -> None:
@@ -140,7 +144,10 @@ class Leased:
         self.context.row.batch.finish()
 
     def _on_lost_lease(self, token: UUID, *, was_sent: bool) -> None:
-        """Report a lease that does not exist. If the settle was sent before, that may have ended it."""
+        """Report a lease that does not exist.
+
+        If the settle was sent before, it may have ended the lease itself.
+        """
         if was_sent:
             log.info(
                 "lease gone: token=%s, settled before the connection was lost or rescued", token

@@ -1,4 +1,7 @@
-"""The worker's loop: claim and run jobs, and wait when there are none. One job at a time, no thread."""
+"""The worker's loop: claim and run jobs, and wait when there are none.
+
+It runs one job at a time, without threads.
+"""
 
 import logging
 import os
@@ -19,25 +22,24 @@ from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.worker")
 
-# A worker that has just become idle looks again: a producer may have read "no worker is idle" and
-# committed later.
+# A worker that has just become idle looks again several times: a producer may have read that no
+# worker is idle, sent no notification and committed later.
 LOOKS_SECONDS = (0.003, 0.010, 0.030, 0.100, 0.300)
 UNSURE_SECONDS = 1.0
-IDLE_SECONDS = (
-    5.0  # then it waits for wakeups: the supervisor sends one to an idle worker every second
-)
+# After that it waits for wakeups: the supervisor sends one to an idle worker every second.
+IDLE_SECONDS = 5.0
 
 
 class Delivery(Protocol):
-    """How jobs are claimed, run and ended: leased.py, transactional.py."""
+    """One way to claim, run and end jobs. There are two: leased.py and transactional.py."""
 
     @property
     def has_pending(self) -> bool:
-        """Whether the end of a run is still to be written."""
+        """Whether the end of a run is not written yet."""
 
     @property
     def is_unsure(self) -> bool:
-        """Whether this worker may hold jobs without knowing. Then it does not wait for long."""
+        """Whether a claim may have succeeded although its result was lost. Then waits are short."""
 
     def connect(self) -> Connection: ...
 
@@ -54,7 +56,7 @@ class Delivery(Protocol):
 
 
 class Health(Protocol):
-    """What is looked after between jobs: guard.py."""
+    """The checks between batches: guard.py."""
 
     def watch_signals(self) -> None: ...
 
@@ -63,7 +65,7 @@ class Health(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class WorkerLoop:
-    """Runs one worker until it is asked to stop. `look` counts the looks since it became idle."""
+    """Runs one worker until it is asked to stop. `look` counts its looks since it became idle."""
 
     schema: str
     delivery: Delivery
@@ -88,7 +90,7 @@ class WorkerLoop:
         self.is_leaving = True
 
     def run(self, health: Health) -> None:
-        """Run until asked to stop, and leave nothing pending behind."""
+        """Run until asked to stop and nothing is pending."""
         health.watch_signals()
         os.register_at_fork(after_in_child=self._disown_connection)
         if self.is_parked:
@@ -110,14 +112,14 @@ class WorkerLoop:
             self.connection.close()
 
     def _wait_until_unparked(self) -> None:
-        """Show as the canary of a new generation that it could work, and wait."""
+        """Wait, as the canary of a new generation, until that generation takes over."""
         self.row.phase = Phase.IDLE
         while self.is_parked and not self.is_stopping:
             self.is_parked = not self.wakeups.get(IDLE_SECONDS)
         self.row.is_woken = False
 
     def _step(self) -> None:
-        """Run the jobs that there are, or wait for some. When stopping, write what is pending."""
+        """Run jobs, or wait if there are none. When stopping, only write what is pending."""
         conn = self.connection or self._connect()
         if self.is_stopping:
             self.delivery.finish(conn)
@@ -143,14 +145,14 @@ class WorkerLoop:
         self.row.phase = Phase.WORKING
 
     def _ask_for_notifications(self, conn: Connection) -> None:
-        """Let puts notify for a while, unless the supervisor has done so."""
+        """Make puts notify for a while, unless they do so already."""
         now = time.monotonic_ns()
         if self.scoreboard.notified_until_ns < now + self.notify_ms * 1_000_000 // 3:
             supervisors.announce_idle(conn, self.schema, self.notify_ms)
             self.scoreboard.notified_until_ns = now + self.notify_ms * 1_000_000
 
     def _wait_once(self) -> bool:
-        """Wait once. Return whether it is time to look."""
+        """Wait once. Return whether to look for jobs now."""
         is_looking = self.look < len(LOOKS_SECONDS)
         seconds = UNSURE_SECONDS if self.delivery.is_unsure else IDLE_SECONDS
         was_woken = self.wakeups.get(LOOKS_SECONDS[self.look] if is_looking else seconds)
@@ -169,14 +171,17 @@ class WorkerLoop:
         return self.connection
 
     def _drop_foreign_socket(self) -> None:
-        """Connect again to settle, if another file has the number of the connection's socket."""
+        """Drop the connection if another file has the number of its socket, and connect again."""
         conn = self.connection
         if conn is not None and not conn.closed and identity(conn.fileno()) != self.socket_file:
             error = psycopg.OperationalError("a callback has closed the connection's descriptor")
             self._on_connection_lost(error)
 
     def _disown_connection(self) -> None:
-        """Close the connection in a fork of a callback, or its session would outlive this worker."""
+        """Close the connection in a process that a callback forked.
+
+        Otherwise its session could outlive this worker.
+        """
         if self.connection is not None and not self.connection.closed:
             nowhere = os.open(os.devnull, os.O_RDWR)  # the number stays taken: libpq will close it
             os.dup2(nowhere, self.connection.fileno(), inheritable=False)

@@ -1,4 +1,4 @@
-"""A worker process from its fork to its exit: what is built in it, and closed in the end."""
+"""A worker process from its fork to its exit: build its parts, run its loop, close everything."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ from taskmaster.processes.worker.timeouts import limit_address_space, with_timeo
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.leases import Claimant
 
-CONFIRM_SECONDS = 10.0  # within which the supervisor confirms that it knows the worker
+CONFIRM_SECONDS = 10.0  # for the supervisor to confirm by a wakeup that the fork is wanted
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -38,12 +38,12 @@ log = logging.getLogger("taskmaster.worker")
 def main(
     plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: WorkerOrder, fds: WorkerFds
 ) -> int:
-    """Be the worker that was ordered. Return the exit code."""
+    """Run the worker that was ordered. Return the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     row = scoreboard.row(order.row)
     wakeups = WakeupReader(fds.wakeups)
     if not wakeups.get(CONFIRM_SECONDS):
-        return 1  # the supervisor does not know this worker: its slot may be another's by now
+        return 1  # the order was given up: the slot may belong to another worker by now
     output.capture((fds.stdout, fds.stderr))
     log_into_memory()
     if plan.metrics_dir is not None:
@@ -84,7 +84,7 @@ def _try_build(
 ) -> Handler | None:
     """Return the handler, or write the reason into the row and return None.
 
-    A `final` reason means that another worker would find the same.
+    `final` marks a reason that any other worker would have too.
     """
     row, queue_name = job_context.row, prepared.consumer.queue_name
     try:
@@ -95,14 +95,14 @@ def _try_build(
         return handler
     except InvalidConfig as error:
         row.batch.write_entry({"boot": str(error), "final": True})
-    except BaseException as error:  # the user's code: whatever it raises is the reason
+    except BaseException as error:  # the user's code may raise anything
         log.exception("worker failed to boot: queue=%s", queue_name)
         row.batch.write_entry({"boot": f"consumer {queue_name!r}: {describe(error)}"})
     return None
 
 
 def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) -> Handler:
-    """Make in this process, after the fork, what the jobs need."""
+    """Set up this process, enter the component and build the middlewares."""
     adopt_orphans()
     os.nice(prepared.consumer.nice)
     if prepared.consumer.cpu_affinity:

@@ -1,4 +1,7 @@
-"""A consumer with everything that it names imported: done once, in the template, before any fork."""
+"""A consumer with everything that it names imported.
+
+The template prepares each consumer once. Its forks, workers and reporters, only use the result.
+"""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ from taskmaster.plugins import (
 
 
 class Prepared(NamedTuple):
-    """What a consumer's workers need. `where` begins the sentences about errors in it."""
+    """A consumer and its imports. `where` begins the sentences about errors in it."""
 
     consumer: Consumer
     callback: Callback
@@ -30,7 +33,7 @@ class Prepared(NamedTuple):
     where: str
 
     def chain(self, stack: ExitStack, callback: Callback) -> Handler:
-        """Return `callback` in the middlewares, which are built now. Raises InvalidConfig."""
+        """Build the middlewares and return `callback` inside them. Raises InvalidConfig."""
         try:
             middlewares = [open_middleware(factory, stack) for factory in self.middlewares]
             return build(middlewares, innermost(callback))

@@ -1,8 +1,8 @@
-"""Recycling: a worker that has served for long enough exits, one worker of a consumer at a time.
+"""Recycling in the worker: exit after enough jobs or memory, one worker of a consumer at a time.
 
-The kernel decides which one: a semaphore per consumer holds one permit, which a worker takes before
-it exits. The supervisor puts it back when all workers of the consumer are up again. The only worker
-of a consumer needs no permit.
+A semaphore per consumer holds one permit, which a worker takes before it exits. The supervisor puts
+it back when all workers of the consumer are up again (pool/recycle_permits.py). A consumer with one
+worker needs no permit.
 """
 
 import os
@@ -24,7 +24,7 @@ class Recycling:
     def most_jobs(self) -> int | None:
         """Return how many more jobs the worker may claim, or None for any number.
 
-        It claims one by one while it waits for the permit to exit.
+        While the worker waits for the permit to exit, it claims one job at a time.
         """
         most = self.consumer.max_jobs_per_worker
         return None if most is None else max(1, most - self.jobs)

@@ -1,4 +1,8 @@
-"""The reporter process: it reports crashes to middlewares that were killed with their worker."""
+"""The reporter process: it reports crashes through the middlewares' crash reporters.
+
+The middlewares themselves were killed with their worker. The template forks a reporter when there
+are crashes to report.
+"""
 
 import logging
 import os
@@ -41,4 +45,4 @@ def _report(prepared: Prepared, crashes: Sequence[CrashReport]) -> None:
                 for crash in crashes:
                     report(crash)
         except Exception:
-            log.exception("%s: a crash reporter failed", prepared.where)
+            log.exception("crash report failed: %s", prepared.where)

@@ -1,4 +1,7 @@
-"""The limits that a worker enforces on itself. The supervisor watches the others from outside."""
+"""The limits that a worker enforces on itself: its timeout and its address space.
+
+The supervisor enforces the limits from outside (pool/limits.py), for code that is stuck in C.
+"""
 
 import resource
 import signal
@@ -7,13 +10,14 @@ from types import FrameType
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
 from taskmaster.middleware import Handler
-from taskmaster.processes.system.proc import MIB, mapped_bytes
+from taskmaster.processes.system.proc import MIB, address_space_bytes
 
 
 def with_timeout(handler: Handler, seconds: float) -> Handler:
     """Raise JobTimeout in `handler` when a job runs for longer.
 
-    Code stuck in C sees it only when it returns: then the supervisor kills the worker.
+    While code is stuck in C, the exception waits until that code returns. If it does not return,
+    the supervisor kills the worker.
     """
     armed = False
 
@@ -23,7 +27,7 @@ def with_timeout(handler: Handler, seconds: float) -> Handler:
 
     def timeout_handler(job: Job) -> Outcome:
         nonlocal armed
-        signal.signal(signal.SIGALRM, raise_timeout)  # each time: a callback may have changed it
+        signal.signal(signal.SIGALRM, raise_timeout)  # for each job: a callback may have changed it
         armed = True
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
@@ -37,7 +41,7 @@ def with_timeout(handler: Handler, seconds: float) -> Handler:
 
 def limit_address_space(memory_limit_mb: int) -> None:
     """Bound this process's address space, as a backstop to the limit on resident memory."""
-    most = mapped_bytes() + 2 * memory_limit_mb * MIB
+    most = address_space_bytes() + 2 * memory_limit_mb * MIB
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,8 +1,9 @@
 """Delivery `transactional`: one job at a time is claimed, run and ended in one transaction.
 
-The transaction is the callback's too. The job's row stays locked until the end, so whoever is
-killed, Postgres makes the job available again with the lock. A savepoint around the callback undoes
-its writes if its run fails, and the lock stays, so the failure is written in the same commit.
+This runs in the worker. The callback writes in the same transaction. The job's row stays locked
+until the end: if any of the processes is killed, Postgres drops the lock, and the job is ready
+again. If the run fails, a savepoint undoes the callback's writes and keeps the lock, so the failure
+is written in the same commit.
 """
 
 from contextlib import suppress
@@ -27,7 +28,7 @@ from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
 CANCEL_SECONDS = 1.0
-CHARGE_WAIT_MS = 1_000  # at a time, so that a request to stop is seen
+CHARGE_WAIT_MS = 1_000  # at a time, so that the worker notices a request to stop
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class Transactional:
 
     @property
     def is_unsure(self) -> bool:
-        """Always False: a transaction that was lost is undone."""
+        """Always False, because a lost transaction is undone."""
         return False
 
     def connect(self) -> Connection:
@@ -86,9 +87,7 @@ class Transactional:
                 raise
             self._on_failed_transaction(conn, locked, error)
             is_written = False
-        if (
-            is_written
-        ):  # else the transaction was ended or lost under it, and `finish` writes the end
+        if is_written:  # otherwise `finish` writes the end of the run
             self.unwritten = None
             self.context.row.batch.finish()
         return 1
@@ -107,13 +106,19 @@ class Transactional:
         self.context.row.batch.finish()
 
     def _reset_used_session(self, conn: Connection) -> None:
-        """Reset the session if a callback has used it. Not otherwise: it costs a third of a millisecond."""
+        """Reset the session if a callback has used it.
+
+        An unused session is not reset, because a reset costs a third of a millisecond.
+        """
         if self.context.job_context.was_connection_used:
             reset_session(conn)
             self.context.job_context.was_connection_used = False
 
     def _claim(self, conn: Connection) -> transactions.LockedJob | None:
-        """Lock a job and enter it in the row, as a batch of its own. None if there is none to start."""
+        """Lock a job and enter it in the row, as a batch of its own.
+
+        Return None if there is no job to start.
+        """
         queue_name = self.context.consumer.queue_name
         locked = transactions.claim_one(conn, self.database.schema, queue_name, self.cursor)
         if locked is None:
@@ -134,7 +139,7 @@ class Transactional:
         with conn.transaction():
             settlement = run_one(self.context, locked.job)
             if not conn.closed and identity(conn.fileno()) != self.socket_file:
-                conn.close()  # a callback has closed its descriptor, and another file has the number
+                conn.close()  # a callback closed the socket, and another file has its number
             settlement = settlement or self._impossible_ack(conn, locked)
             if settlement is not None:
                 record.write_entry(to_entry(settlement))
@@ -147,9 +152,12 @@ class Transactional:
     def _on_failed_transaction(
         self, conn: Connection, locked: transactions.LockedJob, error: Exception
     ) -> None:
-        """Keep the end of the run to be written. Raises OperationalError if the connection is unusable."""
-        self.unwritten = self.unwritten or self._refused_commit(conn, locked, error)
-        # Lost, in a query that was cut off, or left open.
+        """Keep the end of the run, which `finish` writes.
+
+        Raises OperationalError if the connection is unusable.
+        """
+        self.unwritten = self.unwritten or self._commit_failure(conn, locked, error)
+        # The connection is lost, or still in a query or transaction.
         if conn.info.transaction_status is not TransactionStatus.IDLE:
             with suppress(psycopg.Error):
                 conn.cancel_safe(timeout=CANCEL_SECONDS)
@@ -158,7 +166,10 @@ class Transactional:
     def _impossible_ack(
         self, conn: Connection, locked: transactions.LockedJob
     ) -> Settlement | None:
-        """Return a failure if the ack cannot be written: the callback ignored an error or ended it all."""
+        """Return a failure if the ack cannot be written.
+
+        Then the connection was lost, or the callback ignored an error or ended the transaction.
+        """
         if conn.closed:
             message = "the connection of its transaction was lost while it ran"
             return self._failure(locked, message, cause="lost database")
@@ -172,12 +183,12 @@ class Transactional:
             case _:
                 return None
 
-    def _refused_commit(
+    def _commit_failure(
         self, conn: Connection, locked: transactions.LockedJob, error: Exception
     ) -> Settlement | None:
-        """Return a failure if the run acked and its commit was refused.
+        """Return a failure if the commit was refused.
 
-        If the connection broke, it is unknown whether it was committed, so nothing is recorded.
+        If the connection broke, the commit may have succeeded, so nothing is recorded.
         """
         if conn.closed:
             return None

@@ -1,1 +1,1 @@
-"""The supervisor's connections: heartbeat, promotion, rescue, LISTEN."""
+"""The supervisor's services that use the database: heartbeat, promotion, rescue, LISTEN."""

@@ -1,8 +1,8 @@
-"""The failure detector: which supervisors have been silent for too long. Pure policy.
+"""The failure detector: which supervisors have sent no heartbeat for too long. Pure policy.
 
-Only silence that was observed while connected counts, by this supervisor's own clock. If it was
-itself disconnected, stopped or failed over, it missed everyone's heartbeats, so it restarts the
-clock. Clocks of two hosts are never compared.
+Only silence observed while connected counts, measured by this supervisor's own clock. If this
+supervisor was itself disconnected or stopped, it missed everyone's heartbeats, so it restarts the
+clock. The clocks of two hosts are never compared.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 from taskmaster.store.supervisors import Silent
 
-# A longer gap between two of our own heartbeats means that we were disconnected.
+# A longer gap between two of its own heartbeats means that this supervisor was disconnected.
 DISCONNECTED_HEARTBEATS = 3
-# After this many times `gone_after_seconds` a session lock counts no longer: a stopped process
-# holds it too.
+# After this many times `gone_after_seconds`, a session lock no longer shows that a supervisor is
+# alive, because a stopped process holds its lock too.
 GIVEN_UP_FACTOR = 4
 
 
 class LastHeartbeat(NamedTuple):
-    """The last heartbeat of one supervisor, and since when no newer one was observed."""
+    """The last heartbeat of one supervisor, and when this supervisor first observed it."""
 
     heartbeat_at: datetime
     since: float
@@ -40,7 +40,7 @@ class FailureDetector:
         self.last = {}
 
     def observe(self, others: Mapping[int, datetime], now: float) -> None:
-        """Take in the last heartbeats of the others, by id."""
+        """Note the last heartbeats of the other supervisors, by id."""
         if now - self.observed_at > DISCONNECTED_HEARTBEATS * self.heartbeat_seconds:
             self.forget()
         self.observed_at = now
@@ -49,7 +49,8 @@ class FailureDetector:
     def suspects(self, now: float) -> list[Silent]:
         """Return the supervisors that have been silent for `gone_after_seconds`, lowest id first.
 
-        Two heartbeats are subtracted: the one before the silence was noticed, and our own.
+        Two heartbeat intervals are subtracted: a heartbeat is observed up to one interval late, and
+        this supervisor looks once per interval.
         """
         patience = self.gone_after_seconds - 2 * self.heartbeat_seconds
         given_up = GIVEN_UP_FACTOR * self.gone_after_seconds

@@ -1,4 +1,4 @@
-"""The heartbeat: this supervisor reports that it is alive, and learns when the others last did.
+"""The heartbeat: report that this supervisor is alive, and read when the others last did.
 
 It is the first of the database services, and nothing that may wait for a lock comes before it.
 """
@@ -50,9 +50,7 @@ class HeartbeatService(BaseService):
         report = self.report()._replace(locked=self.has_lock)
         result = supervisors.heartbeat(conn, self.session.registered_id, report)
         if result is None:
-            log.error(
-                "supervisor evicted: others took it for gone and released its jobs, replacing all workers"
-            )
+            log.error("supervisor evicted: another one rescued its jobs, replacing all workers")
             self.session.unregister()
             self.on_eviction()
             return
@@ -61,5 +59,5 @@ class HeartbeatService(BaseService):
         self.on_heartbeat(result, now)
 
     def _on_connect(self) -> None:
-        """A new session does not hold the lock yet. Report at once."""
+        """Send a heartbeat at once, because a new session does not hold the lock yet."""
         self.has_lock, self.due_at = False, 0.0

@@ -1,7 +1,7 @@
 """The listener: the one LISTEN connection of a supervisor.
 
-No other statement runs on it, because `poll` does not see a notification that libpq has read
-already.
+No other statement runs on it: it could make libpq read a notification, and `poll` reports only what
+is unread.
 """
 
 import logging
@@ -28,7 +28,7 @@ NUMBER = re.compile(r"[0-9]{1,18}")
 
 @dataclass(slots=True)
 class Notifications:
-    """What arrived: jobs per queue, and whether a job was put that is due soon."""
+    """The notifications that arrived: jobs per queue, and whether a scheduled job is due soon."""
 
     jobs: Counter[str] = field(default_factory=Counter)
     due: bool = False
@@ -53,7 +53,7 @@ class Listener(BaseService):
         return self.connection is not None
 
     def run_due(self, now: float) -> None:
-        """Connect if it is time, and read what has arrived since."""
+        """Connect if it is time, and read what has arrived since then."""
         if self.connection is not None or now < self.connect_at or not self.is_database_up():
             return
         try:
@@ -78,7 +78,7 @@ class Listener(BaseService):
             self.connection = None
 
     def read(self) -> None:
-        """Pass on what has arrived, without waiting."""
+        """Pass on the notifications that have arrived, without waiting."""
         if self.connection is None:
             return
         arrived = Notifications()

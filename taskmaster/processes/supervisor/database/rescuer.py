@@ -1,4 +1,4 @@
-"""The rescuer: releases the leases of supervisors that are gone."""
+"""The rescuer: release the leases of supervisors that are gone."""
 
 import logging
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.supervisor")
 
-# The rescuer may not run the consumer of a job that it rescues, so it uses the default of
+# This supervisor may not have the consumer of a rescued job, so it uses the default of
 # `max_crashes`.
 MAX_CRASHES = 3
 
 
 @dataclass(slots=True)
 class Rescuer(BaseService):
-    """Looks after each heartbeat. `rescued` counts jobs."""
+    """Looks for leases to rescue after each heartbeat. `rescued` counts jobs."""
 
     session: DatabaseSession
     options: SupervisorOptions
@@ -37,7 +37,10 @@ class Rescuer(BaseService):
         self.session.on_connect.append(self.detector.forget)
 
     def run_due(self, now: float) -> None:
-        """Rescue if a supervisor is gone, and now and then the leases that no supervisor has registered."""
+        """Rescue the leases of supervisors that are gone.
+
+        Now and then, rescue also the leases whose supervisor is not registered.
+        """
         if not self.has_beaten:
             return
         self.has_beaten = False
@@ -46,7 +49,7 @@ class Rescuer(BaseService):
             self.session.run_patiently(lambda conn: self._rescue(conn, gone, now), now)
 
     def on_heartbeat(self, others: Mapping[int, datetime], now: float) -> None:
-        """Take in the last heartbeats of the other supervisors."""
+        """Note the last heartbeats of the other supervisors."""
         self.detector.observe(others, now)
         self.has_beaten = True
 
@@ -55,4 +58,4 @@ class Rescuer(BaseService):
         rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
         self.rescued += rescued
         if rescued:
-            log.warning("rescued jobs of supervisors that are gone: jobs=%d", rescued)
+            log.warning("jobs rescued from supervisors that are gone: jobs=%d", rescued)

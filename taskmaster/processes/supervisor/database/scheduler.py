@@ -1,4 +1,4 @@
-"""The scheduler: promotes scheduled jobs to ready when they are due."""
+"""The scheduler: promote scheduled jobs to ready when they are due."""
 
 import math
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Scheduler(BaseService):
         return math.inf if self.due_at is None or not self.session.is_open else self.due_at
 
     def on_heartbeat(self, due_seconds: float | None, now: float) -> None:
-        """Plan the next promotion by what the database says. None means that no job is scheduled."""
+        """Plan the next promotion. `due_seconds` is None if no job is scheduled."""
         self.due_at = None if due_seconds is None else now + max(0.0, due_seconds)
 
     def on_due_notification(self, now: float) -> None:
@@ -38,9 +38,8 @@ class Scheduler(BaseService):
         moved, due_seconds = supervisors.promote(conn)
         if moved == supervisors.PROMOTE_AT_MOST:
             self.due_at = now
-        elif (
-            due_seconds is not None
-        ):  # if it is due already, another session has locked it for a moment
+        elif due_seconds is not None:
+            # A job that is due already is locked by another session for a moment.
             self.due_at = now + max(due_seconds, LOCKED_SECONDS)
         else:
             self.due_at = None

@@ -31,7 +31,7 @@ Work = Callable[[Connection], None]
 class DatabaseSession(BaseService):
     """Keeps one connection open, and the supervisor registered under `supervisor_id`.
 
-    `on_connect` are called after each connection: what was seen before may be out of date.
+    The functions in `on_connect` are called after each new connection.
     """
 
     database: Database
@@ -70,13 +70,13 @@ class DatabaseSession(BaseService):
         return self.connect_at if self.connection is None else float("inf")
 
     def close(self) -> None:
-        """Leave the table of supervisors, and close the connection."""
+        """Delete this supervisor's row, and close the connection."""
         if self.supervisor_id is not None:
             supervisor_id = self.supervisor_id
             self.run_last(lambda conn: supervisors.retire(conn, supervisor_id))
         self._disconnect()
 
-    # -- what the other services use
+    # -- for the other services
 
     def run(self, work: Work, now: float) -> bool:
         """Run `work` on the connection. Return False if there is none or it failed."""
@@ -93,10 +93,10 @@ class DatabaseSession(BaseService):
         return True
 
     def run_patiently(self, work: Work, now: float) -> bool:
-        """Run `work` that may meet a lock of others. Return False if it has to be tried again later.
+        """Run `work` that may wait for a lock. Return False if it must be tried again later.
 
-        If it is blocked, all work that may be blocked waits for a moment, and the session stays
-        open: its own lock shows that this supervisor is alive.
+        If it is blocked, all such work is put off for a moment. The session stays open, because the
+        lock that it holds itself shows that this supervisor is alive.
         """
         if now < self.unblocked_at:
             return False
@@ -118,7 +118,7 @@ class DatabaseSession(BaseService):
         return not blocked_by
 
     def run_last(self, work: Work) -> None:
-        """Run `work` while the supervisor stops. A failure is logged: the next supervisor cleans up."""
+        """Run `work` while the supervisor stops. If it fails, the next supervisor cleans up."""
         if self.connection is None:
             return
         try:
@@ -128,14 +128,14 @@ class DatabaseSession(BaseService):
             self._disconnect()
 
     def unregister(self) -> None:
-        """Forget this supervisor's id: another supervisor has deleted it. Register again on connecting."""
+        """Drop this supervisor's id, which was deleted by another, and register again later."""
         self._disconnect()
         self.supervisor_id = None
 
     # -- connecting
 
     def _connect(self) -> None:
-        """Connect. The first time, or after an eviction, migrate and register too."""
+        """Connect. The first time and after an eviction, migrate and register too."""
         name = f"{HOST}:{os.getpid()}"
         conn = connect(
             self.database.url,

@@ -1,1 +1,1 @@
-"""What follows a worker exit: its cause, the policy for its batch, and settling it."""
+"""Worker exits in the supervisor: their cause, the policy for the batch, and its settlement."""

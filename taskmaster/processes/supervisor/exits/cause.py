@@ -1,4 +1,8 @@
-"""Why a worker ended: from its wait status, the kernel's OOM kills and what the supervisor did to it."""
+"""The cause of a worker exit.
+
+It follows from the wait status, the kernel's count of OOM kills, and whether the supervisor killed
+the worker itself.
+"""
 
 import re
 from collections.abc import Iterator
@@ -28,11 +32,11 @@ VMSTAT = Path("/proc/vmstat")
 def exit_reason(
     cause: str, batch: UnsettledBatch | None, *, limit: LimitExceeded | None, was_cut_off: bool
 ) -> Reason:
-    """Return why a worker ended.
+    """Return the reason of a worker exit.
 
-    `limit` is the limit for which the supervisor killed it. If that run had ended by then, another
-    job of the batch was hit, which must not be charged for it. `was_cut_off` says that the
-    supervisor killed it for reasons of its own.
+    `limit` is the limit for which the supervisor killed the worker. If that run had ended by then,
+    the kill hit another job of the batch, which must not be charged. `was_cut_off`: the supervisor
+    killed the worker for reasons of its own.
     """
     if limit is not None and _is_current_run(limit, batch):
         return limit
@@ -51,11 +55,11 @@ def _is_current_run(limit: LimitExceeded, batch: UnsettledBatch | None) -> bool:
 
 @dataclass(slots=True)
 class OomWatch:
-    """Tells an OOM kill of the kernel from another SIGKILL: the kernel's counter went up with it.
+    """Distinguishes an OOM kill by the kernel from any other SIGKILL, by the kernel's counter.
 
-    The kernel counts for all processes of a cgroup, so a kill that hit no worker must be forgotten
-    before a SIGKILL comes from elsewhere. `older` is the counter at the look before the last one,
-    `newer` at the last one.
+    The kernel counts all processes of a cgroup, so a kill that hit no worker must be forgotten
+    before a worker exits by another SIGKILL. `newer` is the counter at the last look, and `older`
+    the counter at the look before it.
     """
 
     older: int = field(default_factory=lambda: oom_kills())
@@ -81,19 +85,21 @@ class OomWatch:
 
 
 def oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory.
+    """Return how many processes the kernel has killed because memory ran out.
 
-    It counts in our cgroup, or where no cgroup counts, on the machine. A cgroup counts its
-    processes "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events), so a
-    shortage of the machine is seen there too, and a kill in another container is not taken for
-    ours.
+    The count is that of our cgroup, or of the machine if no cgroup counts. A cgroup counts its
+    processes "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events). So
+    the count includes kills because the machine ran out of memory, and excludes other containers.
     """
     ours = [found for path in _cgroup_files() if (found := _count(path)) is not None]
     return sum(ours) if ours else _count(VMSTAT) or 0
 
 
 def _cgroup_files() -> Iterator[Path]:
-    """Yield where our cgroups count: memory.events in version 2, memory.oom_control in version 1."""
+    """Yield the files in which our cgroups count OOM kills.
+
+    That is memory.events in version 2 and memory.oom_control in version 1.
+    """
     for line in _read_text(CGROUPS).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:

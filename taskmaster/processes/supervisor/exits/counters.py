@@ -1,4 +1,4 @@
-"""What the supervisor counts from its start on, including the counts of workers that have exited."""
+"""The counters of the supervisor since its start, for the metrics."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,7 +8,10 @@ from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 
 @dataclass(slots=True)
 class Counters:
-    """`wakeups` by source, `exits` by queue and cause, the others by queue, of exited workers."""
+    """Counts wakeups by source and exits by queue and cause.
+
+    The others are by queue, for workers that have exited. Running workers count in their rows.
+    """
 
     wakeups: Counter[str] = field(default_factory=Counter)
     exits: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -17,7 +20,7 @@ class Counters:
     empty: Counter[str] = field(default_factory=Counter)
 
     def count_exit(self, worker_exit: WorkerExit) -> None:
-        """Count an exit, and keep the worker's own counts before another worker has its row."""
+        """Count an exit, and add the worker's own counts before its row is cleared."""
         queue_name = worker_exit.consumer.queue_name
         self.exits[queue_name, worker_exit.cause] += 1
         self.lost_leases[queue_name] += worker_exit.lost_leases

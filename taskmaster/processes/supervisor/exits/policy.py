@@ -1,7 +1,7 @@
 """The policy for the batch of a worker that exited: from its scoreboard row to settlements.
 
-Pure: it knows neither clock nor database nor processes. This is where cancelling a running job will
-add a reason.
+It is pure: it uses no clock, no database and no process. Cancelling a running job will add a reason
+here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ RunsAndCrashes = tuple[int, int]
 def settlements(
     worker_exit: WorkerExit, batch: UnsettledBatch, counts: Mapping[int, RunsAndCrashes]
 ) -> list[Settlement]:
-    """Return how the jobs of the batch end. Jobs without a settlement are acked.
+    """Return the settlements of the jobs of the batch. Jobs without one are acked.
 
     Jobs that had ended are settled as they ended. The current job is settled by the reason of the
-    exit. Jobs that had not started are released. `counts` holds runs and crashes before this run of
-    each job that the lease still holds.
+    exit. Jobs that had not started are released. `counts` holds the runs and crashes before this
+    run, for each job that the lease still holds.
     """
     found = [from_entry(entry) for entry in batch.entries]
-    # The worker may have written how its current job ended, and was killed before it could note the
-    # end.
+    # The worker may have been killed after it wrote the settlement of its current job and before it
+    # noted the end of the run.
     has_ended = any(settlement.id == batch.current for settlement in found)
     found += map(release, batch.unstarted)
     if batch.current is not None and batch.current in counts and not has_ended:
@@ -44,7 +44,7 @@ def settlements(
 def crash_reports(
     worker_exit: WorkerExit, batch: UnsettledBatch, found: Sequence[Settlement]
 ) -> list[CrashReport]:
-    """Return a report of the run that was charged a crash, for the middlewares that want one."""
+    """Return a crash report if the current run was charged a crash, else nothing."""
     return [
         CrashReport(
             job=settlement.id,

@@ -1,6 +1,6 @@
-"""What still has to be written to the database for workers that exited, and for withdrawn jobs.
+"""The pending settlements: batches of workers that exited, and jobs to release.
 
-A service of the supervisor. What cannot be written now is kept until the database answers.
+A service of the supervisor. What cannot be written now is kept until the database responds.
 """
 
 import logging
@@ -22,7 +22,7 @@ from taskmaster.store.connection import Connection
 
 log = logging.getLogger("taskmaster.supervisor")
 
-MOST_TRIES = 10_000  # a quarter of an hour and more
+MOST_TRIES = 10_000  # over more than a quarter of an hour
 WAIT_MS = 20  # for the server process of an exited worker to release its lock
 # A claim may commit after its worker exited, for as long as Postgres lets a statement run.
 LATE_CLAIMS_SECONDS = 65.0
@@ -30,9 +30,10 @@ LATE_CLAIMS_SECONDS = 65.0
 
 @dataclass(slots=True)
 class LostTransaction:
-    """A run whose transaction was lost with its worker, and how often charging it was tried.
+    """A run whose transaction was lost with its worker.
 
-    `sent` is the settlement whose result did not arrive: it may have been written.
+    `tries` counts the attempts to charge it. `sent` is a settlement whose result did not arrive, so
+    it may have been written.
     """
 
     worker_exit: WorkerExit
@@ -52,8 +53,8 @@ class LostTransaction:
 class PendingSettlements(BaseService):
     """The outbox of the pool. It settles batches in the order of the exits.
 
-    `report_crashes` is given the runs that were charged a crash. `fresh`: an exit arrived after the
-    last attempt, so try now instead of waiting for the retry interval.
+    `report_crashes` is called with the runs that were charged a crash. `fresh`: an exit arrived
+    after the last attempt, so try now instead of waiting for the retry interval.
     """
 
     session: DatabaseSession
@@ -70,19 +71,19 @@ class PendingSettlements(BaseService):
     # -- the outbox
 
     def settle(self, worker_exit: WorkerExit) -> None:
-        """Settle the batch of a worker that exited, as soon as the database answers."""
+        """Settle the batch of a worker that exited, as soon as the database responds."""
         self.exits.append(worker_exit)
         self.fresh = True
 
     def release(self, token: UUID, ids: Sequence[int]) -> None:
-        """Release jobs that their worker will not start, as soon as the database answers."""
+        """Release jobs that their worker will not start, as soon as the database responds."""
         self.releases.append((token, ids))
 
     # -- the service
 
     @property
     def has_pending(self) -> bool:
-        """Whether exits or lost transactions are still to be written."""
+        """Whether exits or lost transactions are not written yet."""
         return bool(self.exits or self.lost_transactions)
 
     def run_due(self, now: float) -> None:
@@ -98,14 +99,14 @@ class PendingSettlements(BaseService):
         return self.session.unblocked_at if self.fresh or self.releases else self.retry_at
 
     def close(self) -> None:
-        """Write the rest if the database still answers. Later supervisors release what is left."""
+        """Write the rest if the database still responds. Later supervisors release what is left."""
         if not self.session.is_open:
             return
         self.session.run_last(self.flush)
         self.session.run_last(self._release_all_late_claims)
 
     def on_heartbeat(self) -> None:
-        """Look for late claims of exited workers next, because the heartbeat comes first."""
+        """Look for late claims of exited workers in the next `run_due`, after the heartbeat."""
         self.has_beaten = True
 
     # -- writing
@@ -115,9 +116,8 @@ class PendingSettlements(BaseService):
             self.late_claims_until = now + LATE_CLAIMS_SECONDS
         was_written = self.session.run_patiently(self.flush, now)
         self.fresh = False
-        if (
-            self.has_pending or not was_written
-        ):  # the database is gone, or another session holds a job
+        # If so, the database is gone, or another session holds a lock on a job.
+        if self.has_pending or not was_written:
             self.retry_at = now + LOCKED_SECONDS
 
     def flush(self, conn: Connection) -> None:
@@ -159,9 +159,9 @@ class PendingSettlements(BaseService):
     def _try_charge(self, conn: Connection, lost: LostTransaction) -> bool:
         """Try once to charge a lost transaction. Return False if it has to be tried again.
 
-        The run is looked up each time, because others may have run the job since and been charged:
-        then this run is one more. A charge whose result was lost is repeated as it was: if it was
-        written, the repetition changes nothing.
+        The job's counts are read each time: other workers may have run the job since and been
+        charged, and then this run is one more. A charge whose result was lost is repeated as it
+        was. If it had been written, the repetition changes nothing.
         """
         lost.tries += 1
         settlement = repeated = lost.sent
@@ -180,7 +180,10 @@ class PendingSettlements(BaseService):
         return moved or is_void or lost.tries > MOST_TRIES
 
     def _settlement_now(self, conn: Connection, lost: LostTransaction) -> Settlement | None:
-        """Return how the run ends according to the job's row now, or None if there is nothing to write."""
+        """Return the settlement of the run according to the job's row now.
+
+        Return None if there is nothing to write.
+        """
         counts = transactions.counts(conn, self.session.schema, lost.job_id)
         found = settlements(lost.worker_exit, lost.batch, counts) if counts else []
         return found[0] if found else None

@@ -1,4 +1,4 @@
-"""The end of a worker process as values: what the pool reports, and where it reports it to."""
+"""A worker exit as a value, and the outbox to which the pool gives it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from taskmaster.processes.ipc.scoreboard import Claims, UnsettledBatch
 
 
 class Usage(NamedTuple):
-    """What a process used over its lifetime, as the kernel reports it when the process is reaped."""
+    """The memory and CPU time of a process over its lifetime, as `wait4` reports them."""
 
     peak_mb: float = 0.0
     cpu_ns: int = 0
@@ -18,21 +18,21 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The worker exited in order, between two jobs."""
+    """The worker exited normally, between two jobs."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The worker ended by itself or by others: its current job is charged a crash."""
+    """The worker crashed or was killed from outside: its current job is charged a crash."""
 
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """The supervisor ended the worker for reasons of its own: no job is charged."""
+    """The supervisor killed the worker for reasons of its own: no job is charged."""
 
     cause: str
 
@@ -41,8 +41,8 @@ class Shutdown:
 class LimitExceeded:
     """The current run exceeded a limit, so the supervisor killed its worker.
 
-    `started_ns` tells this run from the next one of the same job. `cause` and `sentence` go into
-    the job's failure record.
+    `started_ns` distinguishes this run from the next one of the same job. `cause` and `sentence` go
+    into the job's failure record.
     """
 
     job_id: int
@@ -58,9 +58,9 @@ Reason = Finished | Crashed | LimitExceeded | Shutdown
 class WorkerExit:
     """The end of one worker process, as its supervisor saw it.
 
-    `exited_ns` is monotonic. `stack` is what the worker wrote of its stack before it was killed,
-    `printed` the last of its run's standard output and error, `backend` the pid of the server
-    process that served it. `claims` and `lost_leases` are its counts over its lifetime.
+    `exited_ns` is monotonic. `stack` is the stack that the worker wrote before it was killed,
+    `printed` is the end of the run's standard output and error, and `backend` is the pid of the
+    server process of its connection. `claims` and `lost_leases` are its counts over its lifetime.
     """
 
     consumer: Consumer
@@ -78,12 +78,12 @@ class WorkerExit:
 
     @property
     def cause(self) -> str:
-        """Why the worker ended, in a word or two: the label of a metric, the cause in a history."""
+        """The cause in a few words, for the label of a metric and for failure records."""
         return self.reason.cause
 
 
 class Outbox(Protocol):
-    """Where the pool puts what is to be written to the database: settlements.py."""
+    """The pool's way to the database. It is implemented by settlements.py."""
 
     def settle(self, worker_exit: WorkerExit) -> None:
         """Settle the batch of a worker that exited."""

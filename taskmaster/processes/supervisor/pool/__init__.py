@@ -1,1 +1,4 @@
-"""The supervisor's workers: started, watched, stopped and replaced. One generation per configuration."""
+"""The supervisor's workers: start, watch, stop and replace them.
+
+A generation holds the pool and the template of one configuration.
+"""

@@ -1,6 +1,7 @@
-"""Crash reports: a reporter process is forked from the template for the crashes that have come in.
+"""The service that reports crashes to middlewares such as sentry.
 
-The middlewares that want them (sentry) were killed with the worker. A service of the supervisor.
+The middlewares were killed with the worker, and the supervisor runs no user code. So the template
+forks a reporter process (worker/reporter.py) for the crashes that have come in.
 """
 
 import itertools
@@ -27,12 +28,12 @@ SERIALS = itertools.count(-1, -1)  # workers have the positive ones
 MOST_PENDING = 100
 REPORT_SECONDS = 10.0
 FORK_SECONDS = 1.0
-STOP_SECONDS = 2.0  # for a report in progress when the supervisor stops
+STOP_SECONDS = 2.0  # for a reporter that is running when the supervisor stops
 
 
 @dataclass(slots=True)
 class CrashReporter(BaseService):
-    """Runs one reporter process at a time. No worker waits for it, and one that hangs is killed.
+    """Runs one reporter process at a time. No worker waits for it, and a hung reporter is killed.
 
     `template` returns the client of the current generation.
     """
@@ -45,18 +46,21 @@ class CrashReporter(BaseService):
     kill_at: float | None = None
 
     def report(self, crashes: Iterable[CrashReport]) -> None:
-        """Report crashes as soon as the template can fork. Too many at once are dropped and counted."""
+        """Report crashes as soon as the template can fork.
+
+        If too many are pending, the oldest are dropped.
+        """
         self.pending.extend(crashes)
         dropped = len(self.pending) - MOST_PENDING
         if dropped > 0:
-            log.warning("crash reports dropped: crashes=%d, more came in than can be sent", dropped)
+            log.warning("crash reports dropped: crashes=%d, too many are pending", dropped)
             for _ in range(dropped):
                 self.pending.popleft()
 
     # -- the service
 
     def run_due(self, now: float) -> None:
-        """Start a reporter for what is pending, and kill one that hangs."""
+        """Start a reporter for the pending crashes, and kill one that hangs."""
         if self.kill_at is not None and now >= self.kill_at:
             count = len(self.sent)
             log.warning("crash reporter killed: crashes=%d seconds=%g", count, REPORT_SECONDS)
@@ -73,7 +77,7 @@ class CrashReporter(BaseService):
     def close(self) -> None:
         self._kill()
 
-    # -- its process
+    # -- the reporter process
 
     def on_forked(self, forked: messages.Forked) -> bool:
         """Note the pid. Return False if the process was not ordered by this service."""
@@ -85,20 +89,20 @@ class CrashReporter(BaseService):
         return True
 
     def on_fork_lost(self, serials: set[int]) -> None:
-        """Order it again if the template was lost with the order."""
+        """Order the reporter again if its template was lost before the fork."""
         if self.serial in serials and self.pid is None:
             self.pending.extendleft(reversed(self.sent))
             self._reset()
 
     def on_exit(self, status: int) -> None:
-        """Take in the exit of the reporter, which was reaped."""
-        if status and self.kill_at is not None:  # else we killed it, which was logged
+        """Log the exit of the reporter if it failed, and make room for the next one."""
+        if status and self.kill_at is not None:  # without kill_at, its kill was logged already
             count, words = len(self.sent), describe_status(status)
             log.warning("crash reporter failed: crashes=%d cause=%r", count, words)
         self._reset()
 
     def on_stop(self) -> None:
-        """Drop what is pending: the template is gone when the supervisor stops."""
+        """Drop the pending crashes, because a stopping supervisor has no template."""
         if self.pending:
             log.warning(
                 "crash reports dropped: crashes=%d, the supervisor stops", len(self.pending)
@@ -124,7 +128,7 @@ class CrashReporter(BaseService):
         if self.pid is not None:
             self.kill_at = None
             kill_group(self.pid)
-        elif self.serial is not None:  # it may still be forked, or its template be lost
+        elif self.serial is not None:  # the fork is not confirmed yet, so try again
             self.kill_at = time.monotonic() + FORK_SECONDS
 
     def _reset(self) -> None:

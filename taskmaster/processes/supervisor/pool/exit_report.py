@@ -1,4 +1,4 @@
-"""From a slot whose worker was reaped to the `WorkerExit` that the policy decides on."""
+"""Create the `WorkerExit` from the slot of a worker that was reaped."""
 
 import time
 
@@ -16,7 +16,7 @@ from taskmaster.processes.supervisor.pool.slot import WorkerSlot
 
 
 def worker_exit_of(slot: WorkerSlot, cause: str, usage: Usage) -> WorkerExit:
-    """Return the exit with what the slot's row, stack and output say about it."""
+    """Return the exit, with what the worker left in its row, stack file and output."""
     process, batch = slot.process, slot.row.batch.unsettled()
     assert process is not None
     printed = ("", "")
@@ -39,7 +39,7 @@ def worker_exit_of(slot: WorkerSlot, cause: str, usage: Usage) -> WorkerExit:
 
 
 def was_useful(slot: WorkerSlot, worker_exit: WorkerExit) -> bool:
-    """Return whether the worker has served, so that its slot is filled again without backing off."""
+    """Return whether the worker did useful work, so that its slot is filled without backoff."""
     if isinstance(worker_exit.reason, LimitExceeded) or slot.row.settled_batches > 0:
         return True
     was_up = slot.row.phase != Phase.BOOTING

@@ -14,7 +14,7 @@ from taskmaster.processes.template.client import TemplateClient
 
 @dataclass(slots=True)
 class Generation:
-    """Keeps the wanted number of workers running until it is told to stop."""
+    """Keeps the configured number of workers running until it is stopped."""
 
     pool: WorkerPool
     template: TemplateClient
@@ -42,7 +42,7 @@ class Generation:
         self._order_lost_forks_again()
 
     def try_out(self, now: float, supervisor_id: int) -> bool:
-        """Start canaries before it takes over. Return True once one worker of each consumer is up.
+        """Start one canary of each consumer. Return True once all canaries are up.
 
         Raises InvalidConfig and WorkersFailed if this configuration cannot work.
         """
@@ -64,7 +64,7 @@ class Generation:
             self.pool.on_forked(forked)
 
     def stop(self) -> None:
-        """Ask all workers to exit after their current jobs. The template is needed no more."""
+        """Ask all workers to exit after their current jobs, and kill the template."""
         self.pool.stop()
         self.template.kill()
         self._order_lost_forks_again()
@@ -75,7 +75,7 @@ class Generation:
             process.kill()
 
     def close(self) -> None:
-        """Kill what is left, and close what it holds."""
+        """Kill the remaining processes, and close all descriptors."""
         self.template.kill()
         self.kill()
         self.pool.close()

@@ -1,4 +1,7 @@
-"""The limits that the supervisor enforces from outside, because code stuck in C enforces none itself."""
+"""The limits that the supervisor enforces from outside: time, memory and CPU time.
+
+A worker cannot enforce them itself while it is stuck in C.
+"""
 
 import logging
 import math
@@ -18,7 +21,7 @@ TIMEOUT, MEMORY, CPU = "timeout", "memory limit", "cpu limit"
 
 
 def enforce_limits(slot: WorkerSlot, now: float) -> None:
-    """Condemn a worker whose job exceeds a limit, and kill it when it has written its stack."""
+    """Condemn a worker whose job exceeds a limit, and kill it once its stack is written."""
     process = slot.process
     if process is None or process.pid is None or not slot.consumer.has_limits:
         return
@@ -53,8 +56,8 @@ def exceeded_limit(consumer: Consumer, pid: int, batch: BatchRecord) -> LimitExc
     run = batch.current_run()
     if run is None:
         return None
-    found = next(_exceeded(consumer, pid, batch, run.started_ns), None)
-    # Look again: the job may have ended and another begun while we read what it uses.
+    found = next(_excesses(consumer, pid, batch, run.started_ns), None)
+    # Look again: while its usage was read, the job may have ended and another one begun.
     if found is None or batch.current_run() != run:
         return None
     cause, sentence = found
@@ -64,7 +67,7 @@ def exceeded_limit(consumer: Consumer, pid: int, batch: BatchRecord) -> LimitExc
 
 
 def _carry_out(slot: WorkerSlot, process: WorkerProcess, limit: LimitExceeded, now: float) -> None:
-    """Kill a condemned worker in time, unless its job has ended in the meantime."""
+    """Kill a condemned worker when it is time, or spare it if its job has ended."""
     assert process.pid is not None
     if slot.row.batch.current_run() != (limit.job_id, limit.started_ns):
         process.spare()
@@ -72,7 +75,7 @@ def _carry_out(slot: WorkerSlot, process: WorkerProcess, limit: LimitExceeded, n
         kill_group(process.pid)
 
 
-def _exceeded(
+def _excesses(
     consumer: Consumer, pid: int, batch: BatchRecord, started_ns: int
 ) -> Iterator[tuple[str, str]]:
     """Yield cause and sentence of each limit that the current run exceeds."""

@@ -1,4 +1,4 @@
-"""The worker pool: the slots of one configuration, and what happens to the workers in them."""
+"""The worker pool: the slots of one configuration, and the workers in them."""
 
 import logging
 import math
@@ -26,18 +26,17 @@ from taskmaster.processes.supervisor.pool.worker_process import (
 
 log = logging.getLogger("taskmaster.supervisor")
 
-BOOT_LOOK_SECONDS = 0.02  # a worker that is up says so in its scoreboard row only
-OUTPUT_LOOK_SECONDS = (
-    0.1  # for limits too: what a busy worker prints is shown this much later at most
-)
-EXIT_SECONDS = 3.0  # more than Sentry and tracing have for their last events
+BOOT_LOOK_SECONDS = 0.02  # a worker that is up only notes it in its scoreboard row
+# The output of a busy worker is passed on this much later at most. Limits are checked as often.
+OUTPUT_LOOK_SECONDS = 0.1
+EXIT_SECONDS = 3.0  # longer than the sentry and tracing middlewares take to send their last events
 
 
 @dataclass(slots=True)
 class WorkerPool:
     """All slots of one configuration. Exits and withdrawn jobs go to `outbox`.
 
-    `failure` is a sentence if there is no point in starting more workers.
+    `failure` is None, or the reason in a sentence why more workers would fail too.
     """
 
     consumers: Sequence[Consumer]
@@ -68,7 +67,7 @@ class WorkerPool:
         return (slot.process for slot in self.slots if slot.process is not None)
 
     def run_due(self, now: float) -> None:
-        """Enforce limits, pass on output, and take back the jobs that wait behind slow ones."""
+        """Enforce limits, pass on output, and withdraw the jobs that wait behind slow ones."""
         if not self.is_stopping:
             self.recycle_permits.refill(self.slots)
         self.oom_watch.run_due(now)
@@ -82,14 +81,14 @@ class WorkerPool:
         self._withdraw_jobs(slot for slot in self.slots if slot.has_slow_job(slow))
 
     def next_due(self, now: float) -> float:
-        """Return when a worker has to be looked at again."""
+        """Return when a worker must be checked again."""
         slow = self.options.slow_after_seconds
         return min((_next_look(slot, now, slow) for slot in self.slots), default=math.inf)
 
-    # -- what happens to workers
+    # -- forks and exits
 
     def on_forked(self, forked: messages.Forked) -> None:
-        """Note the pid of a worker, and let it begin. If it is not wanted any more, kill it."""
+        """Note the pid of a worker and let it begin, or kill it if it is not wanted any more."""
         slot = self._slot_of(lambda process: process.serial == forked.serial)
         if slot is None or slot.process is None:
             if forked.pid:
@@ -103,7 +102,7 @@ class WorkerPool:
         elif self.is_stopping:
             slot.stop()
         else:
-            slot.process.wakeups.put()  # the supervisor knows it, so it may begin
+            slot.process.wakeups.put()  # confirms the fork: the worker waits for this
 
     def on_fork_lost(self, serials: set[int]) -> None:
         """Order these workers again: the template was lost with their orders."""
@@ -117,7 +116,7 @@ class WorkerPool:
         return self._slot_of(lambda process: process.pid == pid) is not None
 
     def on_exit(self, pid: int, status: int, usage: Usage) -> None:
-        """Take in the exit of a worker: settle its batch, and decide when its slot is filled again."""
+        """Have the worker's batch settled, and plan when its slot is filled again."""
         slot = self._slot_of(lambda process: process.pid == pid)
         if slot is None:
             return
@@ -132,14 +131,14 @@ class WorkerPool:
     # -- stopping
 
     def stop(self) -> None:
-        """Ask all workers to exit after their current jobs, and release what they have not started."""
+        """Ask all workers to exit after their current jobs, and withdraw the jobs after those."""
         self.is_stopping = True
         for slot in self.slots:
             slot.stop()
         self._withdraw_jobs(self.slots)
 
     def close(self) -> None:
-        """Close what was shared with the workers."""
+        """Close the descriptors that are shared with the workers."""
         for process in self.processes():
             self._close_process(process)
         self.recycle_permits.close()
@@ -170,12 +169,12 @@ class WorkerPool:
         self.recycle_permits.on_exit(slot.consumer_index)
 
     def _close_process(self, process: WorkerProcess) -> None:
-        """Close what was shared with a worker that has exited. Another may have its number."""
+        """Close the descriptors of a worker that has exited, and free its number."""
         process.close()
-        self.numbers.give_back(process.number)
+        self.numbers.release(process.number)
 
     def _withdraw_jobs(self, slots: Iterable[WorkerSlot]) -> None:
-        """Release what the workers have not started, so that other workers can run it."""
+        """Release the jobs that have not started, so that other workers can run them."""
         for slot in slots:
             withdrawn = slot.withdraw_permits()
             if withdrawn is not None:
@@ -183,7 +182,7 @@ class WorkerPool:
 
 
 def _next_look(slot: WorkerSlot, now: float, slow_after_seconds: float) -> float:
-    """Return when the supervisor has to look at a worker again."""
+    """Return when a worker must be checked again."""
     process = slot.process
     match slot.state:
         case WorkerState.CONDEMNED:

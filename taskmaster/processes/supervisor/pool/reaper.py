@@ -1,4 +1,7 @@
-"""The reaper: waits for the children of the supervisor, and kills what exited workers have left behind."""
+"""The reaper: reap the children of the supervisor, and kill strays.
+
+A stray is a process that a callback started and that outlived its worker.
+"""
 
 import logging
 import os
@@ -27,10 +30,10 @@ CLOSE_LOOK_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Reaper(BaseService):
-    """Passes each exit to whom the child belongs.
+    """Passes each exit to the owner of the child: pool, template, crash reporter or service.
 
-    `early_exits` holds what was reaped before its template reported the fork. `has_strays`:
-    processes may have been left behind since the last look.
+    `early_exits` holds processes that were reaped before the template reported their fork.
+    `has_strays`: there may be strays since the last look.
     """
 
     generations: Generations
@@ -44,8 +47,11 @@ class Reaper(BaseService):
     # -- exits
 
     def reap(self) -> None:
-        """Reap every child that has exited. Raises WorkersFailed if templates exit again and again."""
-        while (pid := _exited_child()) is not None:
+        """Reap every child that has exited.
+
+        Raises WorkersFailed if templates exit again and again.
+        """
+        while (pid := _next_zombie()) is not None:
             self._reap_child(pid)
 
     def watched(self) -> Mapping[int, Callable[[], None]]:
@@ -78,20 +84,20 @@ class Reaper(BaseService):
             self._on_template_exit(generation)
         else:
             if self._is_ours(pid):
-                kill_group(pid)  # its children: until it is reaped, no other process has its number
+                kill_group(pid)  # before the reaping, after which another group may have this id
             _, status, used = os.wait4(pid, 0)
             cpu_ns = int((used.ru_utime + used.ru_stime) * 1e9)
             self._on_exit(pid, status, Usage(used.ru_maxrss / 1024, cpu_ns))
 
     def _on_exit(self, pid: int, status: int, usage: Usage) -> None:
-        self.has_strays = True  # the children of the process are ours now
+        self.has_strays = True  # the supervisor has adopted the children of the process
         if pid == self.crash_reporter.pid:
             self.crash_reporter.on_exit(status)
             return
         owner = next((one for one in self.generations if one.pool.owns(pid)), None)
         if owner is not None:
             owner.pool.on_exit(pid, status, usage)
-        elif self._forks_are_unconfirmed():
+        elif self._has_unconfirmed_forks():
             self.early_exits[pid] = status, usage
 
     def _on_template_exit(self, generation: Generation) -> None:
@@ -103,12 +109,12 @@ class Reaper(BaseService):
     # -- strays
 
     def run_due(self, now: float) -> None:
-        """Kill children that we did not start: callbacks of exited workers have left them.
+        """Kill children that the supervisor did not start: callbacks of exited workers left them.
 
         Skipped while a fork is unconfirmed, because the new worker could not be told apart from a
-        stray process. The children of a stray become ours in their turn.
+        stray. The children of a killed stray are adopted and killed in the next step.
         """
-        if self._forks_are_unconfirmed():
+        if self._has_unconfirmed_forks():
             return
         self.early_exits.clear()  # no template ordered these
         if not self.has_strays:
@@ -121,7 +127,7 @@ class Reaper(BaseService):
         self.has_strays = bool(strays)
 
     def close(self) -> None:
-        """Kill all workers, and wait a moment until they are reaped, with what they leave behind."""
+        """Kill all workers, and wait a moment until they and their strays are reaped."""
         self.generations.drop_coming()
         self.generations.kill_all()
         self.has_strays = True
@@ -137,12 +143,12 @@ class Reaper(BaseService):
 
     def _kill_stray(self, pid: int) -> None:
         try:
-            os.kill(pid, signal.SIGKILL)  # a zombie at worst, because it is ours to reap
+            os.kill(pid, signal.SIGKILL)  # safe: a child keeps its pid until it is reaped here
         except PermissionError:
             log.warning("stray process cannot be killed, it runs as another user: pid=%d", pid)
             self.children_before |= {pid}
 
-    def _forks_are_unconfirmed(self) -> bool:
+    def _has_unconfirmed_forks(self) -> bool:
         return any(generation.template.ordered for generation in self.generations)
 
     def _is_ours(self, pid: int) -> bool:
@@ -156,7 +162,7 @@ class Reaper(BaseService):
         )
 
 
-def _exited_child() -> int | None:
+def _next_zombie() -> int | None:
     """Return the pid of a child that has exited and is not reaped yet, or None."""
     try:
         found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -1,4 +1,4 @@
-"""Permits to be recycled: one per consumer, so that its workers are replaced one at a time.
+"""Recycle permits: one per consumer, so that its workers are recycled one at a time.
 
 A worker that has served for long enough takes the permit before it exits (worker/recycling.py). The
 supervisor puts the permit back once all workers of the consumer are up again.
@@ -12,7 +12,7 @@ from taskmaster.processes.supervisor.pool.slot import WorkerSlot
 
 
 class RecyclePermits:
-    """One semaphore per consumer, by the consumer's index."""
+    """Holds one semaphore per consumer, by the consumer's index."""
 
     def __init__(self, consumer_count: int) -> None:
         self.fds = [permits.create() for _ in range(consumer_count)]

@@ -1,6 +1,7 @@
-"""The generations: the current configuration, the one to replace it, and those that still finish jobs.
+"""The generations of the supervisor, and the reload from one to the next.
 
-This is where a reload is decided: a new generation takes over once a canary of each consumer is up.
+A new generation takes over once a canary of each consumer is up. The old one then finishes its
+running jobs.
 """
 
 import logging
@@ -23,7 +24,8 @@ log = logging.getLogger("taskmaster.supervisor")
 class Generations(BaseService):
     """All generations of a supervisor, as one service.
 
-    `make` reads the configuration again. It raises TaskmasterError if that cannot be used.
+    `coming` is being tried, and `leaving` still finish jobs. `make` reads the configuration again
+    and returns a generation, or raises TaskmasterError if the configuration cannot be used.
     """
 
     current: Generation
@@ -41,9 +43,12 @@ class Generations(BaseService):
 
     @property
     def failure(self) -> str | None:
-        """Why there is no point in going on, in a sentence. A coming generation is refused instead."""
-        at_work = (self.current, *self.leaving)
-        return next((one.pool.failure for one in at_work if one.pool.failure is not None), None)
+        """The reason in a sentence if the workers cannot work, else None.
+
+        A coming generation does not count: it is refused instead.
+        """
+        working = (self.current, *self.leaving)
+        return next((one.pool.failure for one in working if one.pool.failure is not None), None)
 
     def has_workers(self) -> bool:
         """Return whether any worker is ordered or running."""
@@ -52,7 +57,7 @@ class Generations(BaseService):
     # -- the service
 
     def run_due(self, now: float) -> None:
-        """Look after all generations. Raises InvalidConfig and WorkersFailed."""
+        """Run all generations. Raises InvalidConfig and WorkersFailed."""
         supervisor_id = self.session.supervisor_id
         if self.coming is not None and supervisor_id is not None:
             self._try_take_over(self.coming, now, supervisor_id)
@@ -71,25 +76,25 @@ class Generations(BaseService):
         for generation in self:
             generation.close()
 
-    # -- reloading
+    # -- the reload
 
     def reload(self) -> None:
-        """Start another generation. The current one goes on until workers of the new one are up."""
+        """Start another generation. The current one continues until the new one takes over."""
         log.info("reload started: SIGHUP received")
         self.drop_coming()
         try:
             self.coming = self.make()
-        except Exception as error:  # noqa: BLE001 — whatever it is, it must not end the current generation
+        except Exception as error:  # noqa: BLE001 — it must not end the current generation
             self._refuse_coming(error)
 
     def blame(self, generation: Generation, error: TaskmasterError) -> None:
-        """Refuse the coming generation if it cannot be used. For any other one, raise the error."""
+        """Refuse the coming generation if the error is its own. Otherwise raise the error."""
         if generation is not self.coming:
             raise error
         self._refuse_coming(error)
 
     def drop_coming(self) -> None:
-        """End a generation that has not taken over."""
+        """Close the coming generation, if there is one."""
         if self.coming is not None:
             self.coming.close()
             self.coming = None
@@ -113,15 +118,14 @@ class Generations(BaseService):
         """Let the coming generation take over if its canaries are up."""
         try:
             is_up = coming.try_out(now, supervisor_id)
-        except Exception as error:  # noqa: BLE001 — as above, only the coming generation is concerned
+        except Exception as error:  # noqa: BLE001 — it must not end the current generation
             self._refuse_coming(error)
             return
         if not is_up:
             return
         old, self.current, self.coming = self.current, coming, None
         self.leaving.append(old)
-        # Stop it before the log line: what is put after that line must not be claimed by old
-        # workers.
+        # Stop it before the log line: jobs put after that line must not be claimed by old workers.
         old.stop()
         log.info("reloaded: new workers run the new code, running jobs finish on the old")
 
@@ -131,7 +135,7 @@ class Generations(BaseService):
         log.error("reload failed, keeping the current configuration: %s", what)
 
     def _workers_elsewhere(self) -> Counter[str]:
-        """Return the workers of each queue that still run jobs of older configurations."""
+        """Return how many workers of each queue still run jobs of older configurations."""
         total: Counter[str] = Counter()
         for generation in self.leaving:
             total += workers_by_queue(generation.pool)

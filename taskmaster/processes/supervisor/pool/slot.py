@@ -46,7 +46,7 @@ UP = frozenset(WorkerState) - {WorkerState.VACANT, WorkerState.STARTING, WorkerS
 
 @dataclass(slots=True)
 class WorkerSlot:
-    """One place of a pool. Without a process it is vacant until `start_at`.
+    """One place of a pool. A vacant slot is filled at `start_at` or later.
 
     `has_been_up`: a worker that has exited by now was up here.
     """
@@ -63,7 +63,7 @@ class WorkerSlot:
 
     @property
     def state(self) -> WorkerState:
-        """The state, computed from the process and what the worker writes into its row."""
+        """The state, computed from the process and from the worker's row."""
         if self.process is None:
             return WorkerState.VACANT
         if self.process.pid is None:
@@ -122,21 +122,21 @@ class WorkerSlot:
             return None
         token, ids = before = self.row.batch.current()
         drained = permits.drain(self.process.permits_fd)
-        # If the batch changed, its worker finds no permits, and releases the rest of it by itself.
+        # If the batch has changed, the worker finds no permits and releases the rest by itself.
         is_unchanged = before == self.row.batch.current() and drained <= len(ids)
         return (token, ids[len(ids) - drained :]) if drained and is_unchanged else None
 
     def has_slow_job(self, seconds: float) -> bool:
         """Return whether jobs of the batch have waited for longer than `seconds`.
 
-        A batch is sized to take 20 ms.
+        A batch is sized to take 20 ms in all.
         """
         return self.row.batch.seconds_with_unstarted_jobs() > seconds
 
     def running(self) -> dict[str, Any] | None:
         """Return the current run for `taskmaster status`, or None.
 
-        It is shown after a second, or as soon as it reports its progress.
+        A run is shown after a second, or as soon as it has reported progress.
         """
         run, process = self.row.batch.current_run(), self.process
         if run is None or process is None:
@@ -158,29 +158,33 @@ class WorkerSlot:
         self.start_at = time.monotonic() + self.backoff.record(lived_seconds)
         return process
 
-    # -- boots that fail
+    # -- failed boots
 
     def note_boot(self, *, was_cut_off: bool) -> None:
-        """Take in, at the exit of a worker, whether it had been up."""
+        """Note, when a worker exits, whether it was up or failed to boot."""
         if self.row.phase != Phase.BOOTING:
             self.failed_boots, self.has_been_up = 0, True
         elif not was_cut_off:
             self.failed_boots += 1
 
     def has_final_boot_error(self) -> bool:
-        """Return whether the worker found its configuration impossible: another would find the same."""
+        """Return whether the worker failed to boot for a reason that any other would have too."""
         entries = self.row.batch.entries()
         return self.row.phase == Phase.BOOTING and any(entry.get("final") for entry in entries)
 
     def boot_failure(self, cause: str) -> str:
-        """Return in a sentence why there is no point in starting another worker."""
+        """Return in a sentence why another worker would fail to boot too."""
         reasons = [entry["boot"] for entry in self.row.batch.entries() if "boot" in entry]
         reason = reasons[-1] if reasons else f"consumer {self.consumer.queue_name!r}: {cause}"
         if self.has_final_boot_error():
             return str(reason)
-        return f"{self.failed_boots} workers in a row exited before their first claim; the last: {reason}"
+        count = self.failed_boots
+        return f"{count} workers in a row exited before their first claim; the last: {reason}"
 
     def lifetime(self, *, was_useful: bool) -> float:
-        """Return how long the worker lived in seconds; infinite if it was useful, so nothing backs off."""
+        """Return how long the worker ran in seconds, for the backoff.
+
+        It is infinite for a useful worker, so that there is no wait.
+        """
         assert self.process is not None
         return math.inf if was_useful else time.monotonic() - self.process.ordered_at

@@ -1,4 +1,4 @@
-"""The spawner: orders a worker from the template for each vacant slot whose time has come."""
+"""The spawner: order a worker from the template for each vacant slot that is due."""
 
 import itertools
 import math
@@ -22,7 +22,10 @@ CANARY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Spawner:
-    """Fills the slots of one pool. `has_started`: the configuration is at work, so vacant slots are due."""
+    """Fills the slots of one pool.
+
+    `has_started`: the generation has taken over, so all its slots are filled.
+    """
 
     pool: WorkerPool
     template: TemplateClient
@@ -66,11 +69,11 @@ class Spawner:
         return False
 
     def next_due(self, now: float, *, is_registered: bool) -> float:
-        """Return when a vacant slot is to be filled."""
+        """Return when the next vacant slot is due."""
         if not is_registered or self.pool.is_stopping or not self.template.accepts_orders:
             return math.inf
         due = min((s.start_at for s in self.pool.slots if s.process is None), default=math.inf)
-        # Before the configuration is at work, only its canaries are started.
+        # Before the generation takes over, only its canaries are started.
         return due if self.has_started else max(due, now + BOOT_LOOK_SECONDS)
 
     def _canaries(self) -> Sequence[WorkerSlot]:
@@ -81,7 +84,7 @@ class Spawner:
         return slot.process is None and now >= slot.start_at and self.template.accepts_orders
 
     def _room(self, elsewhere: Mapping[str, int]) -> Counter[str]:
-        """Return for how many more workers of each queue there is room."""
+        """Return how many more workers each queue may have."""
         room = Counter({c.queue_name: c.concurrency for c in self.pool.consumers})
         room.subtract(elsewhere)
         room.subtract(workers_by_queue(self.pool))

@@ -1,4 +1,4 @@
-"""Which workers are woken when jobs arrive."""
+"""Choose the workers to wake when jobs arrive. This runs in the supervisor."""
 
 from collections.abc import Iterable
 
@@ -6,9 +6,10 @@ from taskmaster.processes.supervisor.pool.slot import WorkerSlot
 
 
 def wake(slots: Iterable[WorkerSlot], queue_name: str, jobs: int) -> int:
-    """Wake as many workers of a queue as there are jobs, idle ones first. Return how many were woken.
+    """Wake as many workers of a queue as there are jobs, and return how many were woken.
 
-    A busy worker is woken too: it may have looked already, and be about to go idle.
+    Idle workers are woken first. Busy workers are woken too, because a worker may be about to
+    become idle after a look that came too early.
     """
     candidates = [slot for slot in slots if slot.consumer.queue_name == queue_name]
     woken = 0
@@ -22,7 +23,7 @@ def wake(slots: Iterable[WorkerSlot], queue_name: str, jobs: int) -> int:
 def wake_one_each(slots: Iterable[WorkerSlot]) -> int:
     """Wake one idle worker of each consumer. Return how many were woken.
 
-    It finds within a second the jobs of which no notification arrived.
+    So jobs are found within a second even if their notification was lost.
     """
     woken: set[int] = set()
     for slot in slots:

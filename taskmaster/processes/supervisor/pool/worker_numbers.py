@@ -1,4 +1,7 @@
-"""Numbers for workers, the smallest that no running worker has. They name the files in which it counts."""
+"""Worker numbers: each running worker has one, and it names the worker's metric files.
+
+The supervisor hands them out. Numbers are reused, so the number of files stays bounded.
+"""
 
 import itertools
 from dataclasses import dataclass, field
@@ -7,9 +10,9 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class WorkerNumbers:
-    """Hands out numbers and takes them back, so there are no more numbers than workers at once.
+    """Hands out the smallest number that no running worker has.
 
-    The workers count in files in `directory`; None if they do not count.
+    `directory` is that of the metric files, or None if no exporter runs.
     """
 
     directory: str | None = None
@@ -21,11 +24,11 @@ class WorkerNumbers:
         self.taken.add(number)
         return number
 
-    def give_back(self, number: int) -> None:
-        """Free a number. Its process must be reaped: two workers with one number would overwrite counts.
+    def release(self, number: int) -> None:
+        """Free a number. Its process must be reaped, or two workers would overwrite each other.
 
-        The gauges of its present state no longer hold: prometheus-client keeps them in files named
-        "gauge_live…".
+        Gauges of the worker's present state are removed, because they no longer hold. They are in
+        the files that prometheus-client names "gauge_live…".
         """
         self.taken.discard(number)
         if self.directory is not None:

@@ -1,4 +1,4 @@
-"""One worker process as the supervisor holds it, from its order to its exit."""
+"""One worker process as its supervisor sees it, from the order to the exit."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ from taskmaster.processes.ipc.wakeups import WakeupQueue
 from taskmaster.processes.supervisor.exits.worker_exit import LimitExceeded
 
 STACK_SECONDS = 0.05  # for a worker to write its stack before it is killed
-STACK_PATIENCE_SECONDS = 0.5  # beyond that, for a worker that has not finished writing
+STACK_PATIENCE_SECONDS = 0.5  # longer, for a worker that has not finished writing
 
 
 @dataclass(slots=True)
 class WorkerProcess:
-    """What the supervisor shares with one worker.
+    """The descriptors that the supervisor shares with one worker, and the state of the process.
 
-    `serial` is unique among all workers of this supervisor; `number` is the smallest that no
-    running worker has. `is_parked`: it is the canary of a reload and claims nothing yet.
-    `is_cut_off`: the supervisor ended it for reasons of its own, so no job is charged.
+    `serial` is unique among all workers of this supervisor, and `number` among the running ones.
+    `is_parked`: it is the canary of a reload and claims nothing yet. `is_cut_off`: the supervisor
+    killed it for reasons of its own, so no job is charged.
     """
 
     serial: int
@@ -61,13 +61,13 @@ class WorkerProcess:
         os.close(self.stack_fd)
 
     def condemn(self, limit: LimitExceeded) -> None:
-        """Let the worker write its stack. It is killed a moment later."""
+        """Request the worker's stack. The worker is killed a moment later."""
         assert self.pid is not None
         self.limit, self.kill_at = limit, time.monotonic() + STACK_SECONDS
         os.kill(self.pid, DUMP_SIGNAL)
 
     def spare(self) -> None:
-        """Take the sentence back: the job ended just in time."""
+        """Let a condemned worker go on, because its job ended just in time."""
         self.limit, self.stack_bytes = None, 0
         os.ftruncate(self.stack_fd, 0)
         os.lseek(self.stack_fd, 0, os.SEEK_SET)
@@ -75,15 +75,15 @@ class WorkerProcess:
     def has_had_time_for_stack(self, now: float) -> bool:
         """Return whether to kill the condemned worker now.
 
-        On a busy machine it may not have come to write its stack, so it gets a little more time.
+        On a busy machine, writing the stack may take longer, so the worker gets a little more time.
         """
         size = os.fstat(self.stack_fd).st_size
-        is_written = size > 0 and size == self.stack_bytes  # it has not grown since the last look
+        is_written = size > 0 and size == self.stack_bytes  # not grown since the last look
         self.stack_bytes = size
         return now >= self.kill_at + (0.0 if is_written else STACK_PATIENCE_SECONDS)
 
     def kill(self) -> None:
-        """Kill the worker and what it has started, without charging its job."""
+        """Kill the worker and the processes that it has started, without charging its job."""
         self.is_cut_off = True
         if self.pid is not None:
             kill_group(self.pid)
@@ -94,8 +94,5 @@ def kill_group(pid: int) -> None:
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
-        except (
-            ProcessLookupError,
-            PermissionError,
-        ):  # it has exited, or runs as another user by setuid
-            continue
+        except (ProcessLookupError, PermissionError):
+            continue  # it has exited, or runs as another user by setuid
