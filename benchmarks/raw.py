@@ -57,14 +57,14 @@ def work(url: str, schema: str) -> Share:
         _barrier.wait(START_SECONDS)
         began = ended = time.monotonic()
         while True:
-            cursor = conn.cursor(binary=True).execute(statement("claim"), parameters(lows))
+            cursor = conn.cursor(binary=True).execute(statement("leases/claim"), parameters(lows))
             rows = [row for row in cursor.fetchall() if row[1] is not None]
             if not rows and lows[0] == BOTTOM:
                 return Share(jobs, began, ended)
             # The product's claim cursor: begin where the last claim began; when that finds nothing, at the bottom.
             lows[0] = min(row[2] for row in rows) - 1 if rows else BOTTOM
             if rows:
-                conn.execute(statement("ack"), {"token": rows[0][1]})
+                conn.execute(statement("leases/ack"), {"token": rows[0][1]})
                 jobs, ended = jobs + len(rows), time.monotonic()
 
 

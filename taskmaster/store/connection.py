@@ -68,15 +68,16 @@ def connect(
     conn = _opened(database_url, name, psycopg.Connection if user_session else BoundedConnection)
     try:
         if user_session:
-            conn.execute(statement("user_session"))
+            conn.execute(statement("sessions/user"))
             return conn
         conn.execute(
-            statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
+            statement("sessions/own"),
+            {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"},
         )
         if isinstance(conn, BoundedConnection):
             conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
         if hot:
-            conn.execute(statement("pin_plans"))
+            conn.execute(statement("sessions/pin_plans"))
     except psycopg.Error as error:
         conn.close()
         raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
@@ -90,7 +91,7 @@ def reset_session(conn: Connection) -> None:
     conn.isolation_level = conn.read_only = conn.deferrable = None
     conn.autocommit = True
     conn.execute(
-        statement("reset_session") + b";" + statement("user_session"), prepare=False
+        statement("sessions/reset") + b";" + statement("sessions/user"), prepare=False
     )  # in one message
 
 

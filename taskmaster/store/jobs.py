@@ -13,6 +13,7 @@ from taskmaster.store.connection import Connection
 from taskmaster.store.statements import statement, statement_for
 
 COPY_CHUNK = 5_000
+PROMOTE_AT_MOST = 1000
 # How COPY's text format writes what it would otherwise read as its own.
 COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -44,7 +45,7 @@ def put(conn: Connection, schema: str, entry: Entry, content: Content) -> int:
     try:
         row = (
             Cursor(conn, row_factory=tuple_row)
-            .execute(statement_for("put", schema), parameters)
+            .execute(statement_for("jobs/put", schema), parameters)
             .fetchone()
         )
     except UnicodeEncodeError as error:
@@ -71,10 +72,10 @@ def _copy(conn: Connection, schema: str, entry: Entry, contents: Sequence[Conten
     cursor = Cursor(
         conn, row_factory=tuple_row
     )  # of our own kind, whatever the caller's connection makes
-    row = cursor.execute(statement("draw_ids"), parameters).fetchone()
+    row = cursor.execute(statement("jobs/draw_ids"), parameters).fetchone()
     assert row is not None
     ids, due = row
-    table = "copy_scheduled" if entry.delay_seconds else "copy_ready"
+    table = "jobs/copy_scheduled" if entry.delay_seconds else "jobs/copy_ready"
     with cursor.copy(statement_for(table, schema)) as copy:
         copy.write(b"".join(_copy_lines(ids, entry, due, contents)))
     return list(ids)
@@ -101,7 +102,7 @@ def _text(encoded: bytes | None) -> str | None:
 
 def get(conn: Connection, job_id: int) -> JobRecord | None:
     """One job wherever it is; None when there is none (acked, deleted, or never put)."""
-    row = conn.execute(statement("get"), {"id": job_id}).fetchone()
+    row = conn.execute(statement("jobs/get"), {"id": job_id}).fetchone()
     return None if row is None else _record(row)
 
 
@@ -114,7 +115,7 @@ def find(
         "state": None if state is None else str(state),
         "most": most,
     }
-    return [_record(row) for row in conn.execute(statement("list"), parameters).fetchall()]
+    return [_record(row) for row in conn.execute(statement("jobs/list"), parameters).fetchall()]
 
 
 def _record(row: tuple[Any, ...]) -> JobRecord:
@@ -139,33 +140,42 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
 
 def counts(conn: Connection) -> list[QueueCount]:
     """Jobs by queue and state."""
-    rows = conn.execute(statement("counts")).fetchall()
+    rows = conn.execute(statement("jobs/counts")).fetchall()
     return [
         QueueCount(queue_name, State(state), jobs, oldest)
         for queue_name, state, jobs, oldest in rows
     ]
 
 
+def promote(conn: Connection) -> tuple[int, float | None]:
+    """Make due jobs ready: how many, and seconds until the next one is due."""
+    row = conn.execute(statement("jobs/promote"), {"most": PROMOTE_AT_MOST}).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
 def requeue(conn: Connection, ids: Sequence[int]) -> list[int]:
     """Put rejected jobs back, their counts at 0; the ids of those that were rejected."""
-    return [row[0] for row in conn.execute(statement("requeue"), {"ids": list(ids)}).fetchall()]
+    return [
+        row[0] for row in conn.execute(statement("jobs/requeue"), {"ids": list(ids)}).fetchall()
+    ]
 
 
 def requeue_queue(conn: Connection, queue_name: str) -> int:
     """Put all rejected jobs of a queue back; how many."""
-    return _count(conn, "requeue_queue", {"queue_name": queue_name})
+    return _count(conn, "jobs/requeue_queue", {"queue_name": queue_name})
 
 
 def delete(conn: Connection, ids: Sequence[int]) -> list[int]:
     """Delete jobs that are not running; the ids of those that were."""
-    return [row[0] for row in conn.execute(statement("delete"), {"ids": list(ids)}).fetchall()]
+    return [row[0] for row in conn.execute(statement("jobs/delete"), {"ids": list(ids)}).fetchall()]
 
 
 def delete_queue(conn: Connection, queue_name: str, state: State | None) -> int:
     """Delete a queue's jobs that are not running, or those in one state; how many."""
     return _count(
         conn,
-        "delete_queue",
+        "jobs/delete_queue",
         {"queue_name": queue_name, "state": None if state is None else str(state)},
     )
 

@@ -67,7 +67,7 @@ def exchange(
         "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
         "once": claimant.once, "done": done, "durable": claimant.once or done is not None,
     }  # fmt: skip
-    rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()
+    rows = conn.cursor(binary=True).execute(statement("leases/claim"), parameters).fetchall()
     took = time.monotonic() - began
     settled, token, *first = rows[0]
     found = [] if first[1] is None else rows
@@ -88,7 +88,7 @@ def _order(row: tuple[Any, ...]) -> tuple[int, int]:
 
 def horizon(conn: Connection) -> Horizon:
     """What is settled by now."""
-    row = conn.execute(statement("horizon")).fetchone()
+    row = conn.execute(statement("leases/horizon")).fetchone()
     assert row is not None
     drawn, xmin, xmax = row
     return Horizon(xmin, xmax, drawn)
@@ -97,7 +97,7 @@ def horizon(conn: Connection) -> Horizon:
 def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> bool:
     """End a batch: jobs without an ending are acked. False: the lease was lost and nothing was written."""
     if not settlements:
-        return conn.execute(statement("ack"), {"token": token}).fetchone() is not None
+        return conn.execute(statement("leases/ack"), {"token": token}).fetchone() is not None
     ordered = sorted(settlements, key=lambda settlement: settlement.id)
     parameters = {
         "token": token,
@@ -111,38 +111,42 @@ def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> 
             for settlement in ordered
         ],
     }
-    return conn.execute(statement("settle"), parameters).fetchone() is not None
+    return conn.execute(statement("leases/settle"), parameters).fetchone() is not None
 
 
 def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
     """Give back jobs that were not started; the lease stays. False: the lease was lost."""
     return (
-        conn.execute(statement("release"), {"token": token, "ids": list(ids)}).fetchone()
+        conn.execute(statement("leases/release"), {"token": token, "ids": list(ids)}).fetchone()
         is not None
     )
 
 
 def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:
     """Give back what workers other than the living ones hold; how many jobs."""
-    return _count(conn, "release_orphans", {"supervisor": supervisor, "living": list(living)})
+    return _count(
+        conn, "leases/release_orphans", {"supervisor": supervisor, "living": list(living)}
+    )
 
 
 def release_unacknowledged(conn: Connection, supervisor: int, worker: str) -> int:
     """Give back what a worker holds that has no batch, or is dead and its batch settled; how many jobs."""
-    return _count(conn, "release_unacknowledged", {"supervisor": supervisor, "worker": worker})
+    return _count(
+        conn, "leases/release_unacknowledged", {"supervisor": supervisor, "worker": worker}
+    )
 
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:
     """Note durably that a rescued job is about to run. False: the lease was lost."""
     return (
-        conn.execute(statement("mark_started"), {"token": token, "id": job_id}).fetchone()
+        conn.execute(statement("leases/mark_started"), {"token": token, "id": job_id}).fetchone()
         is not None
     )
 
 
 def counts(conn: Connection, token: UUID) -> dict[int, tuple[int, int]]:
     """Of each job that the lease still holds: runs and crashes so far."""
-    rows = conn.execute(statement("lease_counts"), {"token": token}).fetchall()
+    rows = conn.execute(statement("leases/counts"), {"token": token}).fetchall()
     return {job_id: (run_count, crashes) for job_id, run_count, crashes in rows}
 
 

@@ -22,7 +22,7 @@ def queue_stats(
 ) -> dict[str, QueueStats]:
     """The figures of each queue. Its states: ready, scheduled, running, rejected; each counted up to `most`."""
     parameters = {"queue_names": list(queue_names), "priorities": PRIORITIES, "most": most}
-    rows = conn.execute(statement("queue_stats"), parameters).fetchall()
+    rows = conn.execute(statement("stats/queues"), parameters).fetchall()
     return {
         name: QueueStats(
             {"ready": ready, "scheduled": scheduled, "running": running, "rejected": rejected},

@@ -9,8 +9,6 @@ import orjson
 from taskmaster.store.connection import Connection
 from taskmaster.store.statements import statement, statement_for
 
-PROMOTE_AT_MOST = 1000
-
 
 class HeartbeatReport(NamedTuple):
     """What a supervisor says with a heartbeat. `locked`: its session holds the lock that says it lives."""
@@ -61,19 +59,19 @@ class RunningJob(NamedTuple):
 
 def register(conn: Connection, name: str) -> int:
     """Enter a new supervisor; its id."""
-    row = conn.execute(statement("register"), {"name": name}).fetchone()
+    row = conn.execute(statement("supervisors/register"), {"name": name}).fetchone()
     assert row is not None
     return int(row[0])
 
 
 def retire(conn: Connection, supervisor: int) -> None:
     """Leave in order."""
-    conn.execute(statement("retire"), {"supervisor": supervisor})
+    conn.execute(statement("supervisors/retire"), {"supervisor": supervisor})
 
 
 def watch_session(conn: Connection) -> None:
     """Have the server notice soon when this session's host is gone."""
-    conn.execute(statement("liveness"))
+    conn.execute(statement("sessions/probe_often"))
 
 
 def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Heartbeat | None:
@@ -83,7 +81,7 @@ def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Hea
         "supervisor": supervisor,
         "running": orjson.dumps(report.running).decode(),
     }
-    row = conn.execute(statement("heartbeat"), parameters).fetchone()
+    row = conn.execute(statement("supervisors/heartbeat"), parameters).fetchone()
     if row is None:
         return None
     due_seconds, ids, heartbeats, locked, _ = row
@@ -92,14 +90,9 @@ def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Hea
 
 def announce_idle(conn: Connection, schema: str, idle_ms: int) -> None:
     """Say that somebody sleeps: puts shall notify for so long. Works on any connection."""
-    conn.execute(statement_for("announce_idle", schema), {"schema": schema, "idle_ms": idle_ms})
-
-
-def promote(conn: Connection) -> tuple[int, float | None]:
-    """Make due jobs ready: how many, and seconds until the next one is due."""
-    row = conn.execute(statement("promote"), {"most": PROMOTE_AT_MOST}).fetchone()
-    assert row is not None
-    return row[0], row[1]
+    conn.execute(
+        statement_for("supervisors/announce_idle", schema), {"schema": schema, "idle_ms": idle_ms}
+    )
 
 
 def rescue(conn: Connection, silent: Sequence[Silent], *, max_crashes: int) -> int:
@@ -110,16 +103,18 @@ def rescue(conn: Connection, silent: Sequence[Silent], *, max_crashes: int) -> i
         "given_up": [one.given_up for one in silent],
         "max_crashes": max_crashes,
     }
-    row = conn.execute(statement("rescue"), parameters).fetchone()
+    row = conn.execute(statement("supervisors/rescue"), parameters).fetchone()
     return int(row[0]) if row else 0
 
 
 def running(conn: Connection, job_id: int | None, *, most: int) -> list[RunningJob]:
     """What runs now, longest first; of one job, or (None) of all."""
-    rows = conn.execute(statement("running"), {"id": job_id, "most": most}).fetchall()
+    rows = conn.execute(statement("supervisors/running"), {"id": job_id, "most": most}).fetchall()
     return [RunningJob(*row) for row in rows]
 
 
 def find(conn: Connection) -> list[SupervisorStatus]:
     """The supervisors that are registered."""
-    return [SupervisorStatus(*row) for row in conn.execute(statement("supervisors")).fetchall()]
+    return [
+        SupervisorStatus(*row) for row in conn.execute(statement("supervisors/list")).fetchall()
+    ]

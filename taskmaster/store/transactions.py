@@ -39,7 +39,7 @@ def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) ->
     began = time.monotonic()
     found = (
         Sql(conn, row_factory=tuple_row)
-        .execute(statement_for("claim_one", schema), parameters)
+        .execute(statement_for("transactions/claim_one", schema), parameters)
         .fetchone()
     )
     places = [] if found is None else [(found[6], found[1])]
@@ -53,7 +53,8 @@ def end(
     """End the job that the transaction holds; None: it is acked."""
     if settlement is None:
         conn.execute(
-            statement_for("ack_one", schema), {"place": locked_job.place, "id": locked_job.job.id}
+            statement_for("transactions/ack_one", schema),
+            {"place": locked_job.place, "id": locked_job.job.id},
         )
     else:
         charge(conn, schema, settlement, run=locked_job.job.run_count)
@@ -72,7 +73,7 @@ def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -
     }
     row = (
         Sql(conn, row_factory=tuple_row)
-        .execute(statement_for("charge_one", schema), parameters)
+        .execute(statement_for("transactions/charge_one", schema), parameters)
         .fetchone()
     )
     assert row is not None
@@ -89,7 +90,7 @@ def charge_lost(
     """
     try:
         with conn.transaction():
-            conn.execute(statement_for("lock_timeout", schema), {"wait_ms": wait_ms})
+            conn.execute(statement_for("transactions/lock_timeout", schema), {"wait_ms": wait_ms})
             return charge(conn, schema, settlement, run=run)
     except psycopg.errors.LockNotAvailable:
         return Charged(moved=False, locked=True)
@@ -99,7 +100,7 @@ def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, i
     """Runs and crashes so far of the job, when it is in ready."""
     row = (
         Sql(conn, row_factory=tuple_row)
-        .execute(statement_for("held_counts", schema), {"id": job_id})
+        .execute(statement_for("transactions/counts", schema), {"id": job_id})
         .fetchone()
     )
     return {} if row is None else {job_id: (row[0], row[1])}
@@ -107,4 +108,6 @@ def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, i
 
 def terminate(conn: Connection, schema: str, backend: int, name: str) -> None:
     """End the server process of a worker that is dead, so that its locks go."""
-    conn.execute(statement_for("terminate_backend", schema), {"backend": backend, "name": name})
+    conn.execute(
+        statement_for("transactions/terminate_backend", schema), {"backend": backend, "name": name}
+    )

@@ -11,7 +11,7 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, migrate
 from taskmaster.store.connection import Connection, connect
 from tests.support import Server
-from tests.support.store import claimed
+from tests.support.store import claimed, put
 
 NAMES = ['with "quotes"', "it's", "🦀 ünïcödé", "with spaces; drop", "%s {x}", "Upper"]
 
@@ -25,10 +25,12 @@ def tables(conn: Connection, schema: str) -> set[str]:
 
 def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     with connect(empty_database_url, "taskmaster") as conn:
-        assert migrate.migrate(conn, "taskmaster") == [name for _, name, _ in migrate.available()]
+        assert migrate.migrate(conn, "taskmaster") == [
+            migration.name for migration in migrate.all_migrations()
+        ]
         assert migrate.migrate(conn, "taskmaster") == []
         migrate.check(conn, "taskmaster")
-        assert migrate.version(conn) == migrate.available()[-1][0]
+        assert migrate.version(conn) == migrate.all_migrations()[-1].version
 
 
 def test_eight_processes_that_start_at_once_make_the_schema_once(empty_database_url: str) -> None:
@@ -41,7 +43,7 @@ def test_eight_processes_that_start_at_once_make_the_schema_once(empty_database_
     assert sorted(ids) == list(range(1, 9))
     with connect(empty_database_url, "taskmaster") as conn:
         assert conn.execute("select count(*) from migrations").fetchone() == (
-            len(migrate.available()),
+            len(migrate.all_migrations()),
         )
 
 
@@ -117,8 +119,9 @@ def test_two_schemas_in_one_database_do_not_see_each_other(
 def test_a_migration_that_fails_leaves_nothing_half_done(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = [*migrate.available(), (9999, "broken", b"create table half (); select 1 / 0")]
-    monkeypatch.setattr(migrate, "available", lambda: broken)
+    failing = migrate.Migration(9999, "broken", b"create table half (); select 1 / 0")
+    broken = [*migrate.all_migrations(), failing]
+    monkeypatch.setattr(migrate, "all_migrations", lambda: broken)
     with connect(empty_database_url, "taskmaster") as conn:
         with pytest.raises(psycopg.errors.DivisionByZero):
             migrate.migrate(conn, "taskmaster")
@@ -155,3 +158,15 @@ def test_a_column_can_be_added_to_ready_later(conn: Connection) -> None:
                 sql.Identifier(table)
             )
         )
+
+
+def test_functions_and_views_are_applied_again_with_a_migration(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn.execute("drop view jobs; drop function put; drop view running", prepare=False)
+    later = [*migrate.all_migrations(), migrate.Migration(9999, "later", b"select 1")]
+    monkeypatch.setattr(migrate, "all_migrations", lambda: later)
+    assert migrate.migrate(conn, "taskmaster") == ["later"]
+    job_id = put(conn)
+    assert [row[0] for row in conn.execute("select id from jobs").fetchall()] == [job_id]
+    assert conn.execute("select job_id from running").fetchall() == []

@@ -88,7 +88,7 @@ def test_a_claim_walks_the_order_index_and_deletes_by_ctid(
     conn: Connection, hot: Connection, condition: Callable[[Connection], None]
 ) -> None:
     condition(conn)
-    plan = explained(hot, "claim", claim_parameters())
+    plan = explained(hot, "leases/claim", claim_parameters())
     assert sorted(scans(plan, "ready")) == ["Index Scan", "Tid Scan"]
     assert [
         node["Index Name"]
@@ -101,12 +101,12 @@ def test_a_claim_walks_the_order_index_and_deletes_by_ctid(
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("name", ["ack", "settle"])
+@pytest.mark.parametrize("name", ["leases/ack", "leases/settle"])
 def test_settling_finds_its_lease_by_its_token(
     conn: Connection, hot: Connection, condition: Callable[[Connection], None], name: str
 ) -> None:
     condition(conn)
-    parameters = settle_parameters(conn) if name == "settle" else {"token": uuid4()}
+    parameters = settle_parameters(conn) if name == "leases/settle" else {"token": uuid4()}
     plan = explained(hot, name, parameters)
     assert scans(plan, "leases") == ["Index Scan"]
     assert scans(plan, "ready") == []
@@ -117,7 +117,7 @@ def test_one_job_among_many_is_found_without_reading_them_all(
     conn: Connection, condition: Callable[[Connection], None]
 ) -> None:
     condition(conn)
-    plan = explained(conn, "get", {"id": 25_000})
+    plan = explained(conn, "jobs/get", {"id": 25_000})
     assert "ready_id" in [node.get("Index Name") for node in plan]
     assert "Seq Scan" not in scans(plan, "ready")
 
@@ -131,9 +131,9 @@ def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(
     )
     conn.execute("analyze")
     for name, parameters in (
-        ("promote", {"most": 1000}),
+        ("jobs/promote", {"most": 1000}),
         (
-            "heartbeat",
+            "supervisors/heartbeat",
             {
                 **HeartbeatReport(idle=True, idle_ms=1000)._asdict(),
                 "running": "[]",

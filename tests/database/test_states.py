@@ -6,7 +6,7 @@ import pytest
 
 from taskmaster.job import TRANSITIONS, State
 from taskmaster.settlement import Settlement, released
-from taskmaster.store import jobs, leases, supervisors
+from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, put, register, rejected, rescue, states
 
@@ -35,12 +35,12 @@ def claims(conn: Connection, job_id: int) -> object:
 
 
 def promotes_early(conn: Connection, job_id: int) -> object:
-    return supervisors.promote(conn)
+    return jobs.promote(conn)
 
 
 def promotes_in_time(conn: Connection, job_id: int) -> object:
     conn.execute("update scheduled set run_at = clock_timestamp() - interval '1 s'")
-    return supervisors.promote(conn)
+    return jobs.promote(conn)
 
 
 def requeues(conn: Connection, job_id: int) -> object:
@@ -205,18 +205,18 @@ def test_counts_tell_queues_and_states_apart(conn: Connection) -> None:
 
 def test_promotion_follows_the_due_times_and_tells_the_next(conn: Connection) -> None:
     soon, later = put(conn, delay=60), put(conn, delay=FAR)
-    moved, due = supervisors.promote(conn)
+    moved, due = jobs.promote(conn)
     assert moved == 0
     assert due is not None
     assert 50 < due <= 60
     conn.execute("update scheduled set run_at = clock_timestamp() where id = %s", (soon,))
-    moved, due = supervisors.promote(conn)
+    moved, due = jobs.promote(conn)
     assert moved == 1
     assert due is not None
     assert due > FAR - 60
     assert states(conn) == {soon: State.READY, later: State.SCHEDULED}
     jobs.delete(conn, [later])
-    assert supervisors.promote(conn) == (0, None)
+    assert jobs.promote(conn) == (0, None)
 
 
 def test_two_supervisors_that_promote_at_once_do_not_double_a_job(
@@ -226,6 +226,6 @@ def test_two_supervisors_that_promote_at_once_do_not_double_a_job(
     conn.execute("update scheduled set run_at = clock_timestamp()")
     other = connection()
     with other.transaction():
-        assert supervisors.promote(other)[0] == 1
-        assert supervisors.promote(conn)[0] == 0
+        assert jobs.promote(other)[0] == 1
+        assert jobs.promote(conn)[0] == 0
     assert states(conn) == {job_id: State.READY}

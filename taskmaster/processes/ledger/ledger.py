@@ -16,7 +16,7 @@ from taskmaster.processes.ledger.settlements import PendingSettlements
 from taskmaster.processes.shared.backoff import Backoff
 from taskmaster.processes.shared.failures import HOST
 from taskmaster.processes.shared.plan import Database
-from taskmaster.store import leases, migrate, supervisors
+from taskmaster.store import jobs, leases, migrate, supervisors
 from taskmaster.store.connection import Connection, connect
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -165,8 +165,8 @@ class Ledger:
         """Make scheduled jobs ready at their time; all that are due, a thousand at a time."""
         if self.promote_at is None or now < self.promote_at:
             return
-        moved, due_seconds = supervisors.promote(conn)
-        if moved == supervisors.PROMOTE_AT_MOST:
+        moved, due_seconds = jobs.promote(conn)
+        if moved == jobs.PROMOTE_AT_MOST:
             self.promote_at = now
         elif (
             due_seconds is not None

@@ -3,7 +3,7 @@
 select queue.name,
        (select count(*) from (select 1 from ready where queue_name = queue.name limit %(most)s) as few),
        (select count(*) from (select 1 from scheduled where queue_name = queue.name limit %(most)s) as few),
-       (select coalesce(sum(cardinality(ids) - cardinality(given_back)), 0)::bigint from leases where queue_name = queue.name),
+       (select coalesce(sum(cardinality(ids) - cardinality(released)), 0)::bigint from leases where queue_name = queue.name),
        (select count(*) from (select 1 from rejected where queue_name = queue.name limit %(most)s) as few),
        (select extract(epoch from clock_timestamp() - min(head.ready_at))::float8
           from unnest(%(priorities)s::smallint[]) as lane (priority)

@@ -1,10 +1,7 @@
--- Since when a job could run: its age in the queue, whatever it was delayed by before. A constant first, which rewrites no row.
-alter table ready add column ready_at timestamptz not null default now();
-alter table ready alter column ready_at set default clock_timestamp();
-
--- As before, and since when the job could run.
-drop function claim_one(text, smallint[], bigint[]);
-create function claim_one(wanted text, priorities smallint[], lows bigint[]) returns table (
+-- Lock the next job of a queue until the caller's transaction ends. Returns no row if there is none.
+-- The settings pin the plan, because churn makes the statistics wrong. They end with the call: the rest of the transaction
+-- belongs to the callback.
+create or replace function claim_one(wanted text, priorities smallint[], lows bigint[]) returns table (
   place tid, "position" bigint, id bigint, queue_name text, payload text, headers text, priority smallint, run_count int,
   created_at timestamptz, crashes smallint, rescues smallint, ready_at timestamptz)
 language plpgsql set search_path from current set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$

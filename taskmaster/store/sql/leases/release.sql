@@ -5,7 +5,7 @@ with mine as (
 job as (
   select job.* from mine cross join lateral unpack(mine.lease) as job where job.id = any(%(ids)s::bigint[])),
 kept as (
-  update leases set given_back = given_back || array(select id from job) where token in (select token from mine)),
+  update leases set released = released || array(select id from job) where token in (select token from mine)),
 back as (
   insert into ready (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures)
   select id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures
