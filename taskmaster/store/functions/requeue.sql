@@ -1,9 +1,11 @@
 -- Requeue a rejected job, its counts reset. Returns false if no rejected job has this id.
 create or replace function requeue(job_id bigint) returns boolean
 language plpgsql set search_path from current as $$
+declare job moved_job;
 begin
-  with taken as (delete from rejected where id = job_id returning *)
-  insert into ready (id, queue_name, priority, created_at, payload, headers, failures)
-  select id, queue_name, priority, created_at, payload, headers, failures from taken;
+  delete from rejected where id = job_id returning (requeued_job(rejected)).* into job;
+  if found then
+    perform move_jobs(array[job]);
+  end if;
   return found;
 end $$;

@@ -96,6 +96,24 @@ alter table leases alter ids set storage external, alter priorities set storage 
   alter run_counts set storage external, alter crash_counts set storage external, alter rescue_counts set storage external,
   alter created_ats set storage external, alter payloads set storage external;
 
+-- A job on its way from one table to another. A type of its own, so that the tables can change independently of it.
+-- `position` null: the job gets a new place, behind the others. `run_at` counts for the state scheduled only.
+create type moved_job as (
+  id          bigint,
+  queue_name  text,
+  priority    smallint,
+  position    bigint,
+  run_count   smallint,
+  crashes     smallint,
+  rescues     smallint,
+  created_at  timestamptz,
+  payload     json,
+  headers     json,
+  failures    jsonb,
+  state       text,
+  run_at      timestamptz
+);
+
 -- The triggers call functions whose bodies are in ../functions. They are created here, once, because to create a trigger
 -- waits for every open transaction that has put a job.
 create function announce() returns trigger language plpgsql as $$ begin return null; end $$;

@@ -1,12 +1,14 @@
--- Move up to `most` due jobs from scheduled to ready; how many, and seconds until the next is due (null: none).
+-- Promote up to `most` due jobs. Returns how many, and seconds until the next one is due (null: there is none).
 with due as materialized (
   select id from scheduled where run_at <= clock_timestamp() order by run_at limit %(most)s for update skip locked),
 taken as (
-  delete from scheduled where id = any(array(select id from due)) returning *),
+  delete from scheduled where id = any(array(select id from due)) returning promoted_job(scheduled) as job),
+numbered as (
+  select job, row_number() over (order by (job).priority, (job).run_at) as number from taken),
 moved as (
-  insert into ready (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures)
-  select id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures
-    from taken order by priority, run_at
-  returning 1)
-select (select count(*) from moved),
-       extract(epoch from (select min(run_at) from scheduled where not id = any(array(select id from due))) - clock_timestamp())::float8
+  select move_jobs(array_agg(job order by number)) as jobs from numbered group by move_chunk(number))
+select coalesce(sum(jobs), 0)::bigint as jobs,
+       extract(epoch from (
+         select min(run_at) from scheduled where not id = any(array(select id from due))) - clock_timestamp()
+       )::float8 as due_seconds
+  from moved

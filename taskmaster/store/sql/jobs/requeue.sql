@@ -1,2 +1,11 @@
--- Put rejected jobs back; the ids of those that were. In the order of the ids, so that two of these cannot wait for each other.
-select id from (select distinct id from unnest(%(ids)s::bigint[]) as job (id) order by id offset 0) as ordered where requeue(id)
+-- Requeue rejected jobs. Returns the ids of those that were rejected.
+with found as materialized (
+  select id from rejected where id = any(%(ids)s::bigint[]) order by id for update),
+taken as (
+  delete from rejected where id = any(array(select id from found)) returning requeued_job(rejected) as job),
+numbered as (
+  select job, row_number() over (order by (job).id) as number from taken),
+moved as materialized (
+  select sum(jobs) as jobs from (
+    select move_jobs(array_agg(job order by number)) as jobs from numbered group by move_chunk(number)) as chunks)
+select (job).id from taken cross join moved order by 1

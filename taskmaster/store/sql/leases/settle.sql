@@ -1,27 +1,17 @@
--- End a batch: the jobs named go where their endings say, all others are acked. No row back: the lease was lost, nothing is
--- written. Endings apply only to jobs found in the row that this statement deleted: some may have been given back meanwhile.
+-- Settle a batch: the jobs named end as their settlements say, all others are acked.
+-- Returns how many jobs were moved; no row if the lease was lost, and then nothing is written. A settlement applies only to
+-- a job found in the row that this statement deleted, because some jobs may have been released before.
 with lost as (
   delete from leases where token = %(token)s returning leases as lease),
-ending as (
-  select * from unnest(%(ids)s::bigint[], %(states)s::text[], %(charges)s::smallint[], %(crashes)s::smallint[],
-                       %(delays)s::float8[], %(failures)s::jsonb[])
-    as ending (id, state, charge, crash, delay_seconds, failure)),
-job as (
-  select job.id, queue_name, priority, job.run_count + charge as run_count, job.crashes + crash as crashes, rescues, created_at,
-         payload, headers, state, clock_timestamp() + make_interval(secs => delay_seconds) as run_at,
-         case when failure is null then failures
-              else jsonb_path_query_array(coalesce(failures, '[]'), '$[last - 18 to last]') || failure end as failures
-    from lost cross join lateral unpack(lost.lease) as job join ending on ending.id = job.id),
-to_ready as (
-  insert into ready (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures)
-  select id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures
-    from job where state = 'ready' order by id),
-to_scheduled as (
-  insert into scheduled (id, queue_name, priority, run_at, run_count, crashes, rescues, created_at, payload, headers, failures)
-  select id, queue_name, priority, run_at, run_count, crashes, rescues, created_at, payload, headers, failures
-    from job where state = 'scheduled' order by id),
-to_rejected as (
-  insert into rejected (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures)
-  select id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures
-    from job where state = 'rejected' order by id)
-select true from lost
+settlement as (
+  select *
+    from unnest(%(ids)s::bigint[], %(states)s::text[], %(charges)s::int[], %(crashes)s::int[], %(delays)s::float8[],
+                %(failures)s::jsonb[])
+      as settlement (id, state, charge, crash, delay_seconds, failure)),
+ended as materialized (
+  select ended_job(job, state => settlement.state, charge => charge, crash => crash, rescue => 0,
+                   delay_seconds => delay_seconds, failure => failure) as job
+    from lost cross join lateral unpack(lost.lease) as job join settlement on settlement.id = job.id),
+moved as materialized (
+  select move_jobs(array_agg(job order by (job).id)) as jobs from ended)
+select coalesce(moved.jobs, 0) as jobs from lost cross join moved

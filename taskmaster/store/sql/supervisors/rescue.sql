@@ -1,43 +1,43 @@
--- Give back the leases of supervisors that are gone: not heard of since the heartbeat that the rescuer has seen, and, unless
--- they are given up for good, without the session lock that a living one holds. The heartbeat is compared under the lock on
--- its row. A lease that a worker of theirs has locked at this moment is left to the next rescue. Their jobs are charged nothing, but the rescue is counted; one that was rescued before and had started again is
--- charged a crash, and one that must never run twice is rejected.
+-- Release the leases of supervisors that are gone, and of those that are not registered. Returns how many jobs.
+-- A supervisor is gone if it has sent no heartbeat since the one that the rescuer saw and, unless it is given up, its session
+-- no longer holds its lock. The heartbeat is compared under the lock on the supervisor's row. A lease that a worker has
+-- locked at this moment is left to the next rescue.
+-- Each job's rescue is counted, and nothing is charged, with two exceptions: a job that was rescued before and had started
+-- again is charged a crash, and a job that must never run twice is rejected.
 with gone as (
   select supervisors.id from supervisors
-    join unnest(%(ids)s::bigint[], %(heartbeats)s::timestamptz[], %(given_up)s::boolean[]) as silent (id, heartbeat_at, given_up)
-      using (id, heartbeat_at)
+    join unnest(%(ids)s::bigint[], %(heartbeats)s::timestamptz[], %(given_up)s::boolean[])
+      as silent (id, heartbeat_at, given_up) using (id, heartbeat_at)
    where silent.given_up or not exists (
-     select from pg_locks where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
-        and classid = to_regclass('supervisors')::oid and objid = (supervisors.id %% 2147483647)::int::oid)
+     select from pg_locks
+      where locktype = 'advisory' and granted and classid = to_regclass('supervisors')::oid
+        and database = (select oid from pg_database where datname = current_database())
+        and objid = (supervisors.id %% 2147483647)::int::oid)
    order by supervisors.id for update of supervisors skip locked),
 found as materialized (
-  select ctid from leases
-   where supervisor = any(array(select id from gone)) or not exists (select from supervisors where id = leases.supervisor)
-     for update skip locked),
+  select token from leases
+   where supervisor = any(array(select id from gone))
+      or not exists (select from supervisors where id = leases.supervisor)
+   order by token for update skip locked),
 lost as (
-  delete from leases where ctid = any(array(select ctid from found)) returning leases as lease),
-job as (
-  select job.*, (lease).once, ((lease).once or job.id = any((lease).started))::int as charge,
-         (job.id = any((lease).started))::int as crash,
-         jsonb_build_object('cause', 'lost host', 'run', job.run_count + 1, 'worker', (lease).worker, 'at', clock_timestamp(),
-           'message', case when (lease).once then 'its host was lost: it may have run, and must never run twice'
-                           else 'its host was lost again while it ran' end) as failure
-    from lost cross join lateral unpack(lost.lease) as job),
+  delete from leases where token = any(array(select token from found)) returning leases as lease),
+forgotten as (
+  delete from supervisors where id = any(array(select id from gone))),
 judged as (
-  select id, queue_name, priority, run_count + charge as run_count, crashes + crash as crashes, rescues + 1 as rescues, created_at,
-         payload, headers, case when charge = 0 then failures else coalesce(failures, '[]') || failure end as failures,
-         once or (crash = 1 and crashes + crash >= %(max_crashes)s) as is_rejected
-    from job),
-to_ready as (
-  insert into ready (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures)
-  select id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures
-    from judged where not is_rejected order by id
-  returning 1),
-to_rejected as (
-  insert into rejected (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures)
-  select id, queue_name, priority, run_count, crashes, rescues, created_at, payload, headers, failures
-    from judged where is_rejected order by id
-  returning 1),
-buried as (
-  delete from supervisors where id = any(array(select id from gone)))
-select (select count(*) from to_ready) + (select count(*) from to_rejected)
+  select job, (lease).once, (lease).worker, job.id = any((lease).started) as is_crash
+    from lost cross join lateral unpack(lost.lease) as job),
+ended as materialized (
+  select ended_job(
+           job,
+           state => case when once or is_crash and (job).crashes + 1 >= %(max_crashes)s then 'rejected' else 'ready' end,
+           charge => (once or is_crash)::int, crash => is_crash::int, rescue => 1, delay_seconds => 0,
+           failure => case when once or is_crash then jsonb_build_object(
+             'cause', 'lost host', 'run', (job).run_count + 1, 'worker', worker, 'at', clock_timestamp(),
+             'message', case when once then 'its host was lost: it may have run, and must never run twice'
+                             else 'its host was lost again while it ran' end) end) as job
+    from judged),
+numbered as (
+  select job, row_number() over (order by (job).id) as number from ended),
+moved as (
+  select move_jobs(array_agg(job order by number)) as jobs from numbered group by move_chunk(number))
+select coalesce(sum(jobs), 0)::bigint as jobs from moved
