@@ -61,7 +61,7 @@ def exchange(
     conn: Connection, done: UUID | None, claimant: Claimant, cursor: Cursor, *, batch: int
 ) -> ClaimResult:
     """The same, and on the way settle the batch `done`, whose jobs all acked: one round trip, one commit."""
-    sweep, began = cursor.sweeping(), time.monotonic()
+    sweep, began = cursor.is_sweep_due(), time.monotonic()
     parameters = {
         "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
         "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
@@ -74,8 +74,8 @@ def exchange(
     found.sort(key=_order)
     places = [_order(row) for row in found]
     cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
-    if cursor.horizon_wanted(sweep, took):
-        cursor.raise_floors(places, wanted=batch, horizon=horizon(conn))
+    if cursor.is_horizon_wanted(sweep, took):
+        _raise_floors(conn, claimant.queue_name, cursor, cursor.lanes(places, wanted=batch))
     return ClaimResult(
         settled, Lease(token, [ClaimedJob._make(row[3:]) for row in found]) if found else None
     )
@@ -86,12 +86,29 @@ def _order(row: tuple[Any, ...]) -> tuple[int, int]:
     return row[7], row[2]
 
 
-def horizon(conn: Connection) -> Horizon:
-    """What is settled by now."""
-    row = conn.execute(statement("leases/horizon")).fetchone()
+def _raise_floors(conn: Connection, queue_name: str, cursor: Cursor, lanes: Sequence[int]) -> None:
+    began = time.monotonic()
+    found = horizon(conn, queue_name, cursor, lanes)
+    cursor.raise_floors(lanes, found, seconds=time.monotonic() - began)
+
+
+def horizon(conn: Connection, queue_name: str, cursor: Cursor, lanes: Sequence[int]) -> Horizon:
+    """Return what may still become ready in these priorities, above the cursor's floors."""
+    parameters = {
+        "queue_name": queue_name,
+        "priorities": lanes,
+        "lows": [cursor.floors[priority] for priority in lanes],
+        "settled": cursor.settled,
+    }
+    row = conn.execute(statement("leases/horizon"), parameters).fetchone()
     assert row is not None
-    drawn, xmin, xmax = row
-    return Horizon(xmin, xmax, drawn)
+    drawn, xmin, xmax, lowest = row
+    found = {
+        priority: position
+        for priority, position in zip(lanes, lowest, strict=True)
+        if position is not None
+    }
+    return Horizon(xmin, xmax, drawn, found)
 
 
 def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> bool:

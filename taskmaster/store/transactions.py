@@ -34,7 +34,7 @@ class Charged(NamedTuple):
 
 def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> LockedJob | None:
     """Lock the next job of a queue until the transaction ends; None when there is nothing."""
-    sweep = cursor.sweeping()
+    sweep = cursor.is_sweep_due()
     parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
     began = time.monotonic()
     found = (

@@ -101,6 +101,19 @@ def test_a_claim_walks_the_order_index_and_deletes_by_ctid(
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_horizon_walks_the_order_index(
+    conn: Connection, hot: Connection, condition: Callable[[Connection], None]
+) -> None:
+    condition(conn)
+    parameters = {"queue_name": "q", "priorities": PRIORITIES, "lows": [-1] * 10, "settled": 1000}
+    plan = explained(hot, "leases/horizon", parameters)
+    assert [node.get("Index Name") for node in plan if node.get("Relation Name") == "ready"] == [
+        "ready_order"
+    ]
+    assert "Seq Scan" not in scans(plan, "ready")
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("name", ["leases/ack", "leases/settle"])
 def test_settling_finds_its_lease_by_its_token(
     conn: Connection, hot: Connection, condition: Callable[[Connection], None], name: str

@@ -80,6 +80,7 @@ create table leases (
   once          boolean       not null default false,  -- its jobs must never run twice: a rescue rejects them
   ids           bigint[]      not null,
   priorities    smallint[]    not null,
+  positions     bigint[]      not null,
   run_counts    smallint[]    not null,
   crash_counts  smallint[]    not null,
   rescue_counts smallint[]    not null,
@@ -93,8 +94,8 @@ create table leases (
 create index leases_supervisor on leases (supervisor);
 -- A lease lives for milliseconds, and compressing it costs more than writing it.
 alter table leases alter ids set storage external, alter priorities set storage external,
-  alter run_counts set storage external, alter crash_counts set storage external, alter rescue_counts set storage external,
-  alter created_ats set storage external, alter payloads set storage external;
+  alter positions set storage external, alter run_counts set storage external, alter crash_counts set storage external,
+  alter rescue_counts set storage external, alter created_ats set storage external, alter payloads set storage external;
 
 -- A job on its way from one table to another. A type of its own, so that the tables can change independently of it.
 -- `position` null: the job gets a new place, behind the others. `run_at` counts for the state scheduled only.
