@@ -6,6 +6,7 @@ begin
   delete from rejected where id = job_id returning (requeued_job(rejected)).* into job;
   if found then
     perform move_jobs(array[job]);
+    return true;
   end if;
-  return found;
+  return false;
 end $$;

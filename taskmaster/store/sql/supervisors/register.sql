@@ -1,2 +1,2 @@
--- A new supervisor; its id.
+-- Register a new supervisor. Returns its id.
 insert into supervisors (name) values (%(name)s) returning id

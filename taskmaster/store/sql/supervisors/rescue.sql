@@ -1,9 +1,10 @@
--- Release the leases of supervisors that are gone, and of those that are not registered. Returns how many jobs.
--- A supervisor is gone if it has sent no heartbeat since the one that the rescuer saw and, unless it is given up, its session
--- no longer holds its lock. The heartbeat is compared under the lock on the supervisor's row. A lease that a worker has
--- locked at this moment is left to the next rescue.
--- Each job's rescue is counted, and nothing is charged, with two exceptions: a job that was rescued before and had started
--- again is charged a crash, and a job that must never run twice is rejected.
+-- Release the leases of supervisors that are gone, and of those that are not registered.
+-- Returns how many jobs.
+-- A supervisor is gone if it has sent no heartbeat since the one that the rescuer saw and, unless
+-- it is given up, its session no longer holds its lock. The heartbeat is compared under the lock on
+-- the supervisor's row. A lease that a worker has locked now is left to the next rescue.
+-- Each job's rescue is counted, and nothing is charged, with two exceptions: a job that was rescued
+-- before and had started again is charged a crash, and a job that must never run twice is rejected.
 with gone as (
   select supervisors.id from supervisors
     join unnest(%(ids)s::bigint[], %(heartbeats)s::timestamptz[], %(given_up)s::boolean[])
@@ -23,21 +24,26 @@ lost as (
   delete from leases where token = any(array(select token from found)) returning leases as lease),
 forgotten as (
   delete from supervisors where id = any(array(select id from gone))),
-judged as (
+released as (
   select job, (lease).once, (lease).worker, job.id = any((lease).started) as is_crash
     from lost cross join lateral unpack(lost.lease) as job),
+judged as (
+  select *, once or is_crash as is_charged,
+         once or (is_crash and (job).crashes + 1 >= %(max_crashes)s) as is_rejected,
+         case when once then 'its host was lost: it may have run, and must never run twice'
+              else 'its host was lost again while it ran' end as message
+    from released),
 ended as materialized (
   select ended_job(
-           job,
-           state => case when once or is_crash and (job).crashes + 1 >= %(max_crashes)s then 'rejected' else 'ready' end,
-           charge => (once or is_crash)::int, crash => is_crash::int, rescue => 1, delay_seconds => 0,
-           failure => case when once or is_crash then jsonb_build_object(
-             'cause', 'lost host', 'run', (job).run_count + 1, 'worker', worker, 'at', clock_timestamp(),
-             'message', case when once then 'its host was lost: it may have run, and must never run twice'
-                             else 'its host was lost again while it ran' end) end) as job
+           job, state => case when is_rejected then 'rejected' else 'ready' end,
+           charge => is_charged::int, crash => is_crash::int, rescue => 1, delay_seconds => 0,
+           failure => case when is_charged then jsonb_build_object(
+             'cause', 'lost host', 'run', (job).run_count + 1, 'worker', worker,
+             'at', clock_timestamp(), 'message', message) end) as job
     from judged),
 numbered as (
   select job, row_number() over (order by (job).id) as number from ended),
 moved as (
-  select move_jobs(array_agg(job order by number)) as jobs from numbered group by move_chunk(number))
+  select move_jobs(array_agg(job order by number)) as jobs
+    from numbered group by move_chunk(number))
 select coalesce(sum(jobs), 0)::bigint as jobs from moved

@@ -1,2 +1,2 @@
--- The supervisor leaves in order.
+-- Remove a supervisor that leaves in order.
 delete from supervisors where id = %(supervisor)s

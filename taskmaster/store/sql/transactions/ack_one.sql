@@ -1,2 +1,2 @@
--- End a job that this transaction holds and that is done. Its row has not moved: it is locked.
+-- Ack the job that this transaction has locked. The lock has kept its row where it was.
 delete from {schema}.ready where ctid = %(place)s::tid and id = %(id)s

@@ -1,2 +1,4 @@
--- The next job of a queue, locked until this transaction ends. No row back: nothing was found.
-select * from {schema}.claim_one(%(queue_name)s, %(priorities)s::smallint[], %(lows)s::bigint[])
+-- Lock the next job of a queue until this transaction ends. Returns no row if there is none.
+select place, "position", id, queue_name, payload, headers, priority, run_count, created_at,
+       crashes, rescues, ready_at
+  from {schema}.claim_one(%(queue_name)s, %(priorities)s::smallint[], %(lows)s::bigint[])

@@ -1,2 +1,2 @@
--- Runs and crashes so far of a job in ready. No row back: it is not there any more.
+-- Read the counts of a job in ready. Returns no row if it is no longer there.
 select run_count, crashes from {schema}.ready where id = %(id)s

@@ -1,2 +1,2 @@
--- For the rest of this transaction, how long to wait for a lock.
-select set_config('lock_timeout', %(wait_ms)s::text, true)
+-- Set how long the rest of this transaction waits for a lock.
+select set_config('lock_timeout', %(wait_ms)s::text, true) as lock_timeout
