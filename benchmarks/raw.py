@@ -11,7 +11,8 @@ from psycopg.types.json import set_json_loads
 
 from benchmarks.place import QUEUE, BenchmarkFailed, Place
 from taskmaster.consumer import MAX_BATCH
-from taskmaster.store.connection import connect
+from taskmaster.store.connection import connect_worker
+from taskmaster.store.leases import ID, POSITION, TOKEN
 from taskmaster.store.statements import statement
 
 LANES = 10
@@ -52,19 +53,19 @@ _barrier: Barrier
 def work(url: str, schema: str) -> Share:
     """Claim and ack until nothing is left, from the moment when all processes are connected."""
     jobs, lows = 0, [BOTTOM] * LANES
-    with connect(url, schema, hot=True) as conn:
+    with connect_worker(url, schema) as conn:
         set_json_loads(orjson.loads, conn)  # the bare loop decodes what it claims, and at once
         _barrier.wait(START_SECONDS)
         began = ended = time.monotonic()
         while True:
             cursor = conn.cursor(binary=True).execute(statement("leases/claim"), parameters(lows))
-            rows = [row for row in cursor.fetchall() if row[1] is not None]
+            rows = [row for row in cursor.fetchall() if row[ID] is not None]
             if not rows and lows[0] == BOTTOM:
                 return Share(jobs, began, ended)
             # The product's claim cursor: begin where the last claim began; when that finds nothing, at the bottom.
-            lows[0] = min(row[2] for row in rows) - 1 if rows else BOTTOM
+            lows[0] = min(row[POSITION] for row in rows) - 1 if rows else BOTTOM
             if rows:
-                conn.execute(statement("leases/ack"), {"token": rows[0][1]})
+                conn.execute(statement("leases/ack"), {"token": rows[0][TOKEN]})
                 jobs, ended = jobs + len(rows), time.monotonic()
 
 

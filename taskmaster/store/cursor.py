@@ -1,8 +1,11 @@
-"""The claim cursor: where a worker's claims begin, so that they do not walk the dead entries of the index. Pure policy.
+"""Decide where a worker's claims begin, so that they do not walk the dead entries of the index.
 
-A cursor is only a hint, and sweeps find what it missed. A sweep is a claim that begins at the floor, below which no job is
-or can still appear. Every claim of an idle worker is a sweep, and so are four claims a second of a busy one. Once a minute a
-sweep begins at the bottom, in case the floor is wrong.
+A cursor is only a hint, and sweeps find what it missed. A sweep is a claim that begins at the
+floor, below which no job is or can still appear. Every claim of an idle worker is a sweep, and so
+are four claims a second of a busy one. Once a minute a sweep begins at the bottom, in case a floor
+is wrong.
+
+Pure policy, without a database. The workers use it.
 """
 
 import time
@@ -14,7 +17,8 @@ from taskmaster.job import LOWEST_PRIORITY
 
 PRIORITIES = list(range(LOWEST_PRIORITY + 1))  # a list, because psycopg sends it as an array
 BOTTOM = -1  # positions start at 1
-# Often, because a sweep walks the entries that died since the last one: many short walks are better than a long one.
+# Often, because a sweep walks the entries that died since the last one: many short walks are better
+# than a long one.
 SWEEP_EVERY_SECONDS = 0.25
 BOTTOM_EVERY_SECONDS = 60.0
 SLOW_SWEEP_SECONDS = 0.002
@@ -27,8 +31,9 @@ Place = tuple[int, int]  # a job's priority and position
 class Horizon(NamedTuple):
     """What one snapshot says about the positions that may still become ready.
 
-    Transactions below `xmin` have ended, and none from `xmax` on had begun when `drawn` was the last position drawn.
-    `lowest`: for each priority, the lowest position of a job in ready, locked or not, or in a lease.
+    Transactions below `xmin` have ended, and none from `xmax` on had begun when `drawn` was the
+    last position drawn. `lowest`: for each priority, the lowest position of a job in ready, locked
+    or not, or in a lease.
     """
 
     xmin: int
@@ -74,11 +79,11 @@ class Cursor:
         if sweep:
             self.next_sweep = self.clock() + max(SWEEP_EVERY_SECONDS, SWEEP_SHARE * seconds)
         for priority, position in _lowest(claimed).items():
-            # What a sweep finds behind the cursor is late, and no reason to go back there every time.
+            # A job that a sweep finds behind the cursor is late, and no reason to stay there.
             self.lows[priority] = max(self.lows[priority], position - 1)
 
     def is_horizon_wanted(self, sweep: bool, seconds: float) -> bool:
-        """Return whether to look at the horizon: before the first floor, and after a sweep that was slow."""
+        """Return whether to look at the horizon: before the first floor, and after a slow sweep."""
         return sweep and (self.mark is None or seconds > SLOW_SWEEP_SECONDS)
 
     def lanes(self, claimed: Sequence[Place], *, wanted: int) -> list[int]:
@@ -87,12 +92,12 @@ class Cursor:
         return PRIORITIES if is_exhausted else PRIORITIES[: claimed[-1][0] + 1]
 
     def raise_floors(self, lanes: Sequence[int], horizon: Horizon, *, seconds: float) -> None:
-        """Raise the floors of these priorities to just below the lowest position that can still become ready.
+        """Raise the floors of these priorities to just below what can still become ready.
 
-        `settled` is from an earlier look, so a job that was put at or below it and still exists is in the horizon's
-        snapshot: in ready, locked by a claim or not, or in a lease. Only such a job can appear there again, because a
-        released job keeps its position and every other job that becomes ready gets a new one. `seconds`: how long it
-        took to look at the horizon.
+        `settled` is from an earlier look, so every job at or below it that still exists is in the
+        horizon's snapshot: in ready, locked by a claim or not, or in a lease. Only these can become
+        ready again there, because only released jobs keep their positions. `seconds`: how long the
+        look took.
         """
         self.next_sweep += SWEEP_SHARE * seconds
         for priority in lanes:

@@ -1,7 +1,8 @@
 """Bring the schema to this code's version: numbered migrations, then the functions and the views.
 
-Everything happens in one transaction, under an advisory lock, and each migration is recorded. Every file in `functions/`
-and `views/` is applied again after at least one migration, so a change to one of them needs a migration as well.
+Everything happens in one transaction, under an advisory lock, and each migration is recorded. All
+files in `functions/` and `views/` are applied again after a migration, so a change to one of them
+needs a migration too. A file begins with a `drop` if `create or replace` would refuse the change.
 """
 
 import zlib
@@ -29,10 +30,10 @@ class Migration(NamedTuple):
 
 
 def migrate(conn: Connection, schema: str) -> list[str]:
-    """Bring `schema` to this code's version and return the names of the migrations that were applied.
+    """Bring `schema` to this code's version and return the names of the migrations applied.
 
-    Safe to call from many processes at once. Needs no rights if there is nothing to do. Raises SchemaMismatch if the
-    database is newer than the code, or if the role may not create or change the schema.
+    Safe to call from many processes at once. Needs no rights if there is nothing to do. Raises
+    SchemaMismatch if the schema is newer than the code, or if the role may not change it.
     """
     if version(conn) == all_migrations()[-1].version:
         return []
@@ -65,7 +66,7 @@ def check(conn: Connection, schema: str) -> None:
 
 
 def version(conn: Connection) -> int | None:
-    """Return the version of the schema on the connection's search path. None if there is no such schema."""
+    """Return the version of the schema on the search path. None if there is no such schema."""
     row = conn.execute("select to_regclass('migrations') is not null").fetchone()
     if not row or not row[0]:
         return None

@@ -1,4 +1,7 @@
-"""The SQL statements, one file each in `sql/`. Python passes parameters and never builds SQL from values."""
+"""Read the SQL statements, one file each in `sql/`.
+
+Python passes parameters and never builds SQL from values.
+"""
 
 from functools import cache
 from importlib.resources import files
@@ -8,7 +11,7 @@ from psycopg import sql
 
 @cache
 def statement(name: str) -> bytes:
-    """Return the SQL in `store/sql/<name>.sql`, for a connection whose search path is taskmaster's schema.
+    """Return the SQL in `sql/<name>.sql`, for a connection with taskmaster's search path.
 
     Bytes, because psycopg's types take a string only if it is a literal.
     """
@@ -17,7 +20,7 @@ def statement(name: str) -> bytes:
 
 @cache
 def statement_for(name: str, schema: str) -> bytes:
-    """Return the same for any search path: `{schema}` in the file becomes the quoted name of the schema."""
+    """Return the SQL for any search path: `{schema}` becomes the quoted name of the schema."""
     text, quoted = statement(name).decode(), sql.Identifier(schema).as_string()
     if "%(" in text:  # psycopg reads % as a placeholder only in a statement with parameters
         quoted = quoted.replace("%", "%%")

@@ -9,7 +9,8 @@ import pytest
 
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import Cursor
+from taskmaster.store.cursor import BOTTOM, PRIORITIES, Cursor
+from taskmaster.store.statements import statement
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many
 from tests.support.waiting import eventually
 
@@ -209,3 +210,17 @@ def test_the_floor_rises_over_what_is_dead_so_that_sweeps_stay_cheap(conn: Conne
     eventually(risen_over_more)
     last = put(conn)
     assert ids(claim(conn, cursor=cursor)) == [last]
+
+
+def test_a_claim_returns_its_columns_in_the_order_they_are_read(conn: Connection) -> None:
+    parameters = {
+        "priorities": PRIORITIES, "lows": [BOTTOM] * len(PRIORITIES), "batch": 1, "supervisor": 0, "worker": "w",
+        "queue_name": "q", "once": False, "done": None, "durable": True,
+    }  # fmt: skip
+    found = conn.execute(statement("leases/claim"), parameters).description
+    assert found is not None
+    assert tuple(column.name for column in found) == leases.CLAIM_COLUMNS
+    assert leases.CLAIM_COLUMNS.index("token") == leases.TOKEN
+    assert leases.CLAIM_COLUMNS.index("position") == leases.POSITION
+    assert leases.CLAIM_COLUMNS.index("id") == leases.ID
+    assert leases.CLAIM_COLUMNS.index("priority") == leases.PRIORITY

@@ -32,7 +32,10 @@ def test_a_supervisor_that_has_spoken_since_is_not_robbed(conn: Connection) -> N
     (heard,) = conn.execute("select heartbeat_at from supervisors").fetchall()
     beat(conn, living)
     assert (
-        supervisors.rescue(conn, [supervisors.Silent(living, heard[0], True)], max_crashes=3) == 0
+        supervisors.rescue(
+            conn, [supervisors.SilentSupervisor(living, heard[0], True)], max_crashes=3
+        )
+        == 0
     )
     assert states(conn) == {job_id: State.RUNNING}
 

@@ -108,5 +108,5 @@ def rescue(conn: Connection, *silent: int, given_up: bool = False, max_crashes: 
     rows = conn.execute(
         "select id, heartbeat_at from supervisors where id = any(%s)", (list(silent),)
     ).fetchall()
-    heard = [supervisors.Silent(id, heartbeat_at, given_up) for id, heartbeat_at in rows]
+    heard = [supervisors.SilentSupervisor(id, heartbeat_at, given_up) for id, heartbeat_at in rows]
     return supervisors.rescue(conn, heard, max_crashes=max_crashes)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from taskmaster.store.supervisors import Silent
+from taskmaster.store.supervisors import SilentSupervisor
 
 AWAY_HEARTBEATS = 3  # between two of our own, and we were away
 GIVEN_UP = 4  # so many times `gone_after`: then a session lock counts no more, for a stopped process holds it too
@@ -48,12 +48,12 @@ class FailureDetector:
             for id, at in others.items()
         }
 
-    def silent(self, now: float) -> list[Silent]:
+    def silent(self, now: float) -> list[SilentSupervisor]:
         """Those that have been silent for so long that, with the heartbeats between, it is `gone_after_seconds`."""
         patience = self.gone_after_seconds - 2 * self.heartbeat_seconds
         given_up = GIVEN_UP * self.gone_after_seconds
         return [
-            Silent(id, heard.heartbeat_at, now - heard.since >= given_up)
+            SilentSupervisor(id, heard.heartbeat_at, now - heard.since >= given_up)
             for id, heard in sorted(self.heard.items())
             if now - heard.since >= patience
         ]

@@ -13,7 +13,7 @@ from taskmaster.processes.worker.batch_size import BatchSize
 from taskmaster.processes.worker.run import WorkerContext
 from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
-from taskmaster.store.connection import Connection, connect
+from taskmaster.store.connection import Connection, connect_worker
 from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
@@ -49,12 +49,8 @@ class Leased:
         return self.unsettled is not None
 
     def connect(self) -> Connection:
-        conn = connect(
-            self.database.url,
-            self.database.schema,
-            name=f"taskmaster {self.claimant.worker}",
-            hot=True,
-        )
+        name = f"taskmaster {self.claimant.worker}"
+        conn = connect_worker(self.database.url, self.database.schema, name=name)
         self.cursor = Cursor()
         if self.unsure:  # what it was told to do before is not to be done any more
             transactions.terminate(

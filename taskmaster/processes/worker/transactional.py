@@ -22,7 +22,7 @@ from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.run import WorkerContext, run_one
 from taskmaster.settlement import Run, Settlement, ended
 from taskmaster.store import transactions
-from taskmaster.store.connection import Connection, connect, reset_session
+from taskmaster.store.connection import Connection, connect_user, reset_session
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
@@ -51,12 +51,7 @@ class Transactional:
         return False
 
     def connect(self) -> Connection:
-        conn = connect(
-            self.database.url,
-            self.database.schema,
-            name=f"taskmaster {self.worker}",
-            user_session=True,
-        )
+        conn = connect_user(self.database.url, name=f"taskmaster {self.worker}")
         self.cursor, self.socket = Cursor(), identity(conn.fileno())
         self.context.job_context.user_connection, self.context.job_context.connection_used = (
             conn,
