@@ -1,7 +1,7 @@
 -- Write a heartbeat, with what the supervisor runs, and have puts notify if it is idle.
 -- Returns seconds until the next scheduled job is due (null: none), the last heartbeats of the
--- others, and whether this session holds the supervisor's lock. Returns no row if another supervisor
--- has rescued this one's leases.
+-- others, and whether this session holds the supervisor's lock.
+-- Returns no row if another supervisor has rescued this one's leases.
 with alive as (
   update supervisors
      set heartbeat_at = clock_timestamp(), lost_leases = %(lost_leases)s,
