@@ -1,4 +1,4 @@
-"""The ceiling: bare processes that execute the product's claim and ack statements, with no queue code around them."""
+"""The ceiling: bare processes that execute the claim and ack statements, without any queue code."""
 
 import multiprocessing
 import time
@@ -30,12 +30,15 @@ class Share(NamedTuple):
 
 
 def drain(place: Place, jobs: int, *, processes: int) -> float:
-    """Jobs per second, all together. Raises BenchmarkFailed unless exactly `jobs` were claimed and acked."""
+    """Return the jobs per second of all processes.
+
+    Raises BenchmarkFailed unless exactly `jobs` were claimed and acked.
+    """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes)
     with ProcessPoolExecutor(processes, context, initializer=_keep, initargs=(barrier,)) as pool:
-        asked = [pool.submit(work, place.url, place.schema) for _ in range(processes)]
-        shares = [answer.result(RESULT_SECONDS) for answer in asked]
+        futures = [pool.submit(work, place.url, place.schema) for _ in range(processes)]
+        shares = [future.result(RESULT_SECONDS) for future in futures]
     place.expect_jobs(0)
     if (done := sum(share.jobs for share in shares)) != jobs:
         raise BenchmarkFailed(f"{jobs} jobs should have been drained raw, {done} were")
@@ -51,7 +54,7 @@ _barrier: Barrier
 
 
 def work(url: str, schema: str) -> Share:
-    """Claim and ack until nothing is left, from the moment when all processes are connected."""
+    """Claim and ack until nothing is left, starting when all processes are connected."""
     jobs, lows = 0, [BOTTOM] * LANES
     with connect_worker(url, schema) as conn:
         set_json_loads(orjson.loads, conn)  # the bare loop decodes what it claims, and at once
@@ -62,7 +65,8 @@ def work(url: str, schema: str) -> Share:
             rows = [row for row in cursor.fetchall() if row[ID] is not None]
             if not rows and lows[0] == BOTTOM:
                 return Share(jobs, began, ended)
-            # The product's claim cursor: begin where the last claim began; when that finds nothing, at the bottom.
+            # Like the claim cursor: begin where the last claim began, or at the bottom if it found
+            # nothing.
             lows[0] = min(row[POSITION] for row in rows) - 1 if rows else BOTTOM
             if rows:
                 conn.execute(statement("leases/ack"), {"token": rows[0][TOKEN]})
@@ -72,5 +76,6 @@ def work(url: str, schema: str) -> Share:
 def parameters(lows: list[int]) -> dict[str, Any]:
     return {
         "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH,
-        "supervisor": 0, "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False, "done": None,
+        "supervisor": 0, "worker": "raw", "queue_name": QUEUE,
+        "once": False, "durable": False, "done": None,
     }  # fmt: skip

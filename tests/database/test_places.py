@@ -1,4 +1,7 @@
-"""A job that goes back to ready keeps its place, and other workers find it there although their cursors are far ahead."""
+"""A job that goes back to ready keeps its place.
+
+Other workers find it there although their cursors are far ahead.
+"""
 
 from collections.abc import Callable
 
@@ -87,7 +90,6 @@ def settles_them_as_crashed(conn: Connection, lease: Lease) -> None:
 
 
 def rescues_them(conn: Connection, lease: Lease) -> None:
-    """Nobody has registered the supervisor of these leases."""
     assert rescue(conn) >= len(ids(lease))
 
 
