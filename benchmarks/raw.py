@@ -11,7 +11,8 @@ from psycopg.types.json import set_json_loads
 
 from benchmarks.environment import QUEUE, BenchmarkFailed, Environment
 from taskmaster.consumer import MAX_BATCH
-from taskmaster.store.connection import connect
+from taskmaster.store.connection import connect_worker
+from taskmaster.store.leases import ID, POSITION, TOKEN
 from taskmaster.store.statements import statement
 
 LANES = 10
@@ -55,20 +56,20 @@ _barrier: Barrier
 def work(url: str, schema: str) -> Share:
     """Claim and ack until the queue is empty, starting when all processes are connected."""
     jobs, lows = 0, [BOTTOM] * LANES
-    with connect(url, schema, hot=True) as conn:
+    with connect_worker(url, schema) as conn:
         set_json_loads(orjson.loads, conn)  # the bare loop decodes every payload at once
         _barrier.wait(START_SECONDS)
         began = ended = time.monotonic()
         while True:
-            cursor = conn.cursor(binary=True).execute(statement("claim"), parameters(lows))
-            rows = [row for row in cursor.fetchall() if row[1] is not None]
+            cursor = conn.cursor(binary=True).execute(statement("leases/claim"), parameters(lows))
+            rows = [row for row in cursor.fetchall() if row[ID] is not None]
             if not rows and lows[0] == BOTTOM:
                 return Share(jobs, began, ended)
             # The product's claim cursor: start where the last claim started, and at the bottom if
             # that finds nothing.
-            lows[0] = min(row[2] for row in rows) - 1 if rows else BOTTOM
+            lows[0] = min(row[POSITION] for row in rows) - 1 if rows else BOTTOM
             if rows:
-                conn.execute(statement("ack"), {"token": rows[0][1]})
+                conn.execute(statement("leases/ack"), {"token": rows[0][TOKEN]})
                 jobs, ended = jobs + len(rows), time.monotonic()
 
 

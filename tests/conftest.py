@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from taskmaster import Admin, Consumer, Publisher, Supervisor, SupervisorOptions
-from taskmaster.store.connection import Connection, connect
+from taskmaster.store.connection import Connection, connect, connect_worker
 from tests.support import Gates, Journal, Server, Supervise, Supervised, running_server, supervised
 from tests.support.journal import GATES, JOURNAL
 from tests.support.server import SCHEMA
@@ -64,7 +64,7 @@ def conn(database_url: str) -> Iterator[Connection]:
 @pytest.fixture
 def hot(database_url: str) -> Iterator[Connection]:
     """A connection as workers have it: plans pinned, JSON as bytes."""
-    with connect(database_url, SCHEMA, name="test", hot=True) as conn:
+    with connect_worker(database_url, SCHEMA, name="test") as conn:
         yield conn
 
 

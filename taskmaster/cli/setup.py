@@ -78,7 +78,7 @@ def migrate(*, as_json: bool, config: Path | None) -> None:
     settings = load_or_default(config)
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         applied = migrations.migrate(conn, settings.schema)
-    version = migrations.available()[-1][0]
+    version = migrations.all_migrations()[-1].version
     if as_json:
         print_json({"schema": settings.schema, "applied": applied, "version": version})
         return

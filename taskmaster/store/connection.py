@@ -1,9 +1,9 @@
-"""Connections as taskmaster wants them, whatever the role's or the database's defaults are."""
+"""Open connections whose sessions do not depend on the defaults of the role or the database."""
 
 import json
 import time
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
@@ -14,87 +14,81 @@ from taskmaster.errors import DatabaseUnreachable, InvalidConfig
 from taskmaster.store.statements import statement
 
 CONNECT_TIMEOUT_SECONDS = 3
-PATIENCE_SECONDS = 2.0  # beyond the server's own bound
+PATIENCE_SECONDS = 2.0  # beyond the server's own timeout
 Connection = psycopg.Connection[Any]
+Kind = TypeVar("Kind", bound=Connection)
 
 
-class Unanswered(psycopg.OperationalError):
-    """A statement may or may not have been done."""
+class NoReply(psycopg.OperationalError):
+    """The server did not reply in time. The statement may or may not have been executed."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Gives a server up that does not answer: one whose process hangs keeps the connection alive."""
+    """A connection that gives up on a server that does not reply.
+
+    A server process that hangs keeps its TCP connection alive, so no network timeout ends the wait.
+    """
 
     patience_seconds: float = 60.0
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
         try:
-            return super().wait(_bounded(gen, self.patience_seconds), *arguments, **options)
-        except Unanswered:
-            self.close()  # what comes yet would be taken for an answer to something else
+            return super().wait(_time_out(gen, self.patience_seconds), *arguments, **options)
+        except NoReply:
+            self.close()  # a late reply would be taken for the reply to another statement
             raise
 
 
-def _bounded(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
-    """What psycopg waits for, which it asks every now and then whether nothing has come."""
-    deadline = time.monotonic() + seconds
-    try:
-        state = next(gen)
-        while True:
-            ready = yield state
-            if not ready and time.monotonic() > deadline:
-                raise Unanswered(f"the server has not answered within {seconds:g} s")
-            state = gen.send(ready)
-    except StopIteration as done:
-        return done.value
-
-
 def connect(
-    database_url: str,
-    schema: str,
-    *,
-    name: str = "taskmaster",
-    statement_seconds: float = 60.0,
-    hot: bool = False,
-    user_session: bool = False,
+    database_url: str, schema: str, *, name: str = "taskmaster", statement_seconds: float = 60.0
 ) -> Connection:
     """Open a connection in autocommit whose search path is `schema`.
 
-    The server ends a statement after `statement_seconds`; one that hangs is given up a little later, as lost.
-    `hot`, for workers: plans are pinned, and JSON stays bytes. `lent`, for callbacks: as the role has it.
+    The server ends a statement after `statement_seconds`. If it has not replied a little later
+    either, the connection is closed and NoReply is raised.
 
-    Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig for a URL that is none.
+    Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
+    be read.
     """
-    conn = _opened(database_url, name, psycopg.Connection if user_session else BoundedConnection)
-    try:
-        if user_session:
-            conn.execute(statement("user_session"))
-            return conn
-        conn.execute(
-            statement("session"), {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
-        )
-        if isinstance(conn, BoundedConnection):
-            conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
-        if hot:
-            conn.execute(statement("pin_plans"))
-    except psycopg.Error as error:
-        conn.close()
-        raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
-    set_json_loads(_as_it_is if hot else _loads, conn)
+    conn = _open(database_url, name, BoundedConnection)
+    parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
+    _set_session(conn, statement("sessions/own"), parameters)
+    conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
+    set_json_loads(_load_json, conn)
+    return conn
+
+
+def connect_worker(database_url: str, schema: str, *, name: str = "taskmaster") -> Connection:
+    """Open a connection that claims and settles: plans are pinned, and JSON stays bytes.
+
+    Raises what `connect` raises.
+    """
+    conn = connect(database_url, schema, name=name)
+    _set_session(conn, statement("sessions/pin_plans"))
+    set_json_loads(_keep_bytes, conn)
+    return conn
+
+
+def connect_user(database_url: str, *, name: str = "taskmaster") -> Connection:
+    """Open a connection that callbacks write through: its session is as its role has it.
+
+    Raises what `connect` raises.
+    """
+    conn = _open(database_url, name, psycopg.Connection)
+    _set_session(conn, statement("sessions/user"))
     return conn
 
 
 def reset_session(conn: Connection) -> None:
-    """Make a lent connection as it was, whatever a callback has done to its session. Raises psycopg.Error."""
+    """Undo whatever a callback did to the session of a user connection. Raises psycopg.Error."""
     conn.row_factory, conn.cursor_factory = tuple_row, psycopg.Cursor
     conn.isolation_level = conn.read_only = conn.deferrable = None
     conn.autocommit = True
-    conn.execute(
-        statement("reset_session") + b";" + statement("user_session"), prepare=False
-    )  # in one message
+    both = statement("sessions/reset") + b";" + statement("sessions/user")
+    conn.execute(both, prepare=False)  # in one message
 
 
-def _opened(database_url: str, name: str, kind: type[Connection]) -> Connection:
+def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
     try:
         return kind.connect(
             database_url,
@@ -107,44 +101,69 @@ def _opened(database_url: str, name: str, kind: type[Connection]) -> Connection:
             keepalives_idle=10,
             keepalives_interval=3,
             keepalives_count=3,
-            tcp_user_timeout=15_000,  # what was sent into nothing is an error after so many milliseconds
+            tcp_user_timeout=15_000,  # ms until data that is not acknowledged is an error
         )
     except psycopg.ProgrammingError as error:
-        raise InvalidConfig(_unreadable(database_url, error)) from None
+        raise InvalidConfig(_describe_bad_url(database_url, error)) from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
 
 
-def _unreadable(database_url: str, error: psycopg.Error) -> str:
-    """Neither the URL nor libpq's own sentence, which quotes it: there may be a password in it."""
+def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | None = None) -> None:
+    try:
+        conn.execute(query, parameters)
+    except psycopg.Error as error:
+        conn.close()
+        raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
+
+
+def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+    """Pass on what psycopg waits for, and raise NoReply after `seconds`.
+
+    psycopg resumes the generator several times a second while it waits.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        state = next(gen)
+        while True:
+            ready = yield state
+            if not ready and time.monotonic() > deadline:
+                raise NoReply(f"the server has not answered within {seconds:g} s")
+            state = gen.send(ready)
+    except StopIteration as done:
+        return done.value
+
+
+def _describe_bad_url(database_url: str, error: psycopg.Error) -> str:
+    """Return what is wrong with the URL without quoting it, because it may contain a password."""
     scheme, found, _ = database_url.partition("://")
     if found and scheme not in ("postgresql", "postgres"):
         return f"database_url must begin with postgresql://, got {scheme}://…"
     hidden = _one_line(error).replace(database_url, "…")
-    return (
-        f"database_url cannot be read: {hidden.partition(' in ')[0] if '://' in hidden else hidden}"
-    )
+    reason = hidden.partition(" in ")[0] if "://" in hidden else hidden
+    return f"database_url cannot be read: {reason}"
 
 
-def _as_it_is(data: str | bytes) -> str | bytes:
+def _keep_bytes(data: str | bytes) -> str | bytes:
     return data
 
 
-def _loads(data: str | bytes) -> Any:
-    """JSON as orjson reads it; as the standard library does when SQL has put what orjson refuses (1e999, \\ud800)."""
+def _load_json(data: str | bytes) -> Any:
+    """Decode with orjson. What it refuses and SQL accepts (1e999, \\ud800) is decoded leniently."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return _loads_leniently(data)
+        return _load_lenient_json(data)
 
 
-def _loads_leniently(data: str | bytes) -> Any:
+def _load_lenient_json(data: str | bytes) -> Any:
+    """Decode with the standard library.
+
+    Return the text as it is if it is nested too deep or a number in it is too long.
+    """
     try:
         return json.loads(data)
-    except (
-        RecursionError,
-        ValueError,
-    ):  # nested deeper than Python goes, or a number too long: shown as it is written
+    except (RecursionError, ValueError):
         return data if isinstance(data, str) else data.decode()
 
 

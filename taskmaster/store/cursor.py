@@ -1,34 +1,45 @@
-"""Where a worker's claims begin: pure policy that keeps them off the dead entries of the index.
+"""Decide where a worker's claims begin, so that they do not walk the dead entries of the index.
 
-A cursor is only a hint. A claim that came back short is followed by a sweep, and so are four claims a second; a sweep
-begins at the floor, below which nothing was left or can still appear, and once a minute at 0.
+A cursor is only a hint, and sweeps find what it missed. A sweep is a claim that begins at the
+floor, below which no job is or can still appear. Every claim of an idle worker is a sweep, and so
+are four claims a second of a busy one. Once a minute a sweep begins at the bottom, in case a floor
+is wrong.
+
+Pure policy, without a database. The workers use it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from taskmaster.job import LOWEST_PRIORITY
 
-PRIORITIES = list(range(LOWEST_PRIORITY + 1))  # a list: psycopg sends it as an array
+PRIORITIES = list(range(LOWEST_PRIORITY + 1))  # a list, because psycopg sends it as an array
 BOTTOM = -1  # positions start at 1
-# Often, because each sweep walks the dead entries since the last one: four short walks a second rather than a long one.
+# Often, because a sweep walks the entries that died since the last one: many short walks are better
+# than a long one.
 SWEEP_EVERY_SECONDS = 0.25
 BOTTOM_EVERY_SECONDS = 60.0
 SLOW_SWEEP_SECONDS = 0.002
-SWEEP_SHARE = 10  # a sweep is followed by at least ten times its own length of other work
+SWEEP_SHARE = 10  # other work takes at least ten times as long as the sweeps
 
 
 Place = tuple[int, int]  # a job's priority and position
 
 
 class Horizon(NamedTuple):
-    """Transactions below `xmin` have ended, none from `xmax` on had begun; the last position `drawn` by then."""
+    """What one snapshot says about the positions that may still become ready.
+
+    Transactions below `xmin` have ended, and none from `xmax` on had begun when `drawn` was the
+    last position drawn. `lowest`: for each priority, the lowest position of a job in ready, locked
+    or not, or in a lease.
+    """
 
     xmin: int
     xmax: int
     drawn: int
+    lowest: Mapping[int, int]
 
 
 def _bottoms() -> list[int]:
@@ -42,20 +53,18 @@ class Cursor:
     clock: Callable[[], float] = time.monotonic
     lows: list[int] = field(default_factory=_bottoms)
     floors: list[int] = field(default_factory=_bottoms)
-    short: bool = True
+    short: bool = True  # the last claim found less than it wanted
     next_sweep: float = 0.0
     next_bottom: float = 0.0
-    mark: Horizon | None = (
-        None  # positions drawn until then are settled once a later xmin has reached its xmax
-    )
-    settled: int = BOTTOM  # positions up to it are visible or dead for every snapshot from now on
+    mark: Horizon | None = None  # its `drawn` is settled once a later xmin has reached its xmax
+    settled: int = BOTTOM  # put transactions that drew positions up to it have ended
 
-    def sweeping(self) -> bool:
-        """Should the next claim begin at the floor?"""
+    def is_sweep_due(self) -> bool:
+        """Return whether the next claim begins at the floor."""
         return self.short or self.clock() >= self.next_sweep
 
     def start(self, sweep: bool) -> list[int]:
-        """For each priority, the position after which the next claim begins."""
+        """Return, for each priority, the position after which the next claim begins."""
         if not sweep:
             return self.lows
         now = self.clock()
@@ -69,33 +78,39 @@ class Cursor:
         self.short = len(claimed) < wanted and not (sweep and claimed)
         if sweep:
             self.next_sweep = self.clock() + max(SWEEP_EVERY_SECONDS, SWEEP_SHARE * seconds)
-        for priority, position in lowest(claimed).items():
-            # What a sweep finds behind the cursor is late, and no reason to go back there every time.
+        for priority, position in _lowest(claimed).items():
+            # A job that a sweep finds behind the cursor is late, and no reason to stay there.
             self.lows[priority] = max(self.lows[priority], position - 1)
 
-    def horizon_wanted(self, sweep: bool, seconds: float) -> bool:
-        """Is it worth looking at the horizon? Before the first floor, and after a sweep that was slow."""
+    def is_horizon_wanted(self, sweep: bool, seconds: float) -> bool:
+        """Return whether to look at the horizon: before the first floor, and after a slow sweep."""
         return sweep and (self.mark is None or seconds > SLOW_SWEEP_SECONDS)
 
-    def raise_floors(self, claimed: Sequence[Place], *, wanted: int, horizon: Horizon) -> None:
-        """Begin the next sweep where this one began to find something; `horizon` was seen after it.
+    def lanes(self, claimed: Sequence[Place], *, wanted: int) -> list[int]:
+        """Return the priorities that a claim with this result has looked at."""
+        is_exhausted = len(claimed) < wanted
+        return PRIORITIES if is_exhausted else PRIORITIES[: claimed[-1][0] + 1]
 
-        Never beyond what was settled before this sweep began: an open transaction may still commit lower positions.
-        What a claim in flight has locked is skipped here; should its backend die, its worker begins at the bottom.
+    def raise_floors(self, lanes: Sequence[int], horizon: Horizon, *, seconds: float) -> None:
+        """Raise the floors of these priorities to just below what can still become ready.
+
+        `settled` is from an earlier look, so every job at or below it that still exists is in the
+        horizon's snapshot: in ready, locked by a claim or not, or in a lease. Only these can become
+        ready again there, because only released jobs keep their positions. `seconds`: how long the
+        look took.
         """
-        found = lowest(claimed)
-        exhausted = len(claimed) < wanted
-        for priority in PRIORITIES:
-            if priority in found or exhausted:
-                safe = min(self.settled, found.get(priority, self.settled + 1) - 1)
-                self.floors[priority] = max(self.floors[priority], safe)
+        self.next_sweep += SWEEP_SHARE * seconds
+        for priority in lanes:
+            lowest = horizon.lowest.get(priority, self.settled + 1)
+            safe = min(self.settled, lowest - 1)
+            self.floors[priority] = max(self.floors[priority], safe)
         if self.mark is None or horizon.xmin >= self.mark.xmax:
             self.settled = BOTTOM if self.mark is None else self.mark.drawn
             self.mark = horizon
 
 
-def lowest(claimed: Sequence[Place]) -> dict[int, int]:
-    """For each priority, the lowest position; `claimed` is sorted."""
+def _lowest(claimed: Sequence[Place]) -> dict[int, int]:
+    """Return the lowest position of each priority. `claimed` is sorted."""
     first: dict[int, int] = {}
     for priority, position in claimed:
         first.setdefault(priority, position)

@@ -1,20 +1,21 @@
-"""Put jobs, look at them, requeue and delete them."""
+"""Put, find, promote, requeue and delete jobs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import Cursor
-from psycopg.rows import tuple_row
 
 from taskmaster.errors import InvalidJob
 from taskmaster.failure import parse_failures
 from taskmaster.job import JobRecord, State
 from taskmaster.store.connection import Connection
+from taskmaster.store.rows import fetch_all, fetch_column, fetch_first, fetch_one, fetch_value
 from taskmaster.store.statements import statement, statement_for
 
 COPY_CHUNK = 5_000
-# How COPY's text format writes what it would otherwise read as its own.
+PROMOTE_AT_MOST = 1_000
+# How COPY's text format writes the characters that it would otherwise read as its own.
 COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -30,7 +31,7 @@ class Entry(NamedTuple):
 
 
 class QueueCount(NamedTuple):
-    """Jobs of one queue in one state, and the age of the oldest in seconds."""
+    """The jobs of one queue in one state, and the age of the oldest in seconds."""
 
     queue_name: str
     state: State
@@ -38,27 +39,39 @@ class QueueCount(NamedTuple):
     oldest_seconds: float
 
 
+class Promotion(NamedTuple):
+    """How many jobs were promoted, and seconds until the next is due. None: none is scheduled."""
+
+    jobs: int
+    due_seconds: float | None
+
+
+class _Draw(NamedTuple):
+    """Ids for jobs that are put by COPY, and when they are due, as text for COPY."""
+
+    ids: Sequence[int]
+    due: str
+
+
 def put(conn: Connection, schema: str, entry: Entry, content: Content) -> int:
-    """Put one job in the connection's transaction; its id. Works on any connection, ours or the caller's."""
+    """Put one job in the connection's transaction and return its id. Any connection will do."""
     payload, headers = content
-    parameters = entry._asdict() | {"payload": payload.decode(), "headers": _text(headers)}
+    parameters = {
+        **entry._asdict(),
+        "payload": payload.decode(),
+        "headers": None if headers is None else headers.decode(),
+    }
     try:
-        row = (
-            Cursor(conn, row_factory=tuple_row)
-            .execute(statement_for("put", schema), parameters)
-            .fetchone()
-        )
+        return int(fetch_value(conn, statement_for("jobs/put", schema), parameters))
     except UnicodeEncodeError as error:
         raise InvalidJob(
-            f"the connection's client_encoding ({conn.info.encoding}) cannot write {error.object[error.start]!r}:"
-            " set it to UTF8"
+            f"the connection's client_encoding ({conn.info.encoding}) cannot write"
+            f" {error.object[error.start]!r}: set it to UTF8"
         ) from None
-    assert row is not None
-    return int(row[0])
 
 
 def put_many(conn: Connection, schema: str, entry: Entry, contents: Iterable[Content]) -> list[int]:
-    """Put jobs by COPY, all in one transaction; their ids, in order."""
+    """Put jobs by COPY, all in one transaction, and return their ids in order."""
     ids: list[int] = []
     remaining = iter(contents)
     with conn.transaction():
@@ -69,108 +82,78 @@ def put_many(conn: Connection, schema: str, entry: Entry, contents: Iterable[Con
 
 def _copy(conn: Connection, schema: str, entry: Entry, contents: Sequence[Content]) -> list[int]:
     parameters = {"schema": schema, "count": len(contents), "delay_seconds": entry.delay_seconds}
-    cursor = Cursor(
-        conn, row_factory=tuple_row
-    )  # of our own kind, whatever the caller's connection makes
-    row = cursor.execute(statement("draw_ids"), parameters).fetchone()
-    assert row is not None
-    ids, due = row
-    table = "copy_scheduled" if entry.delay_seconds else "copy_ready"
-    with cursor.copy(statement_for(table, schema)) as copy:
-        copy.write(b"".join(_copy_lines(ids, entry, due, contents)))
-    return list(ids)
+    draw = fetch_one(conn, _Draw, statement("jobs/draw_ids"), parameters)
+    name = "jobs/copy_scheduled" if entry.delay_seconds else "jobs/copy_ready"
+    with Cursor(conn).copy(statement_for(name, schema)) as copy:
+        copy.write(b"".join(_copy_lines(draw, entry, contents)))
+    return list(draw.ids)
 
 
-def _copy_lines(
-    ids: Sequence[int], entry: Entry, due: str, contents: Sequence[Content]
-) -> Iterator[bytes]:
-    """COPY's text format by hand: three times the speed of a row at a time, and what is in it is bytes already."""
-    columns = [
-        entry.queue_name.translate(COPY_ESCAPES),
-        str(entry.priority),
-        *([due] if entry.delay_seconds else []),
-    ]
+def _copy_lines(draw: _Draw, entry: Entry, contents: Sequence[Content]) -> Iterator[bytes]:
+    """Write COPY's text format by hand, because the contents are bytes already.
+
+    It is three times as fast as to write a row at a time.
+    """
+    columns = [entry.queue_name.translate(COPY_ESCAPES), str(entry.priority)]
+    if entry.delay_seconds:
+        columns.append(draw.due)
     shared = ("\t" + "\t".join(columns) + "\t").encode()
-    for job_id, (payload, headers) in zip(ids, contents, strict=True):
+    for job_id, (payload, headers) in zip(draw.ids, contents, strict=True):
         escaped = b"\\N" if headers is None else headers.replace(b"\\", b"\\\\")
         yield b"%d%b%b\t%b\n" % (job_id, shared, escaped, payload.replace(b"\\", b"\\\\"))
 
 
-def _text(encoded: bytes | None) -> str | None:
-    return None if encoded is None else encoded.decode()
-
-
 def get(conn: Connection, job_id: int) -> JobRecord | None:
-    """One job wherever it is; None when there is none (acked, deleted, or never put)."""
-    row = conn.execute(statement("get"), {"id": job_id}).fetchone()
-    return None if row is None else _record(row)
+    """Return one job, whichever state it is in. None if it was acked, deleted or never put."""
+    return fetch_first(conn, _record, statement("jobs/get"), {"id": job_id})
 
 
 def find(
     conn: Connection, *, queue_name: str | None, state: State | None, most: int
 ) -> list[JobRecord]:
-    """Up to `most` jobs, lowest id first, of a queue and state (None: any)."""
-    parameters = {
-        "queue_name": queue_name,
-        "state": None if state is None else str(state),
-        "most": most,
-    }
-    return [_record(row) for row in conn.execute(statement("list"), parameters).fetchall()]
-
-
-def _record(row: tuple[Any, ...]) -> JobRecord:
-    (
-        job_id,
-        queue_name,
-        payload,
-        headers,
-        priority,
-        state,
-        run_count,
-        run_at,
-        created_at,
-        failures,
-        worker,
-    ) = row
-    return JobRecord(
-        id=job_id, queue_name=queue_name, payload=payload, headers=headers, priority=priority, state=State(state),
-        run_count=run_count, run_at=run_at, created_at=created_at, failures=parse_failures(failures), worker=worker,
-    )  # fmt: skip
+    """Return up to `most` jobs of a queue and a state (None: any), lowest id first."""
+    parameters = {"queue_name": queue_name, "state": _name(state), "most": most}
+    return fetch_all(conn, _record, statement("jobs/list"), parameters)
 
 
 def counts(conn: Connection) -> list[QueueCount]:
-    """Jobs by queue and state."""
-    rows = conn.execute(statement("counts")).fetchall()
-    return [
-        QueueCount(queue_name, State(state), jobs, oldest)
-        for queue_name, state, jobs, oldest in rows
-    ]
+    """Return the number of jobs by queue and state."""
+    return fetch_all(conn, _queue_count, statement("jobs/counts"))
+
+
+def promote(conn: Connection) -> Promotion:
+    """Make due jobs ready, up to PROMOTE_AT_MOST of them."""
+    return fetch_one(conn, Promotion, statement("jobs/promote"), {"most": PROMOTE_AT_MOST})
 
 
 def requeue(conn: Connection, ids: Sequence[int]) -> list[int]:
-    """Put rejected jobs back, their counts at 0; the ids of those that were rejected."""
-    return [row[0] for row in conn.execute(statement("requeue"), {"ids": list(ids)}).fetchall()]
+    """Requeue rejected jobs, their counts reset. Return the ids of those that were rejected."""
+    return fetch_column(conn, statement("jobs/requeue"), {"ids": list(ids)})
 
 
 def requeue_queue(conn: Connection, queue_name: str) -> int:
-    """Put all rejected jobs of a queue back; how many."""
-    return _count(conn, "requeue_queue", {"queue_name": queue_name})
+    """Requeue all rejected jobs of a queue and return how many there were."""
+    return int(fetch_value(conn, statement("jobs/requeue_queue"), {"queue_name": queue_name}))
 
 
 def delete(conn: Connection, ids: Sequence[int]) -> list[int]:
-    """Delete jobs that are not running; the ids of those that were."""
-    return [row[0] for row in conn.execute(statement("delete"), {"ids": list(ids)}).fetchall()]
+    """Delete jobs that are not running and return their ids."""
+    return fetch_column(conn, statement("jobs/delete"), {"ids": list(ids)})
 
 
 def delete_queue(conn: Connection, queue_name: str, state: State | None) -> int:
-    """Delete a queue's jobs that are not running, or those in one state; how many."""
-    return _count(
-        conn,
-        "delete_queue",
-        {"queue_name": queue_name, "state": None if state is None else str(state)},
-    )
+    """Delete a queue's jobs that are not running, or those in one state. Return how many."""
+    parameters = {"queue_name": queue_name, "state": _name(state)}
+    return int(fetch_value(conn, statement("jobs/delete_queue"), parameters))
 
 
-def _count(conn: Connection, name: str, parameters: dict[str, Any]) -> int:
-    row = conn.execute(statement(name), parameters).fetchone()
-    return int(row[0]) if row else 0
+def _name(state: State | None) -> str | None:
+    return None if state is None else str(state)
+
+
+def _record(*, state: str, failures: object, **columns: Any) -> JobRecord:
+    return JobRecord(state=State(state), failures=parse_failures(failures), **columns)
+
+
+def _queue_count(*, state: str, **columns: Any) -> QueueCount:
+    return QueueCount(state=State(state), **columns)

@@ -1,4 +1,4 @@
-"""Claim a batch, settle it, give back what was not started."""
+"""Claim a batch, settle it, and release what has not started."""
 
 import time
 from collections.abc import Sequence
@@ -8,12 +8,13 @@ from uuid import UUID
 
 from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon
+from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon, Place
+from taskmaster.store.rows import fetch_all, fetch_one, fetch_value
 from taskmaster.store.statements import statement
 
 
 class Claimant(NamedTuple):
-    """Who claims, and from which queue. `once`: its jobs must never run twice."""
+    """The worker that claims, and from which queue. `once`: its jobs must never run twice."""
 
     supervisor: int
     worker: str
@@ -36,66 +37,107 @@ class ClaimedJob(NamedTuple):
     ready_at: datetime
 
 
+# The columns of a claim, in this order. Only these rows are read by position: reading them by name
+# adds 0.6 µs to the 5 µs that a job's claim and ack take in worker and server. A test compares this
+# with the statement.
+CLAIM_COLUMNS = ("settled", "token", "position", *ClaimedJob._fields)
+TOKEN, POSITION, FIRST_OF_JOB = 1, 2, 3
+ID, PRIORITY = FIRST_OF_JOB, FIRST_OF_JOB + ClaimedJob._fields.index("priority")
+
+
 class Lease(NamedTuple):
-    """A claimed batch, first to run first."""
+    """A claimed batch, in the order in which its jobs run."""
 
     token: UUID
     jobs: Sequence[ClaimedJob]
 
 
 class ClaimResult(NamedTuple):
-    """`settled`: whether the lease of the batch that was done was still there. `lease`: what is to be run next."""
+    """`settled`: whether the lease of the batch that was done existed. `lease`: the next batch."""
 
     settled: bool
     lease: Lease | None
 
 
+class LeaseCounts(NamedTuple):
+    """The runs and crashes of a job before its present run."""
+
+    run_count: int
+    crashes: int
+
+
+class _Look(NamedTuple):
+    """The row of leases/horizon."""
+
+    drawn: int
+    xmin: int
+    xmax: int
+    lowest: Sequence[int | None]
+
+
 def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -> Lease | None:
-    """Take up to `batch` jobs, highest priority first; None when there is nothing to take."""
+    """Claim up to `batch` jobs, highest priority first. Return None if there are none."""
     return exchange(conn, None, claimant, cursor, batch=batch).lease
 
 
 def exchange(
     conn: Connection, done: UUID | None, claimant: Claimant, cursor: Cursor, *, batch: int
 ) -> ClaimResult:
-    """The same, and on the way settle the batch `done`, whose jobs all acked: one round trip, one commit."""
-    sweep, began = cursor.sweeping(), time.monotonic()
+    """Claim a batch, and settle on the way the batch `done`, whose jobs all acked.
+
+    One round trip and one commit.
+    """
+    sweep, began = cursor.is_sweep_due(), time.monotonic()
     parameters = {
         "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
-        "supervisor": claimant.supervisor, "worker": claimant.worker, "queue_name": claimant.queue_name,
-        "once": claimant.once, "done": done, "durable": claimant.once or done is not None,
+        "supervisor": claimant.supervisor, "worker": claimant.worker,
+        "queue_name": claimant.queue_name, "once": claimant.once,
+        "done": done, "durable": claimant.once or done is not None,
     }  # fmt: skip
-    rows = conn.cursor(binary=True).execute(statement("claim"), parameters).fetchall()
-    took = time.monotonic() - began
-    settled, token, *first = rows[0]
-    found = [] if first[1] is None else rows
-    found.sort(key=_order)
-    places = [_order(row) for row in found]
-    cursor.record(places, wanted=batch, sweep=sweep, seconds=took)
-    if cursor.horizon_wanted(sweep, took):
-        cursor.raise_floors(places, wanted=batch, horizon=horizon(conn))
-    return ClaimResult(
-        settled, Lease(token, [ClaimedJob._make(row[3:]) for row in found]) if found else None
-    )
+    rows = conn.cursor(binary=True).execute(statement("leases/claim"), parameters).fetchall()
+    seconds = time.monotonic() - began
+    settled, token = rows[0][0], rows[0][TOKEN]
+    found = [] if rows[0][ID] is None else sorted(rows, key=_place)
+    places = [_place(row) for row in found]
+    cursor.record(places, wanted=batch, sweep=sweep, seconds=seconds)
+    if cursor.is_horizon_wanted(sweep, seconds):
+        _raise_floors(conn, claimant.queue_name, cursor, cursor.lanes(places, wanted=batch))
+    jobs = [ClaimedJob._make(row[FIRST_OF_JOB:]) for row in found]
+    return ClaimResult(settled, Lease(token, jobs) if jobs else None)
 
 
-def _order(row: tuple[Any, ...]) -> tuple[int, int]:
-    """Priority and position."""
-    return row[7], row[2]
+def _place(row: tuple[Any, ...]) -> Place:
+    return row[PRIORITY], row[POSITION]
 
 
-def horizon(conn: Connection) -> Horizon:
-    """What is settled by now."""
-    row = conn.execute(statement("horizon")).fetchone()
-    assert row is not None
-    drawn, xmin, xmax = row
-    return Horizon(xmin, xmax, drawn)
+def _raise_floors(conn: Connection, queue_name: str, cursor: Cursor, lanes: Sequence[int]) -> None:
+    began = time.monotonic()
+    horizon = _look_at_horizon(conn, queue_name, cursor, lanes)
+    cursor.raise_floors(lanes, horizon, seconds=time.monotonic() - began)
+
+
+def _look_at_horizon(
+    conn: Connection, queue_name: str, cursor: Cursor, lanes: Sequence[int]
+) -> Horizon:
+    parameters = {
+        "queue_name": queue_name,
+        "priorities": lanes,
+        "lows": [cursor.floors[priority] for priority in lanes],
+        "settled": cursor.settled,
+    }
+    look = fetch_one(conn, _Look, statement("leases/horizon"), parameters)
+    pairs = zip(lanes, look.lowest, strict=True)
+    lowest = {priority: position for priority, position in pairs if position is not None}
+    return Horizon(look.xmin, look.xmax, look.drawn, lowest)
 
 
 def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> bool:
-    """End a batch: jobs without an ending are acked. False: the lease was lost and nothing was written."""
+    """Settle a batch. Its jobs without a settlement are acked.
+
+    Return False if the lease was lost and nothing was written.
+    """
     if not settlements:
-        return conn.execute(statement("ack"), {"token": token}).fetchone() is not None
+        return fetch_value(conn, statement("leases/ack"), {"token": token}) is not None
     ordered = sorted(settlements, key=lambda settlement: settlement.id)
     parameters = {
         "token": token,
@@ -106,41 +148,44 @@ def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> 
         "delays": [float(settlement.delay_seconds) for settlement in ordered],
         "failures": [settlement.failure_json for settlement in ordered],
     }
-    return conn.execute(statement("settle"), parameters).fetchone() is not None
+    return fetch_value(conn, statement("leases/settle"), parameters) is not None
 
 
 def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
-    """Give back jobs that were not started; the lease stays. False: the lease was lost."""
-    return (
-        conn.execute(statement("release"), {"token": token, "ids": list(ids)}).fetchone()
-        is not None
-    )
+    """Release jobs that have not started. The lease stays. Return False if the lease was lost."""
+    parameters = {"token": token, "ids": list(ids)}
+    return fetch_value(conn, statement("leases/release"), parameters) is not None
 
 
 def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:
-    """Give back what workers other than the living ones hold; how many jobs."""
-    return _count(conn, "release_orphans", {"supervisor": supervisor, "living": list(living)})
+    """Release the leases of a supervisor's workers that do not live. Return how many jobs."""
+    parameters = {"supervisor": supervisor, "living": list(living)}
+    return int(fetch_value(conn, statement("leases/release_orphans"), parameters))
 
 
 def release_unacknowledged(conn: Connection, supervisor: int, worker: str) -> int:
-    """Give back what a worker holds that has no batch, or is dead and its batch settled; how many jobs."""
-    return _count(conn, "release_unacknowledged", {"supervisor": supervisor, "worker": worker})
+    """Release all leases of a worker that runs no batch, or whose last batch is settled.
+
+    Return how many jobs there were.
+    """
+    parameters = {"supervisor": supervisor, "worker": worker}
+    return int(fetch_value(conn, statement("leases/release_unacknowledged"), parameters))
 
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:
-    """Note durably that a rescued job is about to run. False: the lease was lost."""
-    return (
-        conn.execute(statement("mark_started"), {"token": token, "id": job_id}).fetchone()
-        is not None
-    )
+    """Note durably that a job which was rescued before is about to run.
+
+    Return False if the lease was lost.
+    """
+    parameters = {"token": token, "id": job_id}
+    return fetch_value(conn, statement("leases/mark_started"), parameters) is not None
 
 
-def counts(conn: Connection, token: UUID) -> dict[int, tuple[int, int]]:
-    """Of each job that the lease still holds: runs and crashes so far."""
-    rows = conn.execute(statement("lease_counts"), {"token": token}).fetchall()
-    return {job_id: (run_count, crashes) for job_id, run_count, crashes in rows}
+def counts(conn: Connection, token: UUID) -> dict[int, LeaseCounts]:
+    """Return the counts of each job that the lease still holds, by id."""
+    pairs = fetch_all(conn, _count_by_id, statement("leases/counts"), {"token": token})
+    return dict(pairs)
 
 
-def _count(conn: Connection, name: str, parameters: dict[str, Any]) -> int:
-    row = conn.execute(statement(name), parameters).fetchone()
-    return int(row[0]) if row else 0
+def _count_by_id(*, id: int, run_count: int, crashes: int) -> tuple[int, LeaseCounts]:
+    return id, LeaseCounts(run_count, crashes)

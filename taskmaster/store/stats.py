@@ -1,17 +1,18 @@
-"""How full the queues are, for somebody who asks again and again."""
+"""Count the jobs of queues for a reader that asks again and again, so every count is capped."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import PRIORITIES
+from taskmaster.store.rows import fetch_all
 from taskmaster.store.statements import statement
 
-MOST = 1_000_000  # jobs of a state that are counted: more are not looked at
+MOST = 1_000_000  # jobs of a state that are counted
 
 
 class QueueStats(NamedTuple):
-    """Jobs of a queue by state, and the age in seconds of the oldest ready one; None: there is none."""
+    """The jobs of a queue by state, and the age in seconds of the oldest ready one (None: none)."""
 
     jobs: Mapping[str, int]
     oldest_seconds: float | None
@@ -20,13 +21,13 @@ class QueueStats(NamedTuple):
 def queue_stats(
     conn: Connection, queue_names: Sequence[str], *, most: int = MOST
 ) -> dict[str, QueueStats]:
-    """The figures of each queue. Its states: ready, scheduled, running, rejected; each counted up to `most`."""
+    """Return the figures of each queue. The jobs of each state are counted up to `most`."""
     parameters = {"queue_names": list(queue_names), "priorities": PRIORITIES, "most": most}
-    rows = conn.execute(statement("queue_stats"), parameters).fetchall()
-    return {
-        name: QueueStats(
-            {"ready": ready, "scheduled": scheduled, "running": running, "rejected": rejected},
-            None if oldest is None else max(0.0, oldest),
-        )
-        for name, ready, scheduled, running, rejected, oldest in rows
-    }
+    return dict(fetch_all(conn, _stats_by_queue, statement("stats/queues"), parameters))
+
+
+def _stats_by_queue(
+    *, queue_name: str, oldest_seconds: float | None, **jobs: int
+) -> tuple[str, QueueStats]:
+    oldest = None if oldest_seconds is None else max(0.0, oldest_seconds)
+    return queue_name, QueueStats(jobs, oldest)

@@ -1,4 +1,4 @@
-"""Liveness of supervisors, the schedule, and what is left behind by those that are gone."""
+"""Register supervisors, write and compare their heartbeats, and release what lost ones leave."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import orjson
 
 from taskmaster.store.connection import Connection
+from taskmaster.store.rows import fetch_all, fetch_first, fetch_value
 from taskmaster.store.statements import statement, statement_for
-
-PROMOTE_AT_MOST = 1000
 
 
 class HeartbeatReport(NamedTuple):
-    """What a supervisor says with a heartbeat. `locked`: its session holds the lock that says it lives."""
+    """What a supervisor reports with a heartbeat.
+
+    `locked`: its session holds the lock that shows that the supervisor lives.
+    """
 
     idle: bool
     idle_ms: int
@@ -23,15 +25,22 @@ class HeartbeatReport(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """What it hears. `due_seconds` is until the next scheduled job; `others`: the last heartbeat of each, by id."""
+    """What a supervisor learns from its heartbeat.
+
+    `due_seconds`: until the next scheduled job is due. `others`: the last heartbeat of each other
+    supervisor, by id. `locked`: whether its session holds its lock now.
+    """
 
     due_seconds: float | None
     others: dict[int, datetime]
     locked: bool
 
 
-class Silent(NamedTuple):
-    """A supervisor not heard of since a heartbeat. `given_up`: for so long that its session lock counts no more."""
+class SilentSupervisor(NamedTuple):
+    """A supervisor that has sent no heartbeat since this one.
+
+    `given_up`: it has been silent for so long that its session lock no longer counts.
+    """
 
     id: int
     heartbeat_at: datetime
@@ -39,7 +48,7 @@ class Silent(NamedTuple):
 
 
 class SupervisorStatus(NamedTuple):
-    """One supervisor: since when it is up, and since when nothing was heard of it, in seconds."""
+    """One supervisor: how long it has been up, and how long ago its last heartbeat was."""
 
     name: str
     up_seconds: float
@@ -48,7 +57,10 @@ class SupervisorStatus(NamedTuple):
 
 
 class RunningJob(NamedTuple):
-    """A run that has lasted for a second or longer. `progress` is from 0 to 1; None: it has not said."""
+    """A run that has lasted for a second or longer.
+
+    `progress`: from 0 to 1, or None if it has reported none.
+    """
 
     job_id: int
     queue_name: str
@@ -60,66 +72,68 @@ class RunningJob(NamedTuple):
 
 
 def register(conn: Connection, name: str) -> int:
-    """Enter a new supervisor; its id."""
-    row = conn.execute(statement("register"), {"name": name}).fetchone()
-    assert row is not None
-    return int(row[0])
+    """Register a new supervisor and return its id."""
+    return int(fetch_value(conn, statement("supervisors/register"), {"name": name}))
 
 
 def retire(conn: Connection, supervisor: int) -> None:
-    """Leave in order."""
-    conn.execute(statement("retire"), {"supervisor": supervisor})
+    """Remove a supervisor that leaves in order."""
+    conn.execute(statement("supervisors/retire"), {"supervisor": supervisor})
 
 
 def watch_session(conn: Connection) -> None:
-    """Have the server notice soon when this session's host is gone."""
-    conn.execute(statement("liveness"))
+    """Have the server end this session soon after its host is lost."""
+    conn.execute(statement("sessions/probe_often"))
 
 
 def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Heartbeat | None:
-    """Say that the supervisor lives; None: others took it for dead."""
+    """Write a heartbeat. Return None if another supervisor has rescued this one's leases."""
     parameters = {
         **report._asdict(),
         "supervisor": supervisor,
         "running": orjson.dumps(report.running).decode(),
     }
-    row = conn.execute(statement("heartbeat"), parameters).fetchone()
-    if row is None:
-        return None
-    due_seconds, ids, heartbeats, locked, _ = row
-    return Heartbeat(due_seconds, dict(zip(ids or (), heartbeats or (), strict=True)), locked)
+    return fetch_first(conn, _heartbeat, statement("supervisors/heartbeat"), parameters)
+
+
+def _heartbeat(
+    *,
+    due_seconds: float | None,
+    ids: Sequence[int],
+    heartbeats: Sequence[datetime],
+    locked: bool,
+    idle_until: int | None,
+) -> Heartbeat:
+    return Heartbeat(due_seconds, dict(zip(ids, heartbeats, strict=True)), locked)
 
 
 def announce_idle(conn: Connection, schema: str, idle_ms: int) -> None:
-    """Say that somebody sleeps: puts shall notify for so long. Works on any connection."""
-    conn.execute(statement_for("announce_idle", schema), {"schema": schema, "idle_ms": idle_ms})
+    """Have puts notify for `idle_ms` from now, because a worker is idle. Any connection will do."""
+    conn.execute(
+        statement_for("supervisors/announce_idle", schema), {"schema": schema, "idle_ms": idle_ms}
+    )
 
 
-def promote(conn: Connection) -> tuple[int, float | None]:
-    """Make due jobs ready: how many, and seconds until the next one is due."""
-    row = conn.execute(statement("promote"), {"most": PROMOTE_AT_MOST}).fetchone()
-    assert row is not None
-    return row[0], row[1]
+def rescue(conn: Connection, silent: Sequence[SilentSupervisor], *, max_crashes: int) -> int:
+    """Release the leases of silent supervisors and of those that are not registered.
 
-
-def rescue(conn: Connection, silent: Sequence[Silent], *, max_crashes: int) -> int:
-    """Give back the leases of silent supervisors, and of those that are not registered; how many jobs."""
+    Return how many jobs there were.
+    """
     parameters = {
-        "ids": [one.id for one in silent],
-        "heartbeats": [one.heartbeat_at for one in silent],
-        "given_up": [one.given_up for one in silent],
+        "ids": [supervisor.id for supervisor in silent],
+        "heartbeats": [supervisor.heartbeat_at for supervisor in silent],
+        "given_up": [supervisor.given_up for supervisor in silent],
         "max_crashes": max_crashes,
     }
-    row = conn.execute(statement("rescue"), parameters).fetchone()
-    return int(row[0]) if row else 0
+    return int(fetch_value(conn, statement("supervisors/rescue"), parameters))
 
 
 def running(conn: Connection, job_id: int | None, *, most: int) -> list[RunningJob]:
-    """What runs now, longest first; of one job, or (None) of all."""
-    rows = conn.execute(statement("running"), {"id": job_id, "most": most}).fetchall()
-    return [RunningJob(*row) for row in rows]
+    """Return what runs now, longest first, of one job or of all (None)."""
+    parameters = {"id": job_id, "most": most}
+    return fetch_all(conn, RunningJob, statement("supervisors/running"), parameters)
 
 
 def find(conn: Connection) -> list[SupervisorStatus]:
-    """The supervisors that are registered."""
-    return [SupervisorStatus(*row) for row in conn.execute(statement("supervisors")).fetchall()]
+    """Return the supervisors that are registered."""
+    return fetch_all(conn, SupervisorStatus, statement("supervisors/list"))

@@ -1,65 +1,75 @@
-"""Jobs run inside a transaction: hold one, end it, charge a run whose transaction was lost.
+"""Run a job inside a transaction: lock it, end it, and charge a run whose transaction was lost.
 
-The connection is the callback's too, so its search path is not ours: every statement names the schema.
+The callback uses the same connection and may change its search path, so every statement names the
+schema.
 """
 
 import time
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg import Cursor as Sql
-from psycopg.rows import tuple_row
 
 from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import PRIORITIES, Cursor
-from taskmaster.store.leases import ClaimedJob
+from taskmaster.store.cursor import PRIORITIES, Cursor, Place
+from taskmaster.store.leases import ClaimedJob, LeaseCounts
+from taskmaster.store.rows import fetch_first, fetch_one
 from taskmaster.store.statements import statement_for
 
 
 class LockedJob(NamedTuple):
-    """A job locked by the transaction: where its row is, and the job."""
+    """A job that the transaction has locked, and the ctid of its row."""
 
     place: str
     job: ClaimedJob
 
 
-class Charged(NamedTuple):
-    """`moved`: the run was charged. `locked`: somebody else runs the job at this moment."""
+class ChargeResult(NamedTuple):
+    """`moved`: the run was charged. `locked`: another transaction runs the job at this moment."""
 
     moved: bool
     locked: bool
 
 
+class _Find(NamedTuple):
+    """A job that was locked, and where the claim cursor has found it."""
+
+    locked_job: LockedJob
+    place: Place
+
+
 def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> LockedJob | None:
-    """Lock the next job of a queue until the transaction ends; None when there is nothing."""
-    sweep = cursor.sweeping()
+    """Lock the next job of a queue until the transaction ends. Return None if there is none."""
+    sweep = cursor.is_sweep_due()
     parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
     began = time.monotonic()
-    found = (
-        Sql(conn, row_factory=tuple_row)
-        .execute(statement_for("claim_one", schema), parameters)
-        .fetchone()
-    )
-    places = [] if found is None else [(found[6], found[1])]
+    find = fetch_first(conn, _find, statement_for("transactions/claim_one", schema), parameters)
+    places = [] if find is None else [find.place]
     cursor.record(places, wanted=1, sweep=sweep, seconds=time.monotonic() - began)
-    return None if found is None else LockedJob(found[0], ClaimedJob._make(found[2:]))
+    return None if find is None else find.locked_job
+
+
+def _find(*, place: str, position: int, priority: int, **columns: Any) -> _Find:
+    job = ClaimedJob(priority=priority, **columns)
+    return _Find(LockedJob(place, job), (priority, position))
 
 
 def end(
     conn: Connection, schema: str, locked_job: LockedJob, settlement: Settlement | None
 ) -> None:
-    """End the job that the transaction holds; None: it is acked."""
-    if settlement is None:
-        conn.execute(
-            statement_for("ack_one", schema), {"place": locked_job.place, "id": locked_job.job.id}
-        )
-    else:
+    """End the job that the transaction has locked. None acks it."""
+    if settlement is not None:
         charge(conn, schema, settlement, run=locked_job.job.run_count)
+        return
+    parameters = {"place": locked_job.place, "id": locked_job.job.id}
+    conn.execute(statement_for("transactions/ack_one", schema), parameters)
 
 
-def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -> Charged:
-    """Move a job to where the ending of its run says, unless it is gone or was charged since. Waits for its lock."""
+def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -> ChargeResult:
+    """Move a job as its settlement says, unless it is gone or this run was charged before.
+
+    Waits if another transaction has the job locked.
+    """
     parameters: dict[str, Any] = {
         "id": settlement.id,
         "run": run,
@@ -69,41 +79,38 @@ def charge(conn: Connection, schema: str, settlement: Settlement, *, run: int) -
         "delay_seconds": float(settlement.delay_seconds),
         "failure": settlement.failure_json,
     }
-    row = (
-        Sql(conn, row_factory=tuple_row)
-        .execute(statement_for("charge_one", schema), parameters)
-        .fetchone()
-    )
-    assert row is not None
-    moved, there = row
-    return Charged(moved > 0, there > 0 and not moved)
+    query = statement_for("transactions/charge_one", schema)
+    return fetch_one(conn, _charge_result, query, parameters)
+
+
+def _charge_result(*, moved: int, found: int) -> ChargeResult:
+    return ChargeResult(moved=moved > 0, locked=found > 0 and not moved)
 
 
 def charge_lost(
     conn: Connection, schema: str, settlement: Settlement, *, run: int, wait_ms: int
-) -> Charged:
-    """Charge a run whose transaction was lost, waiting for whoever runs the job by now.
+) -> ChargeResult:
+    """Charge a run whose transaction was lost, waiting for the transaction that runs the job now.
 
-    Who waits is first when the job is let go of. Else other workers might take it each time, and nobody was charged.
+    The first to wait is the first to get the lock. Without waiting, other workers might take the
+    job each time, and no run would be charged.
     """
     try:
         with conn.transaction():
-            conn.execute(statement_for("lock_timeout", schema), {"wait_ms": wait_ms})
+            conn.execute(statement_for("transactions/lock_timeout", schema), {"wait_ms": wait_ms})
             return charge(conn, schema, settlement, run=run)
     except psycopg.errors.LockNotAvailable:
-        return Charged(moved=False, locked=True)
+        return ChargeResult(moved=False, locked=True)
 
 
-def counts(conn: Connection, schema: str, job_id: int) -> dict[int, tuple[int, int]]:
-    """Runs and crashes so far of the job, when it is in ready."""
-    row = (
-        Sql(conn, row_factory=tuple_row)
-        .execute(statement_for("held_counts", schema), {"id": job_id})
-        .fetchone()
-    )
-    return {} if row is None else {job_id: (row[0], row[1])}
+def counts(conn: Connection, schema: str, job_id: int) -> dict[int, LeaseCounts]:
+    """Return the counts of the job by its id, if it is in ready."""
+    query = statement_for("transactions/counts", schema)
+    found = fetch_first(conn, LeaseCounts, query, {"id": job_id})
+    return {} if found is None else {job_id: found}
 
 
 def terminate(conn: Connection, schema: str, backend: int, name: str) -> None:
-    """End the server process of a worker that is dead, so that its locks go."""
-    conn.execute(statement_for("terminate_backend", schema), {"backend": backend, "name": name})
+    """End the server process of a worker that has exited, so that its locks are released."""
+    parameters = {"backend": backend, "name": name}
+    conn.execute(statement_for("transactions/terminate_backend", schema), parameters)

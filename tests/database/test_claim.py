@@ -1,4 +1,4 @@
-"""Claiming: what is taken, in which order, by whom."""
+"""Claim: which jobs are claimed, in which order, by which worker."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,31 +7,33 @@ from contextlib import ExitStack
 import orjson
 import pytest
 
+from taskmaster.store import leases
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import Cursor
+from taskmaster.store.cursor import BOTTOM, PRIORITIES, Cursor
+from taskmaster.store.statements import statement
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many
 from tests.support.waiting import eventually
 
 
-def test_an_empty_queue_gives_nothing_and_leaves_no_empty_lease(conn: Connection) -> None:
+def test_claim_of_an_empty_queue_leaves_no_empty_lease(conn: Connection) -> None:
     assert claim(conn) is None
     assert leases_left(conn) == 0
 
 
-def test_jobs_are_claimed_by_priority_and_then_as_they_came(conn: Connection) -> None:
+def test_jobs_are_claimed_by_priority_and_then_in_put_order(conn: Connection) -> None:
     late = [put(conn, priority=9), put(conn, priority=9)]
     soon = [put(conn, priority=3), put(conn, priority=3)]
     first = put(conn, priority=0)
     assert ids(claimed(conn)) == [first, *soon, *late]
 
 
-def test_a_small_batch_takes_the_most_urgent_jobs(conn: Connection) -> None:
+def test_a_small_batch_claims_the_most_urgent_jobs(conn: Connection) -> None:
     put_many(conn, 50, priority=5)
     urgent = put_many(conn, 3, priority=1)
     assert ids(claimed(conn, batch=3)) == urgent
 
 
-def test_an_urgent_job_put_behind_a_working_cursor_is_taken_by_the_next_claim(
+def test_an_urgent_job_is_claimed_next_despite_the_cursor(
     conn: Connection,
 ) -> None:
     put_many(conn, 100, priority=5)
@@ -41,17 +43,17 @@ def test_an_urgent_job_put_behind_a_working_cursor_is_taken_by_the_next_claim(
     assert ids(claim(conn, batch=10, cursor=cursor))[0] == urgent
 
 
-def test_another_queues_jobs_are_left_alone(conn: Connection) -> None:
+def test_jobs_of_another_queue_are_not_claimed(conn: Connection) -> None:
     put(conn, queue="other")
     assert claim(conn) is None
 
 
-def test_the_callback_sees_this_run_as_the_first(conn: Connection) -> None:
+def test_run_count_is_1_in_the_first_run(conn: Connection) -> None:
     put(conn)
     assert claimed(conn).jobs[0].run_count == 1
 
 
-def test_four_workers_at_once_never_get_the_same_job(
+def test_four_workers_at_once_never_claim_the_same_job(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     wanted = set(put_many(conn, 2_000))
@@ -66,12 +68,12 @@ def test_four_workers_at_once_never_get_the_same_job(
         shares = list(pool.map(worker, [connection() for _ in range(4)]))
     everything = [job_id for share in shares for job_id in share]
     assert len(everything) == len(set(everything))
-    # A worker leaves when the rest is locked by others, so a few may be left; none may be lost.
+    # A worker stops when the others have locked the rest, so a few may be left. None may be lost.
     left = set(ids(claim(conn, batch=500)))
     assert set(everything) | left == wanted
 
 
-def test_a_job_that_is_being_claimed_is_skipped_and_not_waited_for(
+def test_a_job_that_is_being_claimed_is_skipped_without_waiting(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     first, second = put(conn), put(conn)
@@ -81,7 +83,7 @@ def test_a_job_that_is_being_claimed_is_skipped_and_not_waited_for(
         assert ids(claim(conn)) == [second]
 
 
-def test_a_claim_that_was_rolled_back_leaves_the_jobs_ready(
+def test_a_claim_that_is_rolled_back_leaves_its_jobs_ready(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     job_id = put(conn)
@@ -102,13 +104,11 @@ def test_a_job_committed_late_behind_the_cursor_is_found(
         early = put_many(conn, 20)
         assert ids(claim(conn, batch=10, cursor=cursor)) == early[:10]
     assert late not in ids(claim(conn, batch=5, cursor=cursor))
-    clock[0] += (
-        30.0  # one claim a second looks at everything, or one in so much longer as claims have taken longer
-    )
+    clock[0] += 30.0  # longer than any pause between two sweeps
     assert ids(claim(conn, batch=5, cursor=cursor))[0] == late
 
 
-def test_a_worker_that_runs_dry_finds_the_late_job_before_it_sleeps(
+def test_a_worker_finds_a_late_job_before_it_is_idle(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     cursor = Cursor(lambda: 100.0)
@@ -117,13 +117,12 @@ def test_a_worker_that_runs_dry_finds_the_late_job_before_it_sleeps(
         late = put(slow)
         put_many(conn, 20)
         claim(conn, batch=20, cursor=cursor)
-    found = [
-        ids(claim(conn, batch=20, cursor=cursor)) for _ in range(2)
-    ]  # short, so the next one sweeps
+    # The first of these claims may come back short, and then the next one is a sweep.
+    found = [ids(claim(conn, batch=20, cursor=cursor)) for _ in range(2)]
     assert [late] in found
 
 
-def test_a_claim_carries_the_job_whole(conn: Connection, hot: Connection) -> None:
+def test_a_claim_returns_the_whole_job(conn: Connection, hot: Connection) -> None:
     job_id = put(conn, b'{"a": [1, null, "\xc3\xa4"], "big": 123456789012345678}', priority=4)
     (row,) = claimed(hot).jobs
     assert (row.id, row.queue_name, row.priority) == (job_id, "q", 4)
@@ -132,7 +131,7 @@ def test_a_claim_carries_the_job_whole(conn: Connection, hot: Connection) -> Non
     assert (row.headers, row.crashes, row.rescues) == (None, 0, 0)
 
 
-def test_each_batch_has_a_token_that_nobody_can_guess(conn: Connection) -> None:
+def test_each_batch_has_a_random_token(conn: Connection) -> None:
     put_many(conn, 2)
     first, second = claimed(conn, batch=1), claimed(conn, batch=1)
     assert first.token != second.token
@@ -141,12 +140,12 @@ def test_each_batch_has_a_token_that_nobody_can_guess(conn: Connection) -> None:
 
 @pytest.fixture
 def slow_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine: every sweep takes so long that it is worth raising the floor."""
+    """Have every sweep count as slow, as on a busy machine, so that floors are raised."""
     monkeypatch.setattr("taskmaster.store.cursor.SLOW_SWEEP_SECONDS", -1.0)
 
 
 @pytest.mark.usefixtures("slow_sweeps")
-def test_the_first_job_of_a_fresh_database_is_not_below_the_floor_of_those_who_waited_for_it(
+def test_first_job_of_a_new_database_is_above_every_floor(
     conn: Connection,
 ) -> None:
     cursor = Cursor(lambda: 100.0)
@@ -158,7 +157,7 @@ def test_the_first_job_of_a_fresh_database_is_not_below_the_floor_of_those_who_w
 
 @pytest.mark.usefixtures("slow_sweeps")
 @pytest.mark.parametrize("open_at_once", [1, 2])
-def test_a_job_of_the_youngest_open_transaction_is_not_below_the_floor_when_it_is_committed(
+def test_job_of_the_newest_open_transaction_is_above_the_floor(
     conn: Connection, connection: Callable[[], Connection], open_at_once: int
 ) -> None:
     cursor = Cursor(lambda: 100.0)
@@ -176,7 +175,7 @@ def test_a_job_of_the_youngest_open_transaction_is_not_below_the_floor_when_it_i
 
 
 @pytest.mark.usefixtures("slow_sweeps")
-def test_a_job_of_an_open_transaction_is_not_below_the_floor_though_others_come_and_go(
+def test_job_of_an_old_open_transaction_is_above_the_floor(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     cursor = Cursor(lambda: 100.0)
@@ -191,17 +190,35 @@ def test_a_job_of_an_open_transaction_is_not_below_the_floor_though_others_come_
 
 
 @pytest.mark.usefixtures("slow_sweeps")
-def test_the_floor_rises_over_what_is_dead_so_that_sweeps_stay_cheap(conn: Connection) -> None:
+def test_a_floor_rises_over_dead_entries(conn: Connection) -> None:
     clock = [100.0]
     cursor = Cursor(lambda: clock[0])
 
     def risen_over_more() -> bool:
-        """A floor waits for the oldest transaction of the whole server, which may be a neighbour's."""
+        """A floor waits for the oldest transaction of the server, which may be another test's."""
         put_many(conn, 50)
-        assert len(ids(claim(conn, cursor=cursor))) == 50
+        lease = claim(conn, cursor=cursor)
+        assert lease is not None
+        assert len(ids(lease)) == 50
+        assert leases.settle(conn, lease.token, [])  # a floor waits for every lease too
         clock[0] += 1.0
         return cursor.floors[0] > 100
 
     eventually(risen_over_more)
     last = put(conn)
     assert ids(claim(conn, cursor=cursor)) == [last]
+
+
+def test_claim_returns_its_columns_in_the_order_they_are_read(conn: Connection) -> None:
+    parameters = {
+        "priorities": PRIORITIES, "lows": [BOTTOM] * len(PRIORITIES), "batch": 1,
+        "supervisor": 0, "worker": "w", "queue_name": "q",
+        "once": False, "done": None, "durable": True,
+    }  # fmt: skip
+    found = conn.execute(statement("leases/claim"), parameters).description
+    assert found is not None
+    assert tuple(column.name for column in found) == leases.CLAIM_COLUMNS
+    assert leases.CLAIM_COLUMNS.index("token") == leases.TOKEN
+    assert leases.CLAIM_COLUMNS.index("position") == leases.POSITION
+    assert leases.CLAIM_COLUMNS.index("id") == leases.ID
+    assert leases.CLAIM_COLUMNS.index("priority") == leases.PRIORITY

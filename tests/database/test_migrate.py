@@ -1,4 +1,4 @@
-"""The schema: made once, by whoever comes first, and never by an older code."""
+"""The schema is created once, by the first process that needs it, and never by older code."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,27 +11,30 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, migrate
 from taskmaster.store.connection import Connection, connect
 from tests.support import Server
-from tests.support.store import claimed
+from tests.support.store import claimed, put
 
 NAMES = ['with "quotes"', "it's", "🦀 ünïcödé", "with spaces; drop", "%s {x}", "Upper"]
 
 
 def tables(conn: Connection, schema: str) -> set[str]:
-    found = conn.execute("select relname from pg_class where relnamespace = %s::regnamespace and relkind = 'r'", [
-        sql.Identifier(schema).as_string()
-    ])  # fmt: skip
+    found = conn.execute(
+        "select relname from pg_class where relnamespace = %s::regnamespace and relkind = 'r'",
+        [sql.Identifier(schema).as_string()],
+    )
     return {row[0] for row in found.fetchall()}
 
 
 def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     with connect(empty_database_url, "taskmaster") as conn:
-        assert migrate.migrate(conn, "taskmaster") == [name for _, name, _ in migrate.available()]
+        assert migrate.migrate(conn, "taskmaster") == [
+            migration.name for migration in migrate.all_migrations()
+        ]
         assert migrate.migrate(conn, "taskmaster") == []
         migrate.check(conn, "taskmaster")
-        assert migrate.version(conn) == migrate.available()[-1][0]
+        assert migrate.version(conn) == migrate.all_migrations()[-1].version
 
 
-def test_eight_processes_that_start_at_once_make_the_schema_once(empty_database_url: str) -> None:
+def test_eight_processes_at_once_create_the_schema_once(empty_database_url: str) -> None:
     def first_put(n: int) -> int:
         with Publisher(empty_database_url) as publisher:
             return publisher.put("q", n)
@@ -41,27 +44,25 @@ def test_eight_processes_that_start_at_once_make_the_schema_once(empty_database_
     assert sorted(ids) == list(range(1, 9))
     with connect(empty_database_url, "taskmaster") as conn:
         assert conn.execute("select count(*) from migrations").fetchone() == (
-            len(migrate.available()),
+            len(migrate.all_migrations()),
         )
 
 
-def test_an_older_code_refuses_a_newer_schema(conn: Connection, database_url: str) -> None:
+def test_older_code_refuses_a_newer_schema(conn: Connection, database_url: str) -> None:
     conn.execute("insert into migrations (version, name) values (9999, 'of the future')")
     for call in (lambda: Publisher(database_url).put("q"), lambda: Admin(database_url).find()):
         with pytest.raises(SchemaMismatch, match="at version 9999, newer than this code knows"):
             call()
 
 
-def test_a_missing_schema_is_named_with_the_way_out(empty_database_url: str) -> None:
+def test_a_missing_schema_is_reported_with_advice(empty_database_url: str) -> None:
     with pytest.raises(
         SchemaMismatch, match=r"has no schema 'taskmaster'.*run 'taskmaster migrate'"
     ):
         Admin(empty_database_url).find()
 
 
-def test_a_role_that_may_not_create_is_told_so_in_one_sentence(
-    empty_database_url: str, server: Server
-) -> None:
+def test_a_role_without_create_gets_one_sentence(empty_database_url: str, server: Server) -> None:
     role = sql.Identifier(f"{server.prefix}_nobody")
     with connect(empty_database_url, "taskmaster") as conn:
         conn.execute(sql.SQL("create role {}").format(role))
@@ -100,7 +101,7 @@ def test_any_schema_name_works_and_is_never_injected(empty_database_url: str, sc
         assert conn.execute("select requeue(%s)", (ids[0],)).fetchone() == (True,)
 
 
-def test_two_schemas_in_one_database_do_not_see_each_other(
+def test_two_schemas_in_one_database_are_separate(
     publisher: Publisher, admin: Admin, database_url: str
 ) -> None:
     publisher.put("q", "here")
@@ -114,11 +115,12 @@ def test_two_schemas_in_one_database_do_not_see_each_other(
     assert [record.payload for record in admin.find()] == ["here"]
 
 
-def test_a_migration_that_fails_leaves_nothing_half_done(
+def test_a_failed_migration_changes_nothing(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = [*migrate.available(), (9999, "broken", b"create table half (); select 1 / 0")]
-    monkeypatch.setattr(migrate, "available", lambda: broken)
+    failing = migrate.Migration(9999, "broken", b"create table half (); select 1 / 0")
+    broken = [*migrate.all_migrations(), failing]
+    monkeypatch.setattr(migrate, "all_migrations", lambda: broken)
     with connect(empty_database_url, "taskmaster") as conn:
         with pytest.raises(psycopg.errors.DivisionByZero):
             migrate.migrate(conn, "taskmaster")
@@ -127,7 +129,7 @@ def test_a_migration_that_fails_leaves_nothing_half_done(
         assert migrate.migrate(conn, "taskmaster")
 
 
-def test_serializable_and_read_only_defaults_of_the_database_do_not_reach_us(
+def test_defaults_of_the_database_do_not_reach_our_sessions(
     database_url: str,
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as own:
@@ -148,10 +150,22 @@ def test_serializable_and_read_only_defaults_of_the_database_do_not_reach_us(
 
 
 def test_a_column_can_be_added_to_ready_later(conn: Connection) -> None:
-    """A table's row type used in another table's column would forbid it for ever."""
+    """If a column had the row type of one of these tables, Postgres would refuse it."""
     for table in ("ready", "scheduled", "rejected", "leases"):
         conn.execute(
             sql.SQL("alter table {} add column later int not null default 0").format(
                 sql.Identifier(table)
             )
         )
+
+
+def test_functions_and_views_are_applied_again_with_a_migration(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn.execute("drop view jobs; drop function put; drop view running", prepare=False)
+    later = [*migrate.all_migrations(), migrate.Migration(9999, "later", b"select 1")]
+    monkeypatch.setattr(migrate, "all_migrations", lambda: later)
+    assert migrate.migrate(conn, "taskmaster") == ["later"]
+    job_id = put(conn)
+    assert [row[0] for row in conn.execute("select id from jobs").fetchall()] == [job_id]
+    assert conn.execute("select job_id from running").fetchall() == []

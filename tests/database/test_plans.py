@@ -1,4 +1,4 @@
-"""The hot statements' plans, whatever the statistics say: a flipped plan is the classic collapse of a queue."""
+"""The hot statements keep their plans whatever the statistics say. A changed plan stops a queue."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def empty_and_analyzed(conn: Connection) -> None:
 
 
 def dead_and_analyzed(conn: Connection) -> None:
-    """Many dead rows in front, which statistics count or not as they like."""
+    """Put many dead rows in front, which the statistics may count or not."""
     conn.execute("alter table ready set (autovacuum_enabled = off)")
     put_many(conn, DEAD)
     conn.execute("delete from ready")
@@ -50,7 +50,7 @@ def nodes(plan: Plan) -> Iterator[Plan]:
 
 
 def explained(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Plan]:
-    """The nodes of the plan that a prepared statement runs with, as the worker's session would plan it."""
+    """Return the nodes of the plan that the statement has in this session."""
     cursor = conn.execute(b"explain (format json) " + statement(name), parameters, prepare=False)
     row = cursor.fetchone()
     assert row is not None
@@ -60,7 +60,8 @@ def explained(conn: Connection, name: str, parameters: dict[str, Any]) -> list[P
 
 def claim_parameters() -> dict[str, Any]:
     return {
-        "priorities": PRIORITIES, "lows": [-1] * 10, "batch": 100, "supervisor": 1, "worker": "w", "queue_name": "q",
+        "priorities": PRIORITIES, "lows": [-1] * 10, "batch": 100,
+        "supervisor": 1, "worker": "w", "queue_name": "q",
         "once": False, "durable": False, "done": uuid4(),
     }  # fmt: skip
 
@@ -70,8 +71,8 @@ def settle_parameters(conn: Connection) -> dict[str, Any]:
     ids = [row.id for row in lease.jobs]
     many = len(ids)
     return {
-        "token": lease.token, "ids": ids, "states": ["rejected"] * many, "charges": [1] * many, "crashes": [0] * many,
-        "delays": [0.0] * many, "failures": ["{}"] * many,
+        "token": lease.token, "ids": ids, "states": ["rejected"] * many, "charges": [1] * many,
+        "crashes": [0] * many, "delays": [0.0] * many, "failures": ["{}"] * many,
     }  # fmt: skip
 
 
@@ -84,11 +85,11 @@ def scans(plan: list[Plan], table: str) -> list[str]:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_a_claim_walks_the_order_index_and_deletes_by_ctid(
+def test_claim_walks_the_order_index_and_deletes_by_ctid(
     conn: Connection, hot: Connection, condition: Callable[[Connection], None]
 ) -> None:
     condition(conn)
-    plan = explained(hot, "claim", claim_parameters())
+    plan = explained(hot, "leases/claim", claim_parameters())
     assert sorted(scans(plan, "ready")) == ["Index Scan", "Tid Scan"]
     assert [
         node["Index Name"]
@@ -101,28 +102,41 @@ def test_a_claim_walks_the_order_index_and_deletes_by_ctid(
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("name", ["ack", "settle"])
-def test_settling_finds_its_lease_by_its_token(
+def test_horizon_walks_the_order_index(
+    conn: Connection, hot: Connection, condition: Callable[[Connection], None]
+) -> None:
+    condition(conn)
+    parameters = {"queue_name": "q", "priorities": PRIORITIES, "lows": [-1] * 10, "settled": 1000}
+    plan = explained(hot, "leases/horizon", parameters)
+    assert [node.get("Index Name") for node in plan if node.get("Relation Name") == "ready"] == [
+        "ready_order"
+    ]
+    assert "Seq Scan" not in scans(plan, "ready")
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("name", ["leases/ack", "leases/settle"])
+def test_settle_finds_the_lease_by_its_token(
     conn: Connection, hot: Connection, condition: Callable[[Connection], None], name: str
 ) -> None:
     condition(conn)
-    parameters = settle_parameters(conn) if name == "settle" else {"token": uuid4()}
+    parameters = settle_parameters(conn) if name == "leases/settle" else {"token": uuid4()}
     plan = explained(hot, name, parameters)
     assert scans(plan, "leases") == ["Index Scan"]
     assert scans(plan, "ready") == []
 
 
 @pytest.mark.parametrize("condition", [full_and_analyzed])
-def test_one_job_among_many_is_found_without_reading_them_all(
+def test_one_job_among_many_is_found_by_an_index(
     conn: Connection, condition: Callable[[Connection], None]
 ) -> None:
     condition(conn)
-    plan = explained(conn, "get", {"id": 25_000})
+    plan = explained(conn, "jobs/get", {"id": 25_000})
     assert "ready_id" in [node.get("Index Name") for node in plan]
     assert "Seq Scan" not in scans(plan, "ready")
 
 
-def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(
+def test_heartbeat_and_promotion_read_the_index_of_due_jobs(
     conn: Connection,
 ) -> None:
     conn.execute(
@@ -131,9 +145,9 @@ def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(
     )
     conn.execute("analyze")
     for name, parameters in (
-        ("promote", {"most": 1000}),
+        ("jobs/promote", {"most": 1000}),
         (
-            "heartbeat",
+            "supervisors/heartbeat",
             {
                 **HeartbeatReport(idle=True, idle_ms=1000)._asdict(),
                 "running": "[]",
@@ -146,6 +160,6 @@ def test_the_heartbeat_and_the_promotion_read_the_first_due_job_from_the_index(
         assert "Seq Scan" not in scans(plan, "scheduled")
 
 
-def test_the_hot_statements_keep_the_plan_of_their_first_execution(hot: Connection) -> None:
+def test_worker_connections_have_pinned_plans(hot: Connection) -> None:
     assert hot.execute("show plan_cache_mode").fetchone() == ("force_generic_plan",)
     assert hot.execute("show enable_seqscan").fetchone() == ("off",)

@@ -1,4 +1,4 @@
-"""Supervisors that are gone, and those that only seem so."""
+"""Rescue: leases of supervisors that are gone are released, and no others."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from taskmaster.store.cursor import Cursor
 from tests.support.store import beat, claim, claimed, ids, put, put_many, register, rescue, states
 from tests.support.waiting import eventually
 
-NOBODY = 987_654  # a supervisor that is not registered: its leases are given back at once
+UNREGISTERED = 987_654  # a supervisor whose leases are released at once
 
 
-def test_the_jobs_of_a_supervisor_that_is_gone_are_ready_again_and_uncharged(
+def test_jobs_of_a_lost_supervisor_are_released_uncharged(
     conn: Connection,
 ) -> None:
     wanted = put_many(conn, 3)
@@ -25,19 +25,22 @@ def test_the_jobs_of_a_supervisor_that_is_gone_are_ready_again_and_uncharged(
     assert [row.rescues for row in again.jobs] == [1, 1, 1]  # the rescue is counted
 
 
-def test_a_supervisor_that_has_spoken_since_is_not_robbed(conn: Connection) -> None:
+def test_a_supervisor_with_a_newer_heartbeat_is_not_rescued(conn: Connection) -> None:
     job_id = put(conn)
     living = register(conn)
     claimed(conn, supervisor=living)
     (heard,) = conn.execute("select heartbeat_at from supervisors").fetchall()
     beat(conn, living)
     assert (
-        supervisors.rescue(conn, [supervisors.Silent(living, heard[0], True)], max_crashes=3) == 0
+        supervisors.rescue(
+            conn, [supervisors.SilentSupervisor(living, heard[0], True)], max_crashes=3
+        )
+        == 0
     )
     assert states(conn) == {job_id: State.RUNNING}
 
 
-def test_a_supervisor_whose_session_lives_is_not_robbed_until_it_is_given_up(
+def test_a_supervisor_with_a_session_is_rescued_once_given_up(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     job_id = put(conn)
@@ -52,7 +55,7 @@ def test_a_supervisor_whose_session_lives_is_not_robbed_until_it_is_given_up(
     session.close()
 
 
-def test_a_supervisor_whose_session_is_gone_is_rescued(
+def test_a_supervisor_without_a_session_is_rescued(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     put(conn)
@@ -63,14 +66,14 @@ def test_a_supervisor_whose_session_is_gone_is_rescued(
     eventually(lambda: rescue(conn, dead) == 1)
 
 
-def test_leases_of_a_supervisor_that_nobody_knows_are_rescued(conn: Connection) -> None:
+def test_leases_of_an_unregistered_supervisor_are_rescued(conn: Connection) -> None:
     job_id = put(conn)
-    claimed(conn, supervisor=NOBODY)
+    claimed(conn, supervisor=UNREGISTERED)
     assert rescue(conn) == 1
     assert states(conn) == {job_id: State.READY}
 
 
-def test_the_supervisor_that_was_taken_for_dead_is_told_at_its_next_heartbeat(
+def test_a_rescued_supervisor_learns_it_at_its_next_heartbeat(
     conn: Connection,
 ) -> None:
     late = register(conn)
@@ -79,7 +82,7 @@ def test_the_supervisor_that_was_taken_for_dead_is_told_at_its_next_heartbeat(
     assert beat(conn, late) is None
 
 
-def test_what_the_lost_supervisor_had_given_back_is_not_rescued_twice(conn: Connection) -> None:
+def test_jobs_released_before_are_not_rescued_again(conn: Connection) -> None:
     first, second = put_many(conn, 2)
     lost = register(conn)
     leases.release(conn, claimed(conn, supervisor=lost).token, [second])
@@ -87,24 +90,24 @@ def test_what_the_lost_supervisor_had_given_back_is_not_rescued_twice(conn: Conn
     assert states(conn) == {first: State.READY, second: State.READY}
 
 
-def test_a_heartbeat_in_the_same_moment_saves_the_supervisor(
+def test_a_heartbeat_at_the_same_time_prevents_the_rescue(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     job_id = put(conn)
     late = register(conn)
     claimed(conn, supervisor=late)
     beating = connection()
-    with beating.transaction():  # its row is locked, so the rescue passes over it
+    with beating.transaction():  # its row is locked, so the rescue skips it
         beat(beating, late)
         assert rescue(conn, late, given_up=True) == 0
     assert states(conn) == {job_id: State.RUNNING}
 
 
-def test_a_job_that_loses_its_host_again_while_it_runs_is_charged_a_crash(conn: Connection) -> None:
+def test_a_job_that_loses_its_host_twice_is_charged_a_crash(conn: Connection) -> None:
     running, waiting = put_many(conn, 2)
-    claimed(conn, supervisor=NOBODY)
+    claimed(conn, supervisor=UNREGISTERED)
     rescue(conn)
-    again = claimed(conn, supervisor=NOBODY)
+    again = claimed(conn, supervisor=UNREGISTERED)
     assert leases.mark_started(conn, again.token, running)
     rescue(conn)
     rows = {row.id: row for row in claimed(conn).jobs}
@@ -116,12 +119,12 @@ def test_a_job_that_loses_its_host_again_while_it_runs_is_charged_a_crash(conn: 
     assert "host was lost" in record.failures[0].message
 
 
-def test_a_job_that_takes_down_one_host_after_the_other_is_rejected(conn: Connection) -> None:
+def test_a_job_that_loses_host_after_host_is_rejected(conn: Connection) -> None:
     job_id = put(conn)
-    claimed(conn, supervisor=NOBODY)
+    claimed(conn, supervisor=UNREGISTERED)
     rescue(conn)
     for _ in range(3):
-        lease = claimed(conn, supervisor=NOBODY)
+        lease = claimed(conn, supervisor=UNREGISTERED)
         assert leases.mark_started(conn, lease.token, job_id)
         rescue(conn, max_crashes=3)
     record = jobs.get(conn, job_id)
@@ -129,7 +132,7 @@ def test_a_job_that_takes_down_one_host_after_the_other_is_rejected(conn: Connec
     assert (record.state, record.run_count, len(record.failures)) == (State.REJECTED, 3, 3)
 
 
-def test_what_a_dead_worker_claimed_with_its_last_breath_is_given_back(conn: Connection) -> None:
+def test_the_leases_of_an_exited_worker_are_released(conn: Connection) -> None:
     put_many(conn, 4)
     us = register(conn)
     alive = leases.claim(conn, leases.Claimant(us, "alive", "q"), Cursor(), batch=1)
@@ -143,7 +146,7 @@ def test_what_a_dead_worker_claimed_with_its_last_breath_is_given_back(conn: Con
     assert leases.settle(conn, other.token, [])
 
 
-def test_a_supervisor_that_leaves_in_order_is_forgotten(conn: Connection) -> None:
+def test_a_retired_supervisor_is_no_longer_registered(conn: Connection) -> None:
     us = register(conn)
     supervisors.retire(conn, us)
     assert beat(conn, us) is None

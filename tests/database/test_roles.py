@@ -1,4 +1,4 @@
-"""A role that may work in a schema that is there, and create nothing."""
+"""A role that may use a schema that exists, and create nothing."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ GRANTS = (
 
 @pytest.fixture
 def role_url(server: Server, database_url: str, conn: Connection) -> Iterator[str]:
-    """The database's URL for a role with GRANTS only."""
+    """Return the database's URL for a role that has GRANTS only."""
     name = f"{server.prefix}_works_only"
     names = {"role": sql.Identifier(name), "schema": sql.Identifier(SCHEMA)}
     for statement in ("create role {role}", *GRANTS):
@@ -35,7 +35,7 @@ def role_url(server: Server, database_url: str, conn: Connection) -> Iterator[st
             conn.execute(sql.SQL(statement).format(**names))
 
 
-def test_a_role_that_may_not_create_finds_nothing_to_migrate(role_url: str) -> None:
+def test_a_role_without_create_has_nothing_to_migrate(role_url: str) -> None:
     with connect(role_url, SCHEMA) as conn:
         allowed = conn.execute(
             "select has_database_privilege(current_database(), 'create')"
@@ -45,7 +45,7 @@ def test_a_role_that_may_not_create_finds_nothing_to_migrate(role_url: str) -> N
         migrate.check(conn, SCHEMA)
 
 
-def test_a_role_that_may_not_create_puts_runs_and_looks(
+def test_a_role_without_create_can_put_run_and_inspect(
     role_url: str, supervise: Supervise, journal: Journal
 ) -> None:
     with Publisher(role_url) as publisher, Admin(role_url) as admin:

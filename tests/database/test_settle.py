@@ -1,4 +1,4 @@
-"""Ending a batch: fenced by the token, and only for jobs that the lease still holds."""
+"""Settle and release: fenced by the token, and only for jobs that the lease still holds."""
 
 from uuid import uuid4
 
@@ -12,14 +12,14 @@ from tests.support.store import claim, claimed, ids, leases_left, put, put_many,
 FAILURE = Failure(cause="exception", message="boom")
 
 
-def test_a_batch_that_acked_is_gone(conn: Connection) -> None:
+def test_an_acked_batch_is_gone(conn: Connection) -> None:
     put_many(conn, 3)
     assert leases.settle(conn, claimed(conn).token, [])
     assert states(conn) == {}
     assert leases_left(conn) == 0
 
 
-def test_each_job_of_a_batch_goes_where_its_ending_says(conn: Connection) -> None:
+def test_each_job_of_a_batch_ends_as_its_settlement_says(conn: Connection) -> None:
     acked, rejected, retried, snoozed, unstarted = put_many(conn, 5)
     settlements = [
         Settlement(rejected, State.REJECTED, charged=True, failure=FAILURE),
@@ -55,7 +55,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(conn: Connection) -> None:
     assert states(conn) == {job_id: State.RUNNING}
 
 
-def test_a_batch_settled_twice_after_a_lost_answer_counts_once(conn: Connection) -> None:
+def test_a_batch_settled_twice_after_a_lost_reply_counts_once(conn: Connection) -> None:
     job_id = put(conn)
     token = claimed(conn).token
     settlement = [Settlement(job_id, State.REJECTED, charged=True, failure=FAILURE)]
@@ -66,7 +66,7 @@ def test_a_batch_settled_twice_after_a_lost_answer_counts_once(conn: Connection)
     assert (record.run_count, len(record.failures)) == (1, 1)
 
 
-def test_a_job_given_back_meanwhile_is_not_written_twice_by_the_settle(conn: Connection) -> None:
+def test_a_job_released_before_is_not_settled_as_well(conn: Connection) -> None:
     first, second = put_many(conn, 2)
     token = claimed(conn).token
     assert leases.release(conn, token, [second])
@@ -78,7 +78,7 @@ def test_a_job_given_back_meanwhile_is_not_written_twice_by_the_settle(conn: Con
     assert states(conn) == {first: State.REJECTED, second: State.READY}
 
 
-def test_an_ending_for_a_job_of_another_batch_is_ignored(conn: Connection) -> None:
+def test_a_settlement_for_a_job_of_another_batch_is_ignored(conn: Connection) -> None:
     first, second = put_many(conn, 2)
     mine, theirs = claimed(conn, batch=1), claimed(conn, batch=1)
     assert leases.settle(
@@ -89,7 +89,7 @@ def test_an_ending_for_a_job_of_another_batch_is_ignored(conn: Connection) -> No
     assert first not in states(conn)
 
 
-def test_giving_back_keeps_the_token_good_for_the_rest(conn: Connection) -> None:
+def test_release_keeps_the_lease_for_the_other_jobs(conn: Connection) -> None:
     first, second, third = put_many(conn, 3)
     token = claimed(conn).token
     assert leases.release(conn, token, [second, third])
@@ -99,7 +99,7 @@ def test_giving_back_keeps_the_token_good_for_the_rest(conn: Connection) -> None
     assert states(conn) == {second: State.RUNNING, third: State.RUNNING}
 
 
-def test_giving_back_twice_does_not_double_a_job(conn: Connection) -> None:
+def test_release_twice_does_not_double_a_job(conn: Connection) -> None:
     _, second = put_many(conn, 2)
     token = claimed(conn).token
     leases.release(conn, token, [second])
@@ -109,7 +109,7 @@ def test_giving_back_twice_does_not_double_a_job(conn: Connection) -> None:
     ] == [second]
 
 
-def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None:
+def test_a_released_job_is_uncharged_and_whole(conn: Connection) -> None:
     job_id = put(conn, b'{"n": 1}', priority=7)
     leases.release(conn, claimed(conn).token, [job_id])
     record = jobs.get(conn, job_id)
@@ -124,7 +124,7 @@ def test_jobs_given_back_come_back_uncharged_and_whole(conn: Connection) -> None
     assert (row.crashes, row.rescues) == (0, 0)
 
 
-def test_the_history_grows_with_each_failure_and_is_bounded(conn: Connection) -> None:
+def test_the_history_keeps_the_latest_20_failures(conn: Connection) -> None:
     job_id = put(conn)
     for run in range(1, 31):
         failure = Failure(cause="exception", message="", run=run)
@@ -152,16 +152,14 @@ def test_headers_and_failures_survive_claim_and_settle(conn: Connection) -> None
     )
 
 
-def test_jobs_with_and_without_headers_in_one_batch_keep_their_own(
-    conn: Connection, hot: Connection
-) -> None:
+def test_jobs_of_one_batch_keep_their_own_headers(conn: Connection, hot: Connection) -> None:
     with_headers = jobs.put(conn, "taskmaster", jobs.Entry("q", 0, 0.0), (b"1", b'{"a":1}'))
     without = put(conn, b"2")
     rows = {row.id: (row.payload, row.headers) for row in claimed(hot).jobs}
     assert rows == {with_headers: (b"1", b'{"a":1}'), without: (b"2", None)}
 
 
-def test_the_counts_of_a_lease_leave_out_what_was_given_back(conn: Connection) -> None:
+def test_the_counts_of_a_lease_leave_out_released_jobs(conn: Connection) -> None:
     first, second = put_many(conn, 2)
     token = claimed(conn).token
     leases.release(conn, token, [second])

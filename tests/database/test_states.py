@@ -1,4 +1,4 @@
-"""Each operation moves a job along the arrows of the state machine, or says that it cannot."""
+"""Each operation moves a job along the arrows of the state machine, or does nothing."""
 
 from collections.abc import Callable
 
@@ -6,17 +6,17 @@ import pytest
 
 from taskmaster.job import TRANSITIONS, State
 from taskmaster.settlement import Settlement, release
-from taskmaster.store import jobs, leases, supervisors
+from taskmaster.store import jobs, leases
 from taskmaster.store.connection import Connection
 from tests.support.store import claim, claimed, put, register, rejected, rescue, states
 
-# The states that exist: a queue that keeps acked jobs, and cancelling, come later.
+# The states that a job can be in: acked jobs are not kept yet, and no job can be cancelled.
 STORED = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
 FAR = 3600.0
 
 
 def bring(conn: Connection, state: State) -> int:
-    """A job in that state."""
+    """Return the id of a job that is in this state."""
     match state:
         case State.READY:
             return put(conn)
@@ -35,12 +35,12 @@ def claims(conn: Connection, job_id: int) -> object:
 
 
 def promotes_early(conn: Connection, job_id: int) -> object:
-    return supervisors.promote(conn)
+    return jobs.promote(conn)
 
 
 def promotes_in_time(conn: Connection, job_id: int) -> object:
     conn.execute("update scheduled set run_at = clock_timestamp() - interval '1 s'")
-    return supervisors.promote(conn)
+    return jobs.promote(conn)
 
 
 def requeues(conn: Connection, job_id: int) -> object:
@@ -77,7 +77,7 @@ def settles(*settlements: Callable[[int], Settlement]) -> Callable[[Connection, 
     return settle
 
 
-def gives_back(conn: Connection, job_id: int) -> object:
+def releases(conn: Connection, job_id: int) -> object:
     row = conn.execute("select token from leases").fetchone()
     return row and leases.release(conn, row[0], [job_id])
 
@@ -93,7 +93,7 @@ def orphans(conn: Connection, job_id: int) -> object:
 
 
 GONE = None
-# operation → where it takes a job from which state; from all others it does nothing.
+# Each operation, and the state to which it moves a job from each state. In others it does nothing.
 OPERATIONS: dict[str, tuple[Callable[[Connection, int], object], dict[State, State | None]]] = {
     "claim": (claims, {State.READY: State.RUNNING}),
     "promote early": (promotes_early, {}),
@@ -117,7 +117,7 @@ OPERATIONS: dict[str, tuple[Callable[[Connection, int], object], dict[State, Sta
         {State.RUNNING: State.SCHEDULED},
     ),
     "release at the end": (settles(release), {State.RUNNING: State.READY}),
-    "give back": (gives_back, {State.RUNNING: State.READY}),
+    "release": (releases, {State.RUNNING: State.READY}),
     "rescue": (rescues, {State.RUNNING: State.READY}),
     "release orphans": (orphans, {State.RUNNING: State.READY}),
 }
@@ -126,7 +126,7 @@ DELETIONS = {"delete", "delete queue", "delete rejected"}
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("state", STORED, ids=str)
-def test_no_operation_takes_a_job_where_the_state_machine_has_no_arrow(
+def test_operations_follow_the_arrows_of_the_state_machine(
     conn: Connection, state: State, operation: str
 ) -> None:
     act, arrows = OPERATIONS[operation]
@@ -139,7 +139,7 @@ def test_no_operation_takes_a_job_where_the_state_machine_has_no_arrow(
         assert after in TRANSITIONS[state]
 
 
-def test_every_arrow_between_stored_states_is_walked_by_some_operation() -> None:
+def test_every_arrow_between_stored_states_has_an_operation() -> None:
     walked = {
         (before, after)
         for _, arrows in OPERATIONS.values()
@@ -152,7 +152,7 @@ def test_every_arrow_between_stored_states_is_walked_by_some_operation() -> None
     assert walked == wanted
 
 
-def test_a_requeued_job_starts_anew_and_keeps_its_history(conn: Connection) -> None:
+def test_a_requeued_job_is_reset_and_keeps_its_history(conn: Connection) -> None:
     job_id = rejected(conn)
     jobs.requeue(conn, [job_id])
     record = jobs.get(conn, job_id)
@@ -161,7 +161,7 @@ def test_a_requeued_job_starts_anew_and_keeps_its_history(conn: Connection) -> N
     assert claimed(conn).jobs[0].run_count == 1
 
 
-def test_requeue_names_only_those_that_were_rejected(conn: Connection) -> None:
+def test_requeue_returns_only_ids_that_were_rejected(conn: Connection) -> None:
     bad, good = rejected(conn), put(conn)
     assert jobs.requeue(conn, [bad, good, 424242]) == [bad]
     assert jobs.requeue(conn, [bad]) == []
@@ -189,7 +189,7 @@ def test_a_job_keeps_its_id_through_all_its_states(conn: Connection) -> None:
     assert states(conn) == {job_id: State.READY}
 
 
-def test_counts_tell_queues_and_states_apart(conn: Connection) -> None:
+def test_counts_are_by_queue_and_state(conn: Connection) -> None:
     for state in (
         State.REJECTED,
         State.RUNNING,
@@ -203,29 +203,29 @@ def test_counts_tell_queues_and_states_apart(conn: Connection) -> None:
     assert all(0 <= count.oldest_seconds < 60 for count in jobs.counts(conn))
 
 
-def test_promotion_follows_the_due_times_and_tells_the_next(conn: Connection) -> None:
+def test_promotion_follows_and_returns_due_times(conn: Connection) -> None:
     soon, later = put(conn, delay=60), put(conn, delay=FAR)
-    moved, due = supervisors.promote(conn)
+    moved, due = jobs.promote(conn)
     assert moved == 0
     assert due is not None
     assert 50 < due <= 60
     conn.execute("update scheduled set run_at = clock_timestamp() where id = %s", (soon,))
-    moved, due = supervisors.promote(conn)
+    moved, due = jobs.promote(conn)
     assert moved == 1
     assert due is not None
     assert due > FAR - 60
     assert states(conn) == {soon: State.READY, later: State.SCHEDULED}
     jobs.delete(conn, [later])
-    assert supervisors.promote(conn) == (0, None)
+    assert jobs.promote(conn) == (0, None)
 
 
-def test_two_supervisors_that_promote_at_once_do_not_double_a_job(
+def test_two_promotions_at_once_do_not_double_a_job(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     job_id = put(conn, delay=FAR)
     conn.execute("update scheduled set run_at = clock_timestamp()")
     other = connection()
     with other.transaction():
-        assert supervisors.promote(other)[0] == 1
-        assert supervisors.promote(conn)[0] == 0
+        assert jobs.promote(other)[0] == 1
+        assert jobs.promote(conn)[0] == 0
     assert states(conn) == {job_id: State.READY}

@@ -370,7 +370,7 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
 
     def failing(
         conn: Connection, schema: str, settlement: Settlement, **options: Any
-    ) -> transactions.Charged:
+    ) -> transactions.ChargeResult:
         answer = real(conn, schema, settlement, **options)
         if not failed and settlement.id == (second if place == "at the next charge" else first):
             failed.append(place)

@@ -91,7 +91,12 @@ def test_a_lease_that_somebody_has_locked_does_not_hold_up_the_rescue_of_all_oth
     other = connection()
     with other.transaction():
         other.execute("select from leases where token = %s for update", (held.token,))
-        assert supervisors.rescue(conn, [supervisors.Silent(lost, heard, True)], max_crashes=3) == 1
+        assert (
+            supervisors.rescue(
+                conn, [supervisors.SilentSupervisor(lost, heard, True)], max_crashes=3
+            )
+            == 1
+        )
         assert states(conn) == {stuck: State.RUNNING, free: State.READY}
     assert supervisors.rescue(conn, [], max_crashes=3) == 1
     assert states(conn) == {stuck: State.READY, free: State.READY}

@@ -1,4 +1,4 @@
-"""Short words for what the tests of the store do over and over."""
+"""Short forms of what the tests of the store do often."""
 
 from taskmaster.failure import Failure
 from taskmaster.job import State
@@ -20,7 +20,7 @@ def put(
     priority: int = 0,
     delay: float = 0.0,
 ) -> int:
-    """Put one job; its id."""
+    """Put one job and return its id."""
     return jobs.put(conn, SCHEMA, jobs.Entry(queue, priority, delay), (payload, None))
 
 
@@ -36,7 +36,7 @@ def claim(
     supervisor: int = 0,
     cursor: Cursor | None = None,
 ) -> Lease | None:
-    """Claim as a worker of `supervisor` does; 0: one that is registered by nobody."""
+    """Claim as a worker of `supervisor` does. 0 is a supervisor that is not registered."""
     return leases.claim(
         conn,
         Claimant(supervisor, f"worker of {supervisor}", queue),
@@ -48,7 +48,7 @@ def claim(
 def claimed(
     conn: Connection, *, batch: int = 100, queue: str = QUEUE, supervisor: int = 0
 ) -> Lease:
-    """The same when there is something to claim."""
+    """Claim when there must be something to claim."""
     lease = claim(conn, batch=batch, queue=queue, supervisor=supervisor)
     assert lease is not None
     return lease
@@ -59,7 +59,7 @@ def ids(lease: Lease | None) -> list[int]:
 
 
 def states(conn: Connection) -> dict[int, State]:
-    """Where each job is. Fails when the view shows one twice."""
+    """Return the state of each job by id. Fail if the view shows a job twice."""
     found = [
         (record.id, record.state)
         for record in jobs.find(conn, queue_name=None, state=None, most=10_000)
@@ -69,7 +69,7 @@ def states(conn: Connection) -> dict[int, State]:
 
 
 def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
-    """A job that was rejected on its first run."""
+    """Return the id of a job that was rejected on its first run."""
     job_id = put(conn, queue=queue)
     lease = claimed(conn, queue=queue)
     failure = Failure(cause="rejected", message="no good", run=1)
@@ -80,10 +80,11 @@ def rejected(conn: Connection, *, queue: str = QUEUE) -> int:
 
 
 def register(conn: Connection, *, silent_for: float = 0.0) -> int:
-    """A supervisor that was last heard of so many seconds ago."""
+    """Register a supervisor whose last heartbeat was this many seconds ago."""
     supervisor = supervisors.register(conn, "test")
     conn.execute(
-        "update supervisors set heartbeat_at = clock_timestamp() - make_interval(secs => %s) where id = %s",
+        "update supervisors set heartbeat_at = clock_timestamp() - make_interval(secs => %s)"
+        " where id = %s",
         (silent_for, supervisor),
     )
     return supervisor
@@ -98,16 +99,16 @@ def leases_left(conn: Connection) -> int:
 def beat(
     conn: Connection, supervisor: int, *, idle: bool = False, idle_ms: int = 0
 ) -> supervisors.Heartbeat | None:
-    """A heartbeat; None: it was taken for dead."""
+    """Write a heartbeat. Return None if the supervisor was rescued."""
     return supervisors.heartbeat(
         conn, supervisor, supervisors.HeartbeatReport(idle=idle, idle_ms=idle_ms)
     )
 
 
 def rescue(conn: Connection, *silent: int, given_up: bool = False, max_crashes: int = 3) -> int:
-    """Rescue as a supervisor that has heard nothing from these since what the table says now."""
+    """Rescue as a supervisor that has seen no heartbeat of these since the one in the table."""
     rows = conn.execute(
         "select id, heartbeat_at from supervisors where id = any(%s)", (list(silent),)
     ).fetchall()
-    heard = [supervisors.Silent(id, heartbeat_at, given_up) for id, heartbeat_at in rows]
-    return supervisors.rescue(conn, heard, max_crashes=max_crashes)
+    seen = [supervisors.SilentSupervisor(id, heartbeat_at, given_up) for id, heartbeat_at in rows]
+    return supervisors.rescue(conn, seen, max_crashes=max_crashes)

@@ -32,14 +32,14 @@ def short(cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False) -> Non
 
 def test_a_new_worker_looks_at_everything() -> None:
     cursor = Cursor(Clock())
-    assert cursor.sweeping()
+    assert cursor.is_sweep_due()
     assert set(cursor.start(True)) == {BOTTOM}
 
 
 def test_a_claim_does_not_walk_over_the_dead_entries_of_the_last_one() -> None:
     cursor = Cursor(Clock())
     full(cursor, (0, 100), (0, 101), sweep=True)
-    assert not cursor.sweeping()
+    assert not cursor.is_sweep_due()
     assert cursor.start(False)[0] == 99
     assert cursor.start(False)[1] == BOTTOM
 
@@ -49,9 +49,9 @@ def test_a_row_committed_late_is_found_by_the_sweep_of_the_next_second() -> None
     cursor = Cursor(clock)
     full(cursor, (0, 100), sweep=True)
     full(cursor, (0, 200))
-    assert not cursor.sweeping()
+    assert not cursor.is_sweep_due()
     clock.now += SWEEP_EVERY_SECONDS
-    assert cursor.sweeping()
+    assert cursor.is_sweep_due()
     assert cursor.start(True)[0] == BOTTOM
 
 
@@ -59,7 +59,7 @@ def test_a_claim_that_came_back_short_is_followed_by_a_sweep_before_the_worker_s
     cursor = Cursor(Clock())
     full(cursor, (0, 100), sweep=True)
     short(cursor)
-    assert cursor.sweeping()
+    assert cursor.is_sweep_due()
 
 
 def test_what_a_sweep_finds_late_does_not_pull_the_cursor_back_onto_dead_entries() -> None:
@@ -74,17 +74,18 @@ def test_sweeps_take_at_most_a_tenth_of_the_time() -> None:
     cursor = Cursor(clock)
     full(cursor, (0, 100), sweep=True, seconds=0.5)
     clock.now += 4.9
-    assert not cursor.sweeping()
+    assert not cursor.is_sweep_due()
     clock.now += 0.2
-    assert cursor.sweeping()
+    assert cursor.is_sweep_due()
 
 
 def swept(
     cursor: Cursor, *claimed: tuple[int, int], wanted: int = 100, xmin: int, xmax: int, drawn: int
 ) -> None:
-    """A sweep that found this, and the horizon after it."""
+    """A sweep that found this, and the horizon after it, in which they are leased."""
     cursor.start(True)
-    cursor.raise_floors(claimed, wanted=wanted, horizon=Horizon(xmin, xmax, drawn))
+    horizon = Horizon(xmin, xmax, drawn, dict(reversed(claimed)))
+    cursor.raise_floors(cursor.lanes(claimed, wanted=wanted), horizon, seconds=0.0)
 
 
 def test_the_floor_never_passes_a_position_that_an_open_transaction_may_still_commit() -> None:
@@ -125,3 +126,35 @@ def test_a_job_that_the_floor_wrongly_passed_is_found_within_a_minute() -> None:
     assert cursor.start(True)[0] == 1000
     clock.now += BOTTOM_EVERY_SECONDS
     assert set(cursor.start(True)) == {BOTTOM}
+
+
+def test_a_floor_stays_below_the_lowest_position_still_held() -> None:
+    cursor = Cursor(Clock())
+    for _ in range(3):
+        cursor.start(True)
+        held = Horizon(xmin=10, xmax=10, drawn=1000, lowest={0: 300, 4: 2000})
+        cursor.raise_floors(cursor.lanes([], wanted=1), held, seconds=0.0)
+    assert cursor.start(True)[:5] == [299, 1000, 1000, 1000, 1000]
+
+
+def test_a_floor_that_was_raised_does_not_sink() -> None:
+    cursor = Cursor(Clock())
+    for _ in range(3):
+        swept(cursor, xmin=10, xmax=10, drawn=1000)
+    swept(cursor, (0, 7), xmin=10, xmax=10, drawn=1000)
+    assert cursor.start(True)[0] == 1000
+
+
+def test_a_full_claim_looked_at_every_priority_before_its_last() -> None:
+    assert Cursor(Clock()).lanes([(2, 5), (4, 6)], wanted=2) == [0, 1, 2, 3, 4]
+
+
+def test_looking_at_the_horizon_counts_as_sweeping() -> None:
+    clock = Clock()
+    cursor = Cursor(clock)
+    full(cursor, (0, 100), sweep=True, seconds=0.1)
+    cursor.raise_floors([0], Horizon(10, 10, 1000, {}), seconds=0.2)
+    clock.now += 2.9
+    assert not cursor.is_sweep_due()
+    clock.now += 0.2
+    assert cursor.is_sweep_due()

@@ -15,7 +15,7 @@ from taskmaster.processes.worker.batch_size import BatchSize
 from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
-from taskmaster.store.connection import Connection, connect
+from taskmaster.store.connection import Connection, connect_worker
 from taskmaster.store.cursor import Cursor
 
 log = logging.getLogger("taskmaster.worker")
@@ -61,7 +61,7 @@ class Leased:
     def connect(self) -> Connection:
         """Open a connection. Raises DatabaseUnreachable and psycopg.Error."""
         schema, name = self.database.schema, f"taskmaster {self.claimant.worker}"
-        conn = connect(self.database.url, schema, name=name, hot=True)
+        conn = connect_worker(self.database.url, schema, name=name)
         self.cursor = Cursor()
         if self.is_unsure:  # the lost server process must not finish its last statement
             transactions.terminate(conn, schema, self.backend, name)

@@ -23,7 +23,7 @@ from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.processes.worker.run import run_one
 from taskmaster.settlement import Run, Settlement, for_outcome, to_entry
 from taskmaster.store import transactions
-from taskmaster.store.connection import Connection, connect, reset_session
+from taskmaster.store.connection import Connection, connect_user, reset_session
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
@@ -56,8 +56,7 @@ class Transactional:
 
     def connect(self) -> Connection:
         """Open a connection for the callbacks. Raises DatabaseUnreachable and psycopg.Error."""
-        name = f"taskmaster {self.worker}"
-        conn = connect(self.database.url, self.database.schema, name=name, user_session=True)
+        conn = connect_user(self.database.url, name=f"taskmaster {self.worker}")
         self.cursor, self.socket_file = Cursor(), identity(conn.fileno())
         job_context = self.context.job_context
         job_context.user_connection, job_context.was_connection_used = conn, False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from taskmaster.store.supervisors import Silent
+from taskmaster.store.supervisors import SilentSupervisor
 
 # A longer gap between two of its own heartbeats means that this supervisor was disconnected.
 DISCONNECTED_HEARTBEATS = 3
@@ -46,7 +46,7 @@ class FailureDetector:
         self.observed_at = now
         self.last = {id: self._entry(id, at, now) for id, at in others.items()}
 
-    def suspects(self, now: float) -> list[Silent]:
+    def suspects(self, now: float) -> list[SilentSupervisor]:
         """Return the supervisors that have been silent for `gone_after_seconds`, lowest id first.
 
         Two heartbeat intervals are subtracted: a heartbeat is observed up to one interval late, and
@@ -55,7 +55,7 @@ class FailureDetector:
         patience = self.gone_after_seconds - 2 * self.heartbeat_seconds
         given_up = GIVEN_UP_FACTOR * self.gone_after_seconds
         return [
-            Silent(id, last.heartbeat_at, now - last.since >= given_up)
+            SilentSupervisor(id, last.heartbeat_at, now - last.since >= given_up)
             for id, last in sorted(self.last.items())
             if now - last.since >= patience
         ]

@@ -53,7 +53,9 @@ class Rescuer(BaseService):
         self.detector.observe(others, now)
         self.has_beaten = True
 
-    def _rescue(self, conn: Connection, gone: list[supervisors.Silent], now: float) -> None:
+    def _rescue(
+        self, conn: Connection, gone: list[supervisors.SilentSupervisor], now: float
+    ) -> None:
         self.rescue_at = now + self.options.gone_after_seconds / 3
         rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
         self.rescued += rescued

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from taskmaster.processes.supervisor.database.session import LOCKED_SECONDS, DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
-from taskmaster.store import supervisors
+from taskmaster.store import jobs
 from taskmaster.store.connection import Connection
 
 
@@ -35,8 +35,8 @@ class Scheduler(BaseService):
         self.due_at = now
 
     def _promote(self, conn: Connection, now: float) -> None:
-        moved, due_seconds = supervisors.promote(conn)
-        if moved == supervisors.PROMOTE_AT_MOST:
+        moved, due_seconds = jobs.promote(conn)
+        if moved == jobs.PROMOTE_AT_MOST:
             self.due_at = now
         elif due_seconds is not None:
             # A job that is due already is locked by another session for a moment.

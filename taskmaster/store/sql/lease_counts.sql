@@ -1,2 +1,0 @@
--- Of the jobs that a lease still holds: id, runs and crashes so far.
-select job.id, job.run_count, job.crashes from leases as lease cross join lateral unpack(lease) as job where token = %(token)s

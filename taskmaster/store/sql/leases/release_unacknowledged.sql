@@ -1,0 +1,16 @@
+-- Release the leases of a worker whose claims were committed but whose replies were lost.
+-- Returns how many jobs.
+with found as materialized (
+  select token from leases
+   where supervisor = %(supervisor)s and worker = %(worker)s
+   order by token for update),
+lost as (
+  delete from leases where token = any(array(select token from found)) returning leases as lease),
+released as materialized (
+  select job from lost cross join lateral unpack(lost.lease) as job),
+numbered as (
+  select job, row_number() over (order by (job).id) as number from released),
+moved as (
+  select move_jobs(array_agg(job order by number)) as jobs
+    from numbered group by move_chunk(number))
+select coalesce(sum(jobs), 0)::bigint as jobs from moved

@@ -1,2 +1,0 @@
--- The supervisor leaves in order.
-delete from supervisors where id = %(supervisor)s
