@@ -128,7 +128,7 @@ def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, A
         while True:
             ready = yield state
             if not ready and time.monotonic() > deadline:
-                raise NoReply(f"the server has not answered within {seconds:g} s")
+                raise NoReply(f"the server has not responded within {seconds:g} s")
             state = gen.send(ready)
     except StopIteration as done:
         return done.value

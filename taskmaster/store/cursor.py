@@ -17,8 +17,8 @@ from taskmaster.job import LOWEST_PRIORITY
 
 PRIORITIES = list(range(LOWEST_PRIORITY + 1))  # a list, because psycopg sends it as an array
 BOTTOM = -1  # positions start at 1
-# Often, because a sweep walks the entries that died since the last one: many short walks are better
-# than a long one.
+# Often, because a sweep walks the dead index entries since the last one: many short walks are
+# better than a long one.
 SWEEP_EVERY_SECONDS = 0.25
 BOTTOM_EVERY_SECONDS = 60.0
 SLOW_SWEEP_SECONDS = 0.002
@@ -29,7 +29,7 @@ Place = tuple[int, int]  # a job's priority and position
 
 
 class Horizon(NamedTuple):
-    """What one snapshot says about the positions that may still become ready.
+    """One snapshot's view of the positions that may still become ready.
 
     Transactions below `xmin` have ended, and none from `xmax` on had begun when `drawn` was the
     last position drawn. `lowest`: for each priority, the lowest position of a job in ready, locked

@@ -23,7 +23,7 @@ Content = tuple[bytes, bytes | None]  # the payload and the headers, as JSON
 
 
 class Entry(NamedTuple):
-    """What all jobs of one put share."""
+    """The options that all jobs of one put share."""
 
     queue_name: str
     priority: int
@@ -40,7 +40,7 @@ class QueueCount(NamedTuple):
 
 
 class Promotion(NamedTuple):
-    """How many jobs were promoted, and seconds until the next is due. None: none is scheduled."""
+    """How many jobs were promoted, and seconds until the next is due, or None if none is."""
 
     jobs: int
     due_seconds: float | None
@@ -111,7 +111,7 @@ def get(conn: Connection, job_id: int) -> JobRecord | None:
 def find(
     conn: Connection, *, queue_name: str | None, state: State | None, most: int
 ) -> list[JobRecord]:
-    """Return up to `most` jobs of a queue and a state (None: any), lowest id first."""
+    """Return up to `most` jobs of a queue and a state, lowest id first. None means any."""
     parameters = {"queue_name": queue_name, "state": _name(state), "most": most}
     return fetch_all(conn, _record, statement("jobs/list"), parameters)
 

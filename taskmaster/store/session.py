@@ -1,4 +1,7 @@
-"""One lazily opened connection for a publisher or an admin: reopened when it broke, never used across a fork."""
+"""The connection of a publisher or an admin, opened at its first use.
+
+It is opened again if it broke, and never used across a fork.
+"""
 
 import os
 import threading
@@ -18,7 +21,11 @@ from taskmaster.validation import check_schema
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Session:
-    """`database_url` None: TASKMASTER_DATABASE_URL, else the embedded server. Safe for threads: one at a time."""
+    """One connection, which threads use one at a time.
+
+    Without `database_url`, the variable TASKMASTER_DATABASE_URL names the database, or else the
+    embedded server is used. `migrating`: bring the schema to this version instead of checking it.
+    """
 
     database_url: str | None
     schema: str
@@ -31,13 +38,16 @@ class Session:
 
     def __post_init__(self) -> None:
         check_schema(self.schema)
-        opened.add(self)
+        sessions.add(self)
 
     @contextmanager
     def use(self) -> Iterator[Connection]:
-        """The connection, opened if need be. Raises DatabaseUnreachable when it cannot be, or breaks during use."""
+        """Yield the connection, opened if necessary.
+
+        Raises DatabaseUnreachable if it cannot be opened or breaks during use, and SchemaMismatch.
+        """
         with self.lock:
-            conn = self._opened()
+            conn = self._open()
             try:
                 yield conn
             except psycopg.OperationalError as error:
@@ -48,10 +58,8 @@ class Session:
                     f"the connection was lost, the last statement may or may not be done: {reason}"
                 ) from error
 
-    def _opened(self) -> Connection:
-        if (
-            self.pid != os.getpid()
-        ):  # inherited through a fork: it is the parent's to use and to close
+    def _open(self) -> Connection:
+        if self.pid != os.getpid():  # inherited through a fork, it is the parent's to use and close
             self.connection, self.resources = None, ExitStack()
         if self.connection is None or self.connection.closed:
             self.connection = self._connect()
@@ -73,7 +81,7 @@ class Session:
         return conn
 
     def close(self) -> None:
-        """Close what this process has opened."""
+        """Close the connection if this process has opened it."""
         with self.lock:
             if self.pid == os.getpid() and self.connection is not None:
                 self.connection.close()
@@ -81,12 +89,12 @@ class Session:
             self.connection = None
 
 
-opened: WeakSet[Session] = WeakSet()
+sessions: WeakSet[Session] = WeakSet()
 
 
 def _renew_locks() -> None:
-    """In a fork: another thread of the parent may have held one at that moment, and is not here to let go of it."""
-    for session in list(opened):
+    """Replace the locks in a fork: a thread that held one in the parent does not exist here."""
+    for session in list(sessions):
         session.lock = threading.RLock()
 
 

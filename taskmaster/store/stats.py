@@ -12,7 +12,7 @@ MOST = 1_000_000  # jobs of a state that are counted
 
 
 class QueueStats(NamedTuple):
-    """The jobs of a queue by state, and the age in seconds of the oldest ready one (None: none)."""
+    """The jobs of a queue by state, and the age of the oldest ready one in seconds, if any."""
 
     jobs: Mapping[str, int]
     oldest_seconds: float | None

@@ -12,9 +12,9 @@ from taskmaster.store.statements import statement, statement_for
 
 
 class HeartbeatReport(NamedTuple):
-    """What a supervisor reports with a heartbeat.
+    """The report of a supervisor, sent with a heartbeat.
 
-    `locked`: its session holds the lock that shows that the supervisor lives.
+    `locked`: its session holds the lock that shows that the supervisor is alive.
     """
 
     idle: bool
@@ -25,7 +25,7 @@ class HeartbeatReport(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """What a supervisor learns from its heartbeat.
+    """The reply to a heartbeat.
 
     `due_seconds`: until the next scheduled job is due. `others`: the last heartbeat of each other
     supervisor, by id. `locked`: whether its session holds its lock now.
