@@ -93,7 +93,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(120)
-def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
+def test_wheel_contains_all_sql_and_type_markers(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     roots = {"taskmaster": ROOT, "taskmaster_middleware": ROOT / "middleware"}
     kept = {
@@ -108,7 +108,7 @@ def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
 
 
 @pytest.mark.timeout(240)  # its dependencies may have to be downloaded
-def test_the_wheel_runs_a_job_in_an_empty_environment_through_a_middleware_of_somebody_elses(
+def test_wheel_runs_a_job_with_a_third_party_middleware(
     wheel: Path, tmp_path: Path, database_url: str
 ) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path, seconds=60)

@@ -10,7 +10,7 @@ from tests.support.borrowers import ACT
 
 
 @pytest.mark.parametrize("payload", ["leave a block open", "sleep in a query"])
-def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_are_done(
+def test_transaction_that_cannot_end_blocks_no_later_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, payload: str
 ) -> None:
     consumer = Consumer(
@@ -29,7 +29,7 @@ def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_ar
     assert good
 
 
-def test_a_row_factory_set_by_one_callback_does_not_end_its_worker(
+def test_row_factory_set_by_a_callback_does_not_end_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(Consumer("q", callback=ACT, delivery="transactional")) as supervisor:

@@ -58,7 +58,7 @@ def stat_of(pid: str) -> str:
 
 
 @pytest.mark.parametrize("misdeed", ["threads", "subprocess"])
-def test_what_an_acked_callback_leaves_running_neither_holds_its_worker_nor_outlives_it(
+def test_leftovers_of_a_callback_neither_hold_nor_outlive_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str
 ) -> None:
     with supervise(consumer()) as supervisor:
@@ -71,7 +71,7 @@ def test_what_an_acked_callback_leaves_running_neither_holds_its_worker_nor_outl
     assert journal.finished() == ids
 
 
-def test_a_subprocess_left_running_goes_with_its_worker(
+def test_leftover_subprocess_is_killed_with_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer()) as supervisor:
@@ -85,7 +85,7 @@ def test_a_subprocess_left_running_goes_with_its_worker(
 
 
 @pytest.mark.parametrize("misdeed", ["fork, return", "fork, reject", "fork, raise", "fork, exit"])
-def test_a_forked_child_that_leaves_the_callback_does_not_go_on_as_a_worker(
+def test_forked_child_does_not_continue_as_a_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str
 ) -> None:
     with supervise(consumer(batch=10)) as supervisor:
@@ -97,7 +97,7 @@ def test_a_forked_child_that_leaves_the_callback_does_not_go_on_as_a_worker(
     assert [(run.id, run.pid) for run in journal.runs()] == [(job_id, worker) for job_id in ids]
 
 
-def test_a_forked_child_that_outlives_the_job_leaves_when_it_comes_back(
+def test_forked_child_exits_when_its_callback_returns(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(consumer()) as supervisor:
@@ -114,7 +114,7 @@ def test_a_forked_child_that_outlives_the_job_leaves_when_it_comes_back(
 
 
 @pytest.mark.parametrize("how", ["kill the worker", "terminate the worker", "stop the supervisor"])
-def test_a_daemon_that_a_callback_has_left_is_gone_after_its_worker(
+def test_daemon_of_a_callback_is_gone_after_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, how: str
 ) -> None:
     with supervise(consumer(concurrency=2)) as supervisor:
@@ -132,7 +132,7 @@ def test_a_daemon_that_a_callback_has_left_is_gone_after_its_worker(
         eventually(lambda: child(journal) not in pids(supervisor))
 
 
-def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
+def test_daemon_survives_the_exit_of_another_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer(concurrency=2)) as supervisor:
@@ -148,7 +148,7 @@ def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
 
 
 @pytest.mark.parametrize("misdeed", ["exec", "daemon", "daemon in Python"])
-def test_nothing_outlives_a_supervisor_that_is_killed(
+def test_nothing_outlives_a_killed_supervisor(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, misdeed: str
 ) -> None:
     with supervise(consumer()) as supervisor:
@@ -160,7 +160,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(
         eventually(lambda: left not in pids(supervisor), within=2.0)
 
 
-def test_a_daemon_that_has_all_its_worker_had_keeps_no_lock_of_a_dead_worker(
+def test_daemon_in_python_keeps_no_lock_of_its_killed_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(
@@ -175,7 +175,7 @@ def test_a_daemon_that_has_all_its_worker_had_keeps_no_lock_of_a_dead_worker(
 
 
 @pytest.mark.parametrize("timer", ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"])
-def test_timers_that_a_callback_has_left_end_nobody_else(
+def test_timers_left_by_a_callback_end_no_other_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, timer: str
 ) -> None:
     with supervise(consumer(batch=1)) as supervisor:
@@ -196,7 +196,7 @@ def test_timers_that_a_callback_has_left_end_nobody_else(
 
 
 @pytest.mark.parametrize("misdeed", ["ignore SIGTERM", "block SIGTERM"])
-def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_at_hand(
+def test_worker_that_refuses_sigterm_exits_after_its_job(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -219,7 +219,7 @@ def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_
 
 @pytest.mark.parametrize("opens", ["zeros", "sockets"])
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_its_mates_twice_nor_hangs(
+def test_replaced_descriptors_neither_hang_nor_rerun_batch_mates(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -240,7 +240,7 @@ def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_i
 
 @pytest.mark.parametrize("first", [3, 0], ids=["all but 0 to 2", "all"])
 @pytest.mark.parametrize("batch", [1, 10])
-def test_a_callback_that_closes_the_descriptors_is_acked_once_and_its_worker_replaced(
+def test_closed_descriptors_cost_the_worker_but_no_second_run(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -257,7 +257,7 @@ def test_a_callback_that_closes_the_descriptors_is_acked_once_and_its_worker_rep
     assert sorted(journal.began()) == ids == sorted(journal.finished())
 
 
-def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_starts_elsewhere(
+def test_removed_working_directory_stops_no_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
 ) -> None:
     with supervise(consumer()) as supervisor:
@@ -283,7 +283,7 @@ def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_sta
         ("recurse", "RecursionError: maximum recursion depth exceeded"),
     ],
 )
-def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
+def test_callback_that_raises_an_exit_costs_its_run_only(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -306,7 +306,7 @@ def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
     ("misdeed", "cause"),
     [("os._exit", "exit code 0"), ("SIGSEGV", "signal SIGSEGV"), ("SIGKILL", "signal SIGKILL")],
 )
-def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
+def test_callback_that_ends_its_process_costs_no_batch_mate(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -327,7 +327,7 @@ def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
 # -- what is left
 
 
-def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
+def test_twenty_killed_workers_leave_no_descriptor_and_no_file(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -356,7 +356,7 @@ def kinds(links: list[str]) -> list[str]:
     return sorted(link.split(":[")[0] for link in links)
 
 
-def test_daemons_that_have_ended_do_not_pile_up_as_zombies_until_no_process_can_be_started(
+def test_exited_daemons_do_not_pile_up_as_zombies(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer(batch=1)) as supervisor:
@@ -395,7 +395,7 @@ def ends_with(path: Path, text: bytes) -> bool:
         return file.read().endswith(text)
 
 
-def test_a_hundred_megabytes_of_output_hold_up_nobody_and_do_not_stay_in_memory(
+def test_100_mb_of_output_block_no_job_and_leave_memory(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -412,7 +412,7 @@ def test_a_hundred_megabytes_of_output_hold_up_nobody_and_do_not_stay_in_memory(
     output.unlink()
 
 
-def test_what_was_printed_is_passed_on_before_the_next_heartbeat(
+def test_output_is_passed_on_before_the_next_heartbeat(
     supervise: Supervise, publisher: Publisher, admin: Admin, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

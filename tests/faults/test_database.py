@@ -70,7 +70,7 @@ def terminate(conn: Connection, name: str) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_seconds(
+def test_database_restart_loses_no_job_and_work_goes_on_in_2_s(
     supervise: Supervise, own_server: OwnServer, journal: Journal, gates: Gates
 ) -> None:
     url = own_server.url
@@ -96,7 +96,7 @@ def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_sec
 
 
 @pytest.mark.timeout(120)
-def test_a_crash_of_the_database_loses_no_job_that_was_put(
+def test_database_crash_loses_no_job_that_was_put(
     supervise: Supervise, own_server: OwnServer, journal: Journal
 ) -> None:
     url = own_server.url
@@ -112,7 +112,7 @@ def test_a_crash_of_the_database_loses_no_job_that_was_put(
     assert set(journal.finished()) == set(ids)
 
 
-def test_a_database_that_is_down_at_the_start_is_waited_for(
+def test_supervisor_waits_for_a_database_that_is_down(
     supervise: Supervise, own_server: OwnServer, journal: Journal
 ) -> None:
     sockets = own_server.directory / "sockets"  # not there yet, so nobody answers
@@ -133,7 +133,7 @@ def test_a_database_that_is_down_at_the_start_is_waited_for(
         coming.result(10.0)
 
 
-def test_an_unreachable_database_is_one_sentence_for_those_who_put_and_look() -> None:
+def test_unreachable_database_is_reported_in_one_sentence() -> None:
     url = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1"
     for call in (lambda: Publisher(url).put("q"), lambda: Admin(url).find()):
         with pytest.raises(DatabaseUnreachable, match="cannot connect to the database") as caught:
@@ -141,7 +141,7 @@ def test_an_unreachable_database_is_one_sentence_for_those_who_put_and_look() ->
         assert "\n" not in str(caught.value)
 
 
-def test_a_supervisor_without_a_database_leaves_when_it_is_told_to(supervise: Supervise) -> None:
+def test_supervisor_without_a_database_exits_when_asked(supervise: Supervise) -> None:
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     with (
         pytest.raises(Exception, match=r"not ready within 1\.5 s"),
@@ -150,7 +150,7 @@ def test_a_supervisor_without_a_database_leaves_when_it_is_told_to(supervise: Su
         raise AssertionError("it was ready")
 
 
-def test_a_worker_that_lost_its_connection_during_a_job_settles_it_once_and_goes_on(
+def test_worker_that_lost_its_connection_settles_its_job_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -172,7 +172,7 @@ def test_a_worker_that_lost_its_connection_during_a_job_settles_it_once_and_goes
     assert [run.run for run in journal.runs()] == [1, 1]
 
 
-def test_an_idle_worker_that_lost_its_connection_works_on(
+def test_idle_worker_that_lost_its_connection_reconnects(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -185,7 +185,7 @@ def test_an_idle_worker_that_lost_its_connection_works_on(
         assert supervisor.worker() == worker
 
 
-def test_a_supervisor_that_lost_its_connection_settles_for_a_dead_worker_afterwards(
+def test_supervisor_settles_a_crash_after_it_has_reconnected(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_crashes=1)) as supervisor:
@@ -197,7 +197,7 @@ def test_a_supervisor_that_lost_its_connection_settles_for_a_dead_worker_afterwa
     assert admin.get(job_id).failures[0].cause == "signal SIGKILL"
 
 
-def test_every_connection_cut_again_and_again_loses_no_job_and_runs_none_twice(
+def test_repeatedly_cut_connections_lose_and_repeat_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     ids = publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 300)
@@ -214,7 +214,7 @@ def test_every_connection_cut_again_and_again_loses_no_job_and_runs_none_twice(
     assert sorted(journal.began()) == ids
 
 
-def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
+def test_serializable_read_only_database_defaults_change_nothing(
     supervise: Supervise, journal: Journal, database_url: str
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as own:
@@ -239,7 +239,7 @@ def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
 
 
 @pytest.mark.timeout(150)
-def test_a_hundred_and_fifty_workers_start_though_the_server_takes_a_hundred_sessions(
+def test_150_workers_start_if_the_server_takes_100_sessions(
     supervise: Supervise, own_server: OwnServer
 ) -> None:
     consumer = Consumer("q", callback=ACT, concurrency=150)

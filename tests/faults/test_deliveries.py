@@ -132,7 +132,7 @@ def fate(conn: Connection, journal: Journal, job_id: int) -> Fate:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_worker_killed_at_any_step_breaks_no_promise_of_its_delivery(
+def test_worker_killed_at_any_step_keeps_its_deliverys_promise(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -183,7 +183,7 @@ def table() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def test_the_page_on_deliveries_says_what_the_tests_assert(
+def test_page_on_deliveries_shows_what_the_tests_assert(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print(table())
@@ -202,7 +202,7 @@ def test_the_page_on_deliveries_says_what_the_tests_assert(
         ("snooze", State.SCHEDULED, []),
     ],
 )
-def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_is_on_record(
+def test_transactional_run_that_does_not_ack_leaves_no_write(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -237,7 +237,7 @@ def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_i
         ("close_and_raise", "exception", "boom", 0),
     ],
 )
-def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hurts_no_other_job(
+def test_spoiled_transaction_is_charged_to_its_own_job_only(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -266,7 +266,7 @@ def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hur
     assert (effects_of(conn, job_id), effects_of(conn, good)) == (2 * left, 1)
 
 
-def test_a_database_error_behind_a_savepoint_of_the_callback_s_own_does_not_spoil_its_run(
+def test_database_error_inside_a_savepoint_fails_no_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     job_id = publisher.put("q", {"do": "savepoint"})
@@ -283,7 +283,7 @@ def test_a_database_error_behind_a_savepoint_of_the_callback_s_own_does_not_spoi
         ("ack_after_hold", []),
     ],
 )
-def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its_effect_once(
+def test_terminated_transaction_takes_effect_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -314,7 +314,7 @@ def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its
 @pytest.mark.parametrize(
     ("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_die", "signal SIGKILL")]
 )
-def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does_not_run_for_ever(
+def test_job_that_loses_its_transactions_is_rejected_in_the_end(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, do: str, cause: str
 ) -> None:
     """Others take it whenever its lock goes: who is to charge it has to be there at that moment, and often is."""
@@ -330,7 +330,7 @@ def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does
     assert 2 <= len(journal.runs_of(job_id)) <= MOST_RUNS
 
 
-def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_charged_is_charged(
+def test_two_crashes_behind_one_lock_are_both_charged(
     conn: Connection, connection: Callable[[], Connection], admin: Admin
 ) -> None:
     """Each of them ran it as its first run, for none of it had been written."""
@@ -359,7 +359,7 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
 
 
 @pytest.mark.parametrize("place", ["after the charge", "before the charge", "at the next charge"])
-def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
+def test_crash_is_charged_once_if_the_database_fails(
     conn: Connection, admin: Admin, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     first, second = put(conn), put(conn)
@@ -396,7 +396,7 @@ def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
     assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
 
-def test_what_a_callback_does_to_its_session_is_not_the_next_jobs(
+def test_session_changes_of_a_callback_do_not_reach_the_next_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer(max_runs=1)) as supervisor:
@@ -428,7 +428,7 @@ def test_two_transactional_workers_never_run_one_job_at_once(
     assert [effects_of(conn, job_id) for job_id in ids] == [1] * len(ids)
 
 
-def test_a_transactional_job_that_is_running_is_not_started_by_an_idle_worker(
+def test_running_transactional_job_is_not_started_again(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(consumer(concurrency=3)):
@@ -441,7 +441,7 @@ def test_a_transactional_job_that_is_running_is_not_started_by_an_idle_worker(
     assert sorted(journal.began()) == [held, *others]
 
 
-def test_a_transactional_callback_sees_the_search_path_of_its_role(
+def test_transactional_callback_has_the_search_path_of_its_role(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     conn.execute("create schema mine create table here (job bigint)")
@@ -459,7 +459,7 @@ def test_a_transactional_callback_sees_the_search_path_of_its_role(
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])
-def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_which_has_one(
+def test_job_connection_of_another_delivery_is_refused(
     supervise: Supervise, publisher: Publisher, admin: Admin, delivery: Delivery
 ) -> None:
     job_id = publisher.put("q", {})
@@ -482,7 +482,7 @@ def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_whi
         ("snooze", "rejected", "never runs a job again"),
     ],
 )
-def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
+def test_at_most_once_job_is_rejected_instead_of_rerun(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -503,7 +503,7 @@ def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
     assert journal.began() == [job_id, later]
 
 
-def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_successors_run(
+def test_at_most_once_job_cut_off_by_shutdown_is_rejected(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -525,7 +525,7 @@ def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_succes
     assert journal.began() == [held, waiting]
 
 
-def test_an_at_most_once_job_whose_host_is_lost_is_rejected(
+def test_at_most_once_job_whose_host_is_lost_is_rejected(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -557,7 +557,7 @@ def assert_rejected_for_good(
     assert (failure.cause, failure.run, record.run_count) == (cause, 1, 1)
 
 
-def test_a_transactional_job_that_a_shutdown_cuts_off_runs_again_uncharged_and_has_its_effect_once(
+def test_transactional_job_cut_off_by_shutdown_runs_again(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,

@@ -37,7 +37,7 @@ from tests.support.store import (
 )
 
 
-def test_a_worker_that_dies_with_its_next_batch_in_hand_has_it_given_back_at_once_and_uncharged(
+def test_next_batch_of_a_killed_worker_is_released_uncharged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     wanted = publisher.put_many("q", [{}] * 20)
@@ -53,7 +53,7 @@ def test_a_worker_that_dies_with_its_next_batch_in_hand_has_it_given_back_at_onc
     assert {run.run for run in journal.runs()} == {1}
 
 
-def test_the_last_batch_is_settled_and_the_next_claimed_or_neither_is(conn: Connection) -> None:
+def test_settle_and_next_claim_both_happen_or_neither(conn: Connection) -> None:
     first, second = put_many(conn, 2)
     us = register(conn)
     claimant, cursor = leases.Claimant(us, "w", QUEUE), Cursor()
@@ -77,7 +77,7 @@ def test_the_last_batch_is_settled_and_the_next_claimed_or_neither_is(conn: Conn
     assert leases_left(conn) == 0
 
 
-def test_a_lease_that_somebody_has_locked_does_not_hold_up_the_rescue_of_all_others(
+def test_locked_lease_does_not_block_the_rescue_of_others(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     stuck, free = put_many(conn, 2)
@@ -97,7 +97,7 @@ def test_a_lease_that_somebody_has_locked_does_not_hold_up_the_rescue_of_all_oth
     assert states(conn) == {stuck: State.READY, free: State.READY}
 
 
-def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its_job_once(
+def test_job_with_a_recorded_settlement_is_settled_once(
     conn: Connection,
 ) -> None:
     job_id = put(conn)
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_when_it_has_noted_an_ending_but_not_the_end_ends_its
     assert states(conn) == {job_id: State.SCHEDULED}
 
 
-def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_at_length() -> None:
+def test_settlements_too_large_for_the_row_lose_only_details() -> None:
     consumer, scoreboard, permits_fd = (
         Consumer(QUEUE, callback=ACT),
         Scoreboard(1),
@@ -142,7 +142,7 @@ def test_endings_that_do_not_fit_into_the_slot_are_noted_without_what_they_tell_
             os.close(fd)
 
 
-def test_a_server_that_does_not_answer_is_given_up(database_url: str) -> None:
+def test_server_that_does_not_respond_is_disconnected(database_url: str) -> None:
     with connect(database_url, SCHEMA) as conn:
         assert isinstance(conn, BoundedConnection)
         conn.patience_seconds = 0.2
@@ -153,7 +153,7 @@ def test_a_server_that_does_not_answer_is_given_up(database_url: str) -> None:
         assert conn.closed
 
 
-def test_a_callback_that_ignores_its_children_takes_no_exit_codes_from_the_next(
+def test_sigchld_ignored_by_one_job_hides_no_exit_code_from_next(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     consumer = Consumer("q", callback="tests.support.misdeeds:signals", batch=1)
@@ -164,7 +164,7 @@ def test_a_callback_that_ignores_its_children_takes_no_exit_codes_from_the_next(
     assert [line["code"] for line in journal.lines("code")] == [1]
 
 
-def test_a_supervisor_that_has_left_has_no_session_and_no_lock_in_the_database(
+def test_stopped_supervisor_holds_no_session_and_no_lock(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     def sessions() -> list[object]:

@@ -75,7 +75,7 @@ def drop_all_sessions(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("first", ["the worker", "all at once"])
-def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes_and_works_on(
+def test_service_stopped_beyond_its_lease_writes_nothing(
     sleeper: Project,
     supervise: Supervise,
     publisher: Publisher,
@@ -111,7 +111,7 @@ def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
     assert sleeper.stop() == 0
 
 
-def test_two_live_supervisors_whose_sessions_are_all_dropped_over_and_over_rob_each_other_of_nothing(
+def test_live_supervisors_with_dropped_sessions_rescue_nothing(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -141,7 +141,7 @@ def test_two_live_supervisors_whose_sessions_are_all_dropped_over_and_over_rob_e
     assert sorted(journal.began()) == ids
 
 
-def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_sooner(
+def test_killed_supervisor_is_rescued_after_gone_after_seconds(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT), **RESCUE) as lost:
@@ -161,7 +161,7 @@ def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_
     )
 
 
-def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_seconds(
+def test_job_of_a_lost_host_runs_again_in_15_s_by_default(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     defaults = SupervisorOptions()
@@ -181,7 +181,7 @@ def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_sec
     assert journal.runs_of(held)[1].began - began < 15.0 + NOISE_SECONDS
 
 
-def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_given_up(
+def test_stopped_supervisor_is_rescued_only_when_given_up(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -215,7 +215,7 @@ def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_give
     )
 
 
-def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
+def test_supervisor_continued_before_it_is_given_up_loses_no_job(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -247,7 +247,7 @@ def affected(sleeper: Project, conn: Connection) -> Project:
     return sleeper
 
 
-def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wakes_and_finishes_it(
+def test_at_most_once_job_of_a_continued_service_runs_once(
     affected: Project,
     supervise: Supervise,
     publisher: Publisher,
@@ -277,7 +277,7 @@ def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wake
     assert affected.stop() == 0
 
 
-def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_nobody_ran_its_job_meanwhile(
+def test_transaction_of_a_stopped_service_commits_when_continued(
     affected: Project,
     supervise: Supervise,
     publisher: Publisher,
@@ -306,7 +306,7 @@ def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_no
     assert affected.stop() == 0
 
 
-def test_a_transaction_whose_stopped_family_lost_its_sessions_is_done_by_others_and_undone_by_nobody(
+def test_transaction_of_a_disconnected_service_takes_effect_once(
     affected: Project,
     supervise: Supervise,
     publisher: Publisher,

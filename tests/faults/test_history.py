@@ -50,7 +50,7 @@ def failure_of(admin: Admin, job_id: int) -> Failure:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
+def test_failure_has_one_cause_and_the_resources_used(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -72,7 +72,7 @@ def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
     assert bool(failure.traceback) == (where is not None)
 
 
-def test_the_figures_are_those_of_the_run(
+def test_resource_figures_are_those_of_the_run(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(consumer(cpu_limit_seconds=0.3)):
@@ -129,7 +129,7 @@ def hungry(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) ->
         yield one
 
 
-def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
+def test_run_killed_by_the_oom_killer_is_recorded_as_such(
     hungry: Project,
     publisher: Publisher,
     admin: Admin,
@@ -174,7 +174,7 @@ class Kernel:
         self._cgroup.write_text(f"low 0\noom 1\noom_kill {count}\n")
 
 
-def test_a_sigkill_is_not_out_of_memory_because_another_container_was(
+def test_oom_kill_in_another_container_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(tmp_path, monkeypatch)
@@ -186,7 +186,7 @@ def test_a_sigkill_is_not_out_of_memory_because_another_container_was(
     assert oom_watch.cause(SIGKILLED) == "out of memory"
 
 
-def test_only_a_sigkill_that_came_with_a_kill_of_the_kernels_is_out_of_memory(
+def test_only_a_sigkill_with_an_oom_kill_is_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(tmp_path, monkeypatch)
@@ -198,7 +198,7 @@ def test_only_a_sigkill_that_came_with_a_kill_of_the_kernels_is_out_of_memory(
     assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
 
 
-def test_a_kill_of_the_kernels_long_ago_is_not_taken_for_the_cause_of_a_sigkill_today(
+def test_old_oom_kill_is_not_the_cause_of_a_later_sigkill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = Kernel(tmp_path, monkeypatch)
@@ -215,7 +215,7 @@ def test_a_kill_of_the_kernels_long_ago_is_not_taken_for_the_cause_of_a_sigkill_
 # -- progress
 
 
-def test_progress_is_seen_while_the_job_runs_and_not_after(
+def test_progress_is_shown_while_the_job_runs_and_not_after(
     supervise: Supervise, publisher: Publisher, admin: Admin, conn: Connection, gates: Gates
 ) -> None:
     payload = {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"}
@@ -230,7 +230,7 @@ def test_progress_is_seen_while_the_job_runs_and_not_after(
 
 
 @pytest.mark.parametrize("then", ["SIGKILL", "raise", "reject", "hold"])
-def test_the_progress_of_a_run_that_went_wrong_is_kept(
+def test_progress_of_a_failed_run_is_recorded(
     supervise: Supervise, publisher: Publisher, admin: Admin, then: str
 ) -> None:
     payload = {"do": "progress", "fraction": 0.5, "note": "½ of it", "then": then}
@@ -239,7 +239,7 @@ def test_the_progress_of_a_run_that_went_wrong_is_kept(
     assert (failure.progress, failure.progress_note) == (0.5, "½ of it")
 
 
-def test_the_progress_of_a_job_is_not_told_of_its_successor(
+def test_progress_of_a_job_is_not_attributed_to_the_next(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     first, second, third = publisher.put_many(
@@ -269,7 +269,7 @@ def printed(record: JobRecord) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("end", ["reject", "raise", "die"])
-def test_what_a_run_wrote_is_on_its_record_however_it_wrote_it(
+def test_output_is_recorded_however_it_was_written(
     supervise: Supervise, publisher: Publisher, admin: Admin, end: str
 ) -> None:
     with supervise(consumer()):
@@ -279,7 +279,7 @@ def test_what_a_run_wrote_is_on_its_record_however_it_wrote_it(
 
 
 @pytest.mark.parametrize("end", ["reject", "die"])
-def test_a_record_holds_the_last_4_kb_and_no_more(
+def test_record_holds_the_last_4_kb_of_output(
     supervise: Supervise, publisher: Publisher, admin: Admin, end: str
 ) -> None:
     text = "".join(f"{number:07}\n" for number in range(10_000))
@@ -289,7 +289,7 @@ def test_a_record_holds_the_last_4_kb_and_no_more(
 
 
 @pytest.mark.parametrize("end", ["reject", "die"])
-def test_what_is_no_utf_8_does_not_lose_the_record(
+def test_output_that_is_not_utf_8_does_not_lose_the_record(
     supervise: Supervise, publisher: Publisher, admin: Admin, end: str
 ) -> None:
     with supervise(consumer()):
@@ -299,7 +299,7 @@ def test_what_is_no_utf_8_does_not_lose_the_record(
 
 @pytest.mark.parametrize("batch", [1, 10])
 @pytest.mark.parametrize("end", ["reject", "die"])
-def test_a_record_has_nothing_of_what_the_job_before_it_printed(
+def test_record_holds_no_output_of_the_previous_job(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -320,7 +320,7 @@ def test_a_record_has_nothing_of_what_the_job_before_it_printed(
             assert printed(admin.get(third)) == ("the third", "the third"), by
 
 
-def test_a_line_that_was_not_ended_is_on_the_record_of_the_job_that_printed_it(
+def test_line_without_an_end_is_recorded_for_its_own_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)

@@ -21,7 +21,7 @@ def rejected(admin: Admin, job_id: int) -> JobRecord:
     return admin.get(job_id)
 
 
-def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
+def test_timeout_interrupts_the_job_and_keeps_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(limited(timeout_seconds=1.0)) as supervisor:
@@ -41,7 +41,7 @@ def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
     [{"do": "sleep_in_c"}, {"do": "sleep_in_c", "holding_the_gil": True}],
     ids=["gil free", "gil held"],
 )
-def test_a_sleep_in_c_ends_by_the_signal(
+def test_timeout_interrupts_a_sleep_in_c(
     supervise: Supervise, publisher: Publisher, admin: Admin, payload: dict[str, Any]
 ) -> None:
     with supervise(limited(timeout_seconds=0.1, kill_after_seconds=5)):
@@ -52,7 +52,7 @@ def test_a_sleep_in_c_ends_by_the_signal(
 @pytest.mark.parametrize(
     ("payload", "frame"), [({"do": "hash"}, "_hash"), ({"do": "swallow"}, "_swallow")]
 )
-def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
+def test_job_that_ignores_its_timeout_is_killed_with_its_stack(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -71,7 +71,7 @@ def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
     assert 1.1 < failure.duration_seconds < 8
 
 
-def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
+def test_children_of_a_timed_out_job_are_killed_with_it(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     consumer = Consumer(
@@ -84,7 +84,7 @@ def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
     assert record.failures[0].cause == "timeout"
 
 
-def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
+def test_job_over_its_memory_limit_is_killed(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(limited(memory_limit_mb=200)):
@@ -99,7 +99,7 @@ def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
     assert failure.peak_memory_mb > 200
 
 
-def test_a_job_that_maps_far_more_than_its_limit_at_once_gets_a_memory_error(
+def test_huge_allocation_raises_a_memory_error(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(limited(memory_limit_mb=200)):
@@ -107,7 +107,7 @@ def test_a_job_that_maps_far_more_than_its_limit_at_once_gets_a_memory_error(
     assert record.failures[0].message.startswith("MemoryError")
 
 
-def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
+def test_job_over_its_cpu_limit_is_killed_and_idle_one_is_not(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(limited(cpu_limit_seconds=0.3)):
@@ -128,7 +128,7 @@ def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
     assert 0.3 <= failure.cpu_seconds < 5
 
 
-def test_only_the_job_that_exceeds_its_limit_is_charged_and_its_batch_mates_are_not(
+def test_exceeded_limit_is_charged_to_no_batch_mate(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}, {"do": "hash"}, {}, {}])
@@ -140,7 +140,7 @@ def test_only_the_job_that_exceeds_its_limit_is_charged_and_its_batch_mates_are_
     assert all(run.run == 1 for run in journal.runs())
 
 
-def test_a_killed_job_waits_before_its_next_run_and_is_rejected_with_every_cause(
+def test_job_killed_in_each_run_is_rejected_with_every_cause(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     consumer = limited(

@@ -99,7 +99,7 @@ def thief(database_url: str, conn: Connection) -> Iterator[tuple[Thief, str]]:
             thread.join(LIVES_SECONDS)
 
 
-def test_a_worker_whose_claim_was_never_answered_gives_it_back_and_runs_it_once(
+def test_claim_without_a_reply_is_released_and_runs_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -122,7 +122,7 @@ def test_a_worker_whose_claim_was_never_answered_gives_it_back_and_runs_it_once(
     assert {run.run for run in journal.runs()} == {1}
 
 
-def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_nothing_of_others(
+def test_reconnected_worker_releases_only_its_own_claims(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     forgotten, others, foreign = put_many(conn, 2), put(conn), put(conn)
@@ -145,7 +145,7 @@ def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_n
     assert leases_left(conn) == 3
 
 
-def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_back_too(
+def test_claim_committed_after_the_reconnect_is_released(
     conn: Connection, database_url: str
 ) -> None:
     us, job_id = register(conn), put(conn)
@@ -183,7 +183,7 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
         os.close(fd)
 
 
-def test_a_supervisor_told_to_leave_while_the_database_does_not_answer_it_leaves_within_its_grace_and_two_seconds(
+def test_supervisor_blocked_by_a_lock_stops_within_its_grace(
     supervise: Supervise, conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2), grace_seconds=0.1) as supervisor:
@@ -208,7 +208,7 @@ def waits_for_a_lock(conn: Connection, name: str) -> bool:
     return found.fetchone() is not None
 
 
-def test_a_due_job_that_somebody_has_locked_does_not_make_the_supervisor_spin(
+def test_locked_due_job_does_not_make_the_supervisor_spin(
     conn: Connection, connection: Callable[[], Connection], database_url: str
 ) -> None:
     job_id = put(conn, delay=60.0)

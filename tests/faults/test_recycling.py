@@ -27,7 +27,7 @@ def drained(admin: Admin) -> bool:
 
 
 @pytest.mark.parametrize("batch", ["auto", 1, 10])
-def test_the_only_worker_runs_no_more_jobs_than_it_may_and_each_job_runs_once(
+def test_worker_is_replaced_after_max_jobs_per_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, batch: Any
 ) -> None:
     ids = publisher.put_many("q", [{}] * 40)
@@ -39,7 +39,7 @@ def test_the_only_worker_runs_no_more_jobs_than_it_may_and_each_job_runs_once(
     assert sorted(Counter(run.pid for run in journal.runs()).values()) == [5, 7, 7, 7, 7, 7]
 
 
-def test_several_workers_are_replaced_and_no_job_is_lost_or_run_twice(
+def test_recycling_of_several_workers_loses_and_repeats_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids: list[int] = []
@@ -55,7 +55,7 @@ def test_several_workers_are_replaced_and_no_job_is_lost_or_run_twice(
     assert {run.run for run in journal.runs()} == {1}
 
 
-def test_a_worker_whose_component_hangs_in_its_exit_gives_its_place_to_another(
+def test_worker_with_a_hanging_component_is_replaced(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}] * 2)
@@ -66,7 +66,7 @@ def test_a_worker_whose_component_hangs_in_its_exit_gives_its_place_to_another(
     assert journal.finished() == ids
 
 
-def test_a_worker_that_leaks_is_replaced_between_jobs_and_no_job_is_charged(
+def test_leaking_worker_is_replaced_between_jobs(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{"do": "leak", "mb": 60}] * 8)
@@ -78,7 +78,7 @@ def test_a_worker_that_leaks_is_replaced_between_jobs_and_no_job_is_charged(
     assert max(Counter(run.pid for run in journal.runs()).values()) <= 4
 
 
-def test_worn_workers_leave_one_at_a_time(
+def test_workers_are_recycled_one_at_a_time(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     def some_have_left() -> bool:
@@ -102,7 +102,7 @@ def test_worn_workers_leave_one_at_a_time(
     assert set(counts[counts.index(4) :]) == {3, 4}  # some were replaced, never two at once
 
 
-def test_a_worker_that_is_stopped_while_it_is_worn_leaves_nothing_undone(
+def test_stop_during_recycling_loses_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}] * 300)
@@ -118,7 +118,7 @@ def test_a_worker_that_is_stopped_while_it_is_worn_leaves_nothing_undone(
 # -- niceness and CPUs
 
 
-def test_callbacks_run_with_the_niceness_and_on_the_cpus_that_they_were_given(
+def test_callbacks_have_the_configured_niceness_and_cpus(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     base, cpu = os.nice(0), max(os.sched_getaffinity(0))
@@ -129,7 +129,7 @@ def test_callbacks_run_with_the_niceness_and_on_the_cpus_that_they_were_given(
     assert (where["nice"], where["cpus"]) == (min(19, base + 3), [cpu])
 
 
-def test_a_cpu_that_is_not_there_is_refused_in_one_sentence_at_the_start(
+def test_missing_cpu_is_refused_in_one_sentence_at_the_start(
     supervise: Supervise,
 ) -> None:
     there = ", ".join(map(str, sorted(os.sched_getaffinity(0))))
@@ -153,7 +153,7 @@ def held(conn: Connection) -> list[list[int]]:
     ]
 
 
-def test_a_job_that_has_crashed_once_runs_alone_the_second_time_and_its_mates_are_not_charged(
+def test_crashed_job_runs_alone_the_second_time(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -172,7 +172,7 @@ def test_a_job_that_has_crashed_once_runs_alone_the_second_time_and_its_mates_ar
     assert len(journal.runs()) == len(ids) + 1
 
 
-def test_a_job_that_crashes_alone_again_takes_nobody_along(
+def test_job_that_crashes_alone_affects_no_batch_mate(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     suspect, *mates = publisher.put_many("q", [{"do": "SIGKILL"}, *[{}] * 30])
@@ -184,7 +184,7 @@ def test_a_job_that_crashes_alone_again_takes_nobody_along(
     assert sorted(job_id for job_id in journal.began() if job_id != suspect) == mates
 
 
-def test_no_two_jobs_of_one_batch_are_charged_for_one_death(
+def test_one_crash_is_charged_to_one_job_of_the_batch(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{"do": "SIGKILL"}] * 10)

@@ -43,7 +43,7 @@ def ran(journal: Journal, *ids: int) -> dict[int, list[str]]:
 # -- code
 
 
-def test_a_job_that_runs_during_a_reload_finishes_on_the_old_code_and_what_follows_runs_the_new(
+def test_job_that_runs_during_a_reload_finishes_on_the_old_code(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
@@ -59,7 +59,7 @@ def test_a_job_that_runs_during_a_reload_finishes_on_the_old_code_and_what_follo
     assert here.stop() == 0
 
 
-def test_with_a_concurrency_of_one_the_new_worker_waits_for_the_old_one_whose_job_still_runs(
+def test_new_worker_waits_for_the_only_old_one_to_finish(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
@@ -79,7 +79,7 @@ def test_with_a_concurrency_of_one_the_new_worker_waits_for_the_old_one_whose_jo
     assert len(here.workers()) == 1
 
 
-def test_a_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> None:
+def test_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> None:
     here.configure({"concurrency": 2})
     here.start()
     before = {*here.workers(), *here.templates()}
@@ -89,7 +89,7 @@ def test_a_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> Non
     assert before.isdisjoint([*here.workers(), *here.templates()])
 
 
-def test_a_retry_after_a_reload_runs_the_new_code_with_its_history(
+def test_retry_after_a_reload_runs_the_new_code(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     here.configure({"retry_base_seconds": 0.2})
@@ -106,7 +106,7 @@ def test_a_retry_after_a_reload_runs_the_new_code_with_its_history(
 # -- configuration
 
 
-def test_more_workers_after_a_reload_run_that_many_jobs_at_once(
+def test_raised_concurrency_takes_effect_with_a_reload(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1})
@@ -121,7 +121,7 @@ def test_more_workers_after_a_reload_run_that_many_jobs_at_once(
     assert {run.run for run in journal.runs()} == {1}
 
 
-def test_fewer_workers_after_a_reload_never_run_more_than_that_beside_the_old_ones(
+def test_lowered_concurrency_waits_for_the_old_workers(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1, "concurrency": 3})
@@ -140,7 +140,7 @@ def test_fewer_workers_after_a_reload_never_run_more_than_that_beside_the_old_on
     )
 
 
-def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_its_jobs_in_peace(
+def test_added_consumer_runs_and_removed_one_keeps_its_jobs(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     here.start()
@@ -171,7 +171,7 @@ def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_
         ("taskmaster.toml", None, "no taskmaster.toml"),
     ],
 )
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_in_one_sentence(
+def test_version_that_cannot_be_loaded_keeps_the_old_one_running(
     here: Project, publisher: Publisher, journal: Journal, name: str, text: str | None, about: str
 ) -> None:
     here.start()
@@ -190,7 +190,7 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_
     assert here.stop() == 0
 
 
-def test_a_component_that_fails_in_the_new_workers_does_not_end_the_service(
+def test_component_failing_in_new_workers_keeps_the_old_ones(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.configure({"component": "jobs:component"})
@@ -211,7 +211,7 @@ def test_a_component_that_fails_in_the_new_workers_does_not_end_the_service(
     assert here.stop() == 0
 
 
-def test_a_scout_of_the_new_version_takes_no_job_while_the_old_one_has_the_only_place(
+def test_canary_claims_no_job_while_the_old_worker_runs(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1})
@@ -233,7 +233,7 @@ def test_a_scout_of_the_new_version_takes_no_job_while_the_old_one_has_the_only_
     assert here.stop() == 0
 
 
-def test_a_middleware_option_that_only_the_new_workers_refuse_does_not_end_the_service(
+def test_option_refused_by_new_workers_keeps_the_old_ones(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
@@ -246,7 +246,7 @@ def test_a_middleware_option_that_only_the_new_workers_refuse_does_not_end_the_s
 
 
 @pytest.mark.parametrize("what", ["database_url", "schema", "[supervisor]"])
-def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
+def test_reload_refuses_a_setting_that_needs_a_restart(
     here: Project, publisher: Publisher, journal: Journal, database_url: str, what: str
 ) -> None:
     del here.environment["TASKMASTER_DATABASE_URL"]
@@ -277,7 +277,7 @@ def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
 # -- signals on top of each other
 
 
-def test_two_hups_in_a_row_end_with_the_last_version_and_one_set_of_workers(
+def test_two_hups_in_a_row_end_with_the_last_version(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
@@ -294,7 +294,7 @@ def test_two_hups_in_a_row_end_with_the_last_version_and_one_set_of_workers(
     assert here.stop() == 0
 
 
-def test_a_version_whose_import_hangs_gives_way_to_the_next(
+def test_version_whose_import_hangs_is_replaced_by_the_next(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
@@ -310,7 +310,7 @@ def test_a_version_whose_import_hangs_gives_way_to_the_next(
     eventually(lambda: len(here.templates()) == 1)
 
 
-def test_a_sigterm_in_the_middle_of_a_reload_ends_both_versions(
+def test_sigterm_during_a_reload_ends_both_versions(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
@@ -326,7 +326,7 @@ def test_a_sigterm_in_the_middle_of_a_reload_ends_both_versions(
     assert (journal.finished(), admin.find()) == ([held], [])
 
 
-def test_a_hup_while_stopping_keeps_nobody_from_leaving(
+def test_hup_while_stopping_is_ignored(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
@@ -340,7 +340,7 @@ def test_a_hup_while_stopping_keeps_nobody_from_leaving(
     assert (journal.finished(), admin.find(), here.reloads()) == ([held], [], 0)
 
 
-def test_a_sigterm_while_old_jobs_still_finish_waits_for_them_too(
+def test_sigterm_waits_for_jobs_of_the_old_version_too(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1, "concurrency": 2})
@@ -359,7 +359,7 @@ def test_a_sigterm_while_old_jobs_still_finish_waits_for_them_too(
     assert ran(journal, old, new) == {old: ["old"], new: ["new"]}
 
 
-def test_twenty_hups_under_load_lose_no_job_and_charge_none(
+def test_twenty_hups_under_load_lose_and_charge_no_job(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     here.configure({"concurrency": 2})
@@ -381,7 +381,7 @@ def test_twenty_hups_under_load_lose_no_job_and_charge_none(
 # -- hang-ups
 
 
-def test_a_terminal_that_hangs_up_ends_the_service_in_order_rather_than_reloading_it(
+def test_hang_up_of_the_terminal_stops_the_service(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ours, theirs = pty.openpty()
@@ -401,7 +401,7 @@ def test_a_terminal_that_hangs_up_ends_the_service_in_order_rather_than_reloadin
     assert (journal.finished(), admin.find(), admin.supervisors()) == ([job_id], [], [])
 
 
-def test_a_hup_to_a_worker_does_not_hurt_its_job(
+def test_hup_to_a_busy_worker_does_not_affect_its_job(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
@@ -414,7 +414,7 @@ def test_a_hup_to_a_worker_does_not_hurt_its_job(
     assert here.workers() == [worker]
 
 
-def test_a_hup_to_an_idle_worker_does_not_end_it(
+def test_hup_to_an_idle_worker_does_not_end_it(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()

@@ -36,7 +36,7 @@ def told(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> I
         yield one
 
 
-def test_a_reporter_that_is_killed_is_missed_in_the_log_and_the_next_crash_is_reported(
+def test_killed_crash_reporter_is_logged_and_replaced(
     told: Project, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     told.start()

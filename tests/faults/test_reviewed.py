@@ -66,7 +66,7 @@ def reject_all(conn: Connection) -> None:
 # -- putting
 
 
-def test_jobs_put_in_a_latin1_transaction_are_stored_as_they_are(
+def test_jobs_put_in_a_latin1_transaction_are_stored_unchanged(
     publisher: Publisher, admin: Admin, database_url: str
 ) -> None:
     with psycopg.connect(database_url, client_encoding="LATIN1") as theirs:
@@ -79,7 +79,7 @@ def test_jobs_put_in_a_latin1_transaction_are_stored_as_they_are(
     ]
 
 
-def test_one_job_that_latin1_cannot_write_is_refused_in_one_sentence(
+def test_job_that_latin1_cannot_encode_is_refused(
     publisher: Publisher, admin: Admin, database_url: str
 ) -> None:
     publisher.put("é", "é")
@@ -96,9 +96,7 @@ def test_one_job_that_latin1_cannot_write_is_refused_in_one_sentence(
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_puts_though_a_thread_of_its_parent_was_putting_at_that_moment(
-    publisher: Publisher, admin: Admin
-) -> None:
+def test_forked_child_puts_while_its_parent_was_putting(publisher: Publisher, admin: Admin) -> None:
     putting, enough = Event(), Event()
 
     def payloads() -> Iterator[int]:
@@ -125,20 +123,20 @@ def test_a_forked_child_puts_though_a_thread_of_its_parent_was_putting_at_that_m
 
 
 @pytest.mark.parametrize("headers", [[1], "h", 1, [("a", 1)]])
-def test_headers_that_are_no_mapping_are_refused(publisher: Publisher, headers: Any) -> None:
+def test_headers_that_are_not_a_mapping_are_refused(publisher: Publisher, headers: Any) -> None:
     with pytest.raises(InvalidJob, match="headers must be a mapping"):
         publisher.put("q", headers=headers)
     with pytest.raises(InvalidJob, match="headers must be a mapping"):
         publisher.put_many("q", [1], headers=headers)
 
 
-def test_a_schema_that_postgres_reads_as_something_else_is_refused(database_url: str) -> None:
+def test_schema_that_postgres_reads_differently_is_refused(database_url: str) -> None:
     for make in (Publisher, Admin):
         with pytest.raises(InvalidConfig, match=r"\$user"):
             make(database_url, schema="$user")
 
 
-def test_two_that_requeue_the_same_jobs_in_opposite_order_do_not_deadlock(
+def test_requeues_in_opposite_order_do_not_deadlock(
     publisher: Publisher, admin: Admin, database_url: str, conn: Connection
 ) -> None:
     ids = publisher.put_many("q", [{}] * 200)
@@ -164,7 +162,7 @@ def test_two_that_requeue_the_same_jobs_in_opposite_order_do_not_deadlock(
 # -- supervisors
 
 
-def test_a_supervisor_whose_burial_waits_for_a_lock_keeps_its_heartbeat_its_session_and_its_jobs(
+def test_settlement_waiting_for_a_lock_delays_no_heartbeat(
     here: Project,
     supervise: Supervise,
     publisher: Publisher,
@@ -200,7 +198,7 @@ def test_a_supervisor_whose_burial_waits_for_a_lock_keeps_its_heartbeat_its_sess
     assert here.stop() == 0
 
 
-def test_a_supervisor_leaves_in_time_though_its_template_is_stopped_and_a_worker_is_missing(
+def test_supervisor_with_a_stopped_template_exits_in_time(
     supervise: Supervise,
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2), grace_seconds=2.0) as supervisor:
@@ -214,7 +212,7 @@ def test_a_supervisor_leaves_in_time_though_its_template_is_stopped_and_a_worker
         assert time.monotonic() - began < 4.0
 
 
-def test_a_supervisor_whose_database_is_away_waits_without_burning_cpu(here: Project) -> None:
+def test_supervisor_without_a_database_uses_no_cpu(here: Project) -> None:
     here.environment["TASKMASTER_DATABASE_URL"] = NOWHERE
     here.configure({})
     here.start(ready=False)
@@ -230,7 +228,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_claim_that_commits_long_after_its_worker_was_killed_is_given_back(
+def test_claim_committed_after_its_worker_was_killed_is_released(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     for statement in SLOW_CLAIMS:
@@ -263,7 +261,7 @@ def test_a_claim_that_commits_long_after_its_worker_was_killed_is_given_back(
 
 @pytest.mark.parametrize("command", [("check",), ("run",), ("put", "q", "1"), ("status",)])
 @pytest.mark.parametrize("place", ["environment", "file"])
-def test_a_url_that_cannot_be_used_is_refused_without_showing_its_password(
+def test_command_refuses_an_invalid_url_without_its_password(
     here: Project, command: tuple[str, ...], place: str
 ) -> None:
     here.configure({}, top=f'database_url = "{SECRET_URL}"' if place == "file" else "")
@@ -275,7 +273,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_showing_its_password(
     assert "Traceback" not in said
 
 
-def test_a_publisher_refuses_such_a_url_without_showing_its_password() -> None:
+def test_publisher_refuses_an_invalid_url_without_its_password() -> None:
     with (
         Publisher(SECRET_URL) as publisher,
         pytest.raises(InvalidConfig, match="postgresql://") as refused,
@@ -296,7 +294,7 @@ def test_a_publisher_refuses_such_a_url_without_showing_its_password() -> None:
         ({"callback": "tests.support.odd:generates"}, "", "generator function"),
     ],
 )
-def test_check_and_run_refuse_what_could_never_work_in_one_sentence(
+def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
     here: Project, consumer: dict[str, Any], top: str, about: str
 ) -> None:
     here.configure({"concurrency": 3, **consumer}, top=top)
@@ -315,7 +313,7 @@ def ran(here: Project, *command: str) -> tuple[int, str]:
     return process.wait(20), here.said()
 
 
-def test_an_answer_that_a_middleware_forgot_to_return_is_blamed_on_a_middleware(
+def test_middleware_that_returns_none_is_named_in_the_failure(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=[forgetful], max_runs=1)):

@@ -11,7 +11,7 @@ def drained(admin: Admin) -> bool:
     return True
 
 
-def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second(
+def test_batch_mates_of_a_slow_job_run_elsewhere_within_a_second(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     slow, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 5])
@@ -29,7 +29,7 @@ def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second
     assert len(journal.runs()) == 6
 
 
-def test_mates_given_back_by_a_slow_worker_are_not_run_twice_when_it_settles(
+def test_released_batch_mates_of_a_slow_job_run_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     payloads = [{"do": "spin", "seconds": 0.15}, *[{}] * 9] * 6

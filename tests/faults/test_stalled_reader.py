@@ -51,7 +51,7 @@ def ends_of_a_socket() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
-def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_burials_nor_the_end(
+def test_stalled_log_reader_blocks_neither_jobs_nor_the_stop(
     noisy: Project,
     publisher: Publisher,
     admin: Admin,
@@ -81,7 +81,7 @@ def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_buria
 
 
 @pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
-def test_what_a_callback_logs_is_on_its_record_and_in_nobody_elses_file(
+def test_log_lines_of_a_callback_are_recorded_and_leak_nowhere(
     noisy: Project, publisher: Publisher, admin: Admin, ends: Ends
 ) -> None:
     noisy.configure({"callback": "jobs:logs", "batch": 1, "max_runs": 1})

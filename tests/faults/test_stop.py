@@ -22,7 +22,7 @@ from tests.support.store import QUEUE, SCHEMA, put, register, states
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_supervisor_leaves_at_once(
+def test_idle_supervisor_exits_at_once(
     supervise: Supervise, publisher: Publisher, journal: Journal, number: signal.Signals
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
@@ -34,7 +34,7 @@ def test_an_idle_supervisor_leaves_at_once(
         assert time.monotonic() - began < 2.0
 
 
-def test_a_running_job_may_finish_and_is_acked(
+def test_running_job_finishes_and_is_acked(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -47,7 +47,7 @@ def test_a_running_job_may_finish_and_is_acked(
     assert admin.find() == []
 
 
-def test_what_was_not_started_is_given_back_at_once_and_uncharged(
+def test_unstarted_jobs_are_released_at_once_and_uncharged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     running, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 4])
@@ -64,7 +64,7 @@ def test_what_was_not_started_is_given_back_at_once_and_uncharged(
     ]
 
 
-def test_a_stopping_supervisor_claims_nothing_more(
+def test_stopping_supervisor_claims_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
@@ -78,7 +78,7 @@ def test_a_stopping_supervisor_claims_nothing_more(
     assert [record.id for record in admin.find(state=State.READY)] == [late]
 
 
-def test_a_job_that_outlives_the_grace_is_cut_off_and_runs_again_uncharged(
+def test_job_beyond_the_grace_is_cut_off_and_not_charged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
@@ -98,7 +98,7 @@ def test_a_job_that_outlives_the_grace_is_cut_off_and_runs_again_uncharged(
     assert admin.find() == []
 
 
-def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
+def test_ended_jobs_of_a_batch_that_is_cut_off_stay_ended(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     acked, rejected, running, waiting = publisher.put_many(
@@ -119,7 +119,7 @@ def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
     assert acked not in found
 
 
-def test_a_second_signal_shortens_the_grace_to_now(
+def test_second_signal_ends_the_grace_at_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
@@ -135,7 +135,7 @@ def test_a_second_signal_shortens_the_grace_to_now(
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
 
 
-def test_a_callback_that_asks_is_told_that_it_should_wrap_up(
+def test_callback_sees_that_its_worker_is_stopping(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT), grace_seconds=20.0) as supervisor:
@@ -146,7 +146,7 @@ def test_a_callback_that_asks_is_told_that_it_should_wrap_up(
     assert journal.finished() == [job_id]
 
 
-def test_sigterm_to_every_process_of_the_service_lets_the_running_job_finish(
+def test_sigterm_to_every_process_lets_the_running_job_finish(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -158,7 +158,7 @@ def test_sigterm_to_every_process_of_the_service_lets_the_running_job_finish(
     assert admin.find() == []
 
 
-def test_ctrl_c_in_the_terminal_does_not_fail_the_running_job(
+def test_ctrl_c_in_the_terminal_lets_the_running_job_finish(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -170,7 +170,7 @@ def test_ctrl_c_in_the_terminal_does_not_fail_the_running_job(
     assert admin.find() == []
 
 
-def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
+def test_stopped_supervisor_leaves_no_row_behind(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT)):
@@ -182,7 +182,7 @@ def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "transactional"])
-def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_over(
+def test_stopping_worker_runs_none_of_its_last_claim(
     conn: Connection, database_url: str, delivery: str
 ) -> None:
     job_id, scoreboard, permits_fd = put(conn), Scoreboard(1), permits.create()

@@ -55,7 +55,7 @@ os.register_at_fork(after_in_parent=burn)
 """
 
 
-def test_workers_whose_births_were_lost_with_the_template_leave_and_their_places_are_filled_once(
+def test_workers_of_a_killed_template_exit_and_are_replaced_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -130,7 +130,7 @@ def scoreboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scoreboard]:
     os.close(scoreboard.fd)
 
 
-def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot_of_another(
+def test_unknown_worker_exits_without_writing_to_its_row(
     scoreboard: Scoreboard,
 ) -> None:
     before = bytes(scoreboard.row(0).cells)
@@ -143,7 +143,7 @@ def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot
     assert scoreboard.row(0).batch.entries() == []
 
 
-def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_of_another(
+def test_unconfirmed_worker_exits_without_writing_to_its_row(
     scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_main, "CONFIRM_SECONDS", 0.01)
@@ -155,7 +155,7 @@ def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_
     wakeups.close()
 
 
-def test_a_worker_that_the_supervisor_lets_go_of_later_leaves_too() -> None:
+def test_worker_exits_when_its_wakeup_pipe_is_closed() -> None:
     wakeups = WakeupQueue()
     reader = WakeupReader(os.dup(wakeups.reader_fd))
     wakeups.put()
@@ -190,7 +190,7 @@ def pool(conn: Connection) -> Iterator[WorkerPool]:
     os.close(scoreboard.fd)
 
 
-def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(
+def test_worker_killed_before_its_fork_is_killed_at_its_fork(
     pool: WorkerPool, child: "subprocess.Popen[bytes]"
 ) -> None:
     (process,) = pool.processes()
@@ -200,7 +200,7 @@ def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(
     assert pool.owns(child.pid)  # so that its death is heard of, and its place filled
 
 
-def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
+def test_forked_worker_is_told_that_it_may_begin(
     pool: WorkerPool, child: "subprocess.Popen[bytes]"
 ) -> None:
     (process,) = pool.processes()
@@ -211,7 +211,7 @@ def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
     assert child.poll() is None
 
 
-def test_a_worker_that_was_ordered_before_an_eviction_does_not_work_for_the_supervisor_that_was_taken_for_dead(
+def test_worker_ordered_before_an_eviction_claims_for_the_new_id(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,

@@ -42,7 +42,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
     return write
 
 
-def test_a_module_that_raises_at_import_is_named_with_key_and_error(
+def test_module_that_raises_at_import_is_named_with_its_error(
     refused: Refused, module: Callable[[str], str]
 ) -> None:
     name = module("import os\n\nraise RuntimeError('no display')\n")
@@ -64,7 +64,7 @@ def test_a_module_that_raises_at_import_is_named_with_key_and_error(
         ("act", "module:name"),
     ],
 )
-def test_a_callback_that_cannot_be_used_is_refused_before_any_worker_starts(
+def test_unusable_callback_is_refused_before_any_worker_starts(
     refused: Refused, callback: str, words: str
 ) -> None:
     sentence = refused(Consumer("q", callback=callback))
@@ -72,21 +72,21 @@ def test_a_callback_that_cannot_be_used_is_refused_before_any_worker_starts(
     assert words in sentence
 
 
-def test_a_module_that_exits_at_import_is_a_sentence_too(
+def test_module_that_exits_at_import_is_refused(
     refused: Refused, module: Callable[[str], str]
 ) -> None:
     sentence = refused(Consumer("q", callback=f"{module('raise SystemExit(0)')}:send"))
     assert "importing 'users_module' raised" in sentence
 
 
-def test_a_module_that_kills_the_template_stops_the_supervisor_with_the_reason(
+def test_module_that_ends_the_template_stops_the_supervisor(
     refused: Refused, module: Callable[[str], str]
 ) -> None:
     sentence = refused(Consumer("q", callback=f"{module('import os; os._exit(9)')}:send"))
     assert sentence.endswith("importing 'users_module:send': it ended with exit code 9")
 
 
-def test_a_module_that_starts_a_thread_is_named(
+def test_module_that_starts_a_thread_is_refused(
     refused: Refused, module: Callable[[str], str]
 ) -> None:
     source = """
@@ -98,22 +98,20 @@ def test_a_module_that_starts_a_thread_is_named(
     assert "users_module:send starts a thread" in sentence
 
 
-def test_a_middleware_that_cannot_be_found_is_refused(refused: Refused) -> None:
+def test_middleware_that_cannot_be_found_is_refused(refused: Refused) -> None:
     sentence = refused(Consumer("q", callback=ACT, middleware=["no_such_middleware"]))
     assert sentence.startswith("consumers: consumer 'q': middleware")
     assert "'no_such_middleware'" in sentence
 
 
-def test_a_component_that_raises_stops_the_supervisor_with_its_reason(refused: Refused) -> None:
+def test_component_that_raises_stops_the_supervisor(refused: Refused) -> None:
     consumer = Consumer("q", callback=ACT, component=f"{CALLBACKS}:broken_component")
     sentence = refused(consumer, boot_attempts=3)
     assert sentence.startswith("3 workers in a row exited before their first claim")
     assert "consumer 'q': RuntimeError: no licence for the renderer" in sentence
 
 
-def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the_cause(
-    refused: Refused, journal: Journal
-) -> None:
+def test_worker_that_exits_at_boot_stops_the_supervisor(refused: Refused, journal: Journal) -> None:
     consumer = Consumer(
         "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
     )
@@ -127,7 +125,7 @@ def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the
     assert waits[2] >= 0.08
 
 
-def test_a_worker_that_boots_at_the_third_attempt_works(
+def test_worker_that_boots_at_the_third_attempt_works(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     consumer = Consumer(
@@ -146,7 +144,7 @@ def test_a_worker_that_boots_at_the_third_attempt_works(
         opened.result(5.0)
 
 
-def test_a_consumer_that_cannot_boot_any_more_stops_the_supervisor_and_the_others_finish_their_jobs(
+def test_consumer_that_stops_booting_stops_the_supervisor(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     gates.open()

@@ -134,13 +134,13 @@ def test_put_prints_the_id_and_nothing_else(cli: Cli, admin: Admin) -> None:
     assert (record.payload, record.priority, record.headers) == ({"to": "ada"}, 3, {"trace": "x"})
 
 
-def test_a_payload_left_out_is_null_and_a_delay_schedules(cli: Cli, admin: Admin) -> None:
+def test_missing_payload_is_null_and_a_delay_schedules(cli: Cli, admin: Admin) -> None:
     record = admin.get(int(cli("put", "mail", "--delay", "600").stdout))
 
     assert (record.payload, record.state) == (None, State.SCHEDULED)
 
 
-def test_an_odd_queue_name_is_shown_literally_and_never_injected(cli: Cli) -> None:
+def test_unusual_queue_name_is_shown_literally(cli: Cli) -> None:
     for name in ODD_NAMES:
         assert cli("put", name, "1").returncode == 0
 
@@ -166,7 +166,7 @@ def test_an_odd_queue_name_is_shown_literally_and_never_injected(cli: Cli) -> No
         (("mail", json.dumps("x" * 1_000_001)), "1,000,000"),
     ],
 )
-def test_what_cannot_be_put_is_refused_in_one_sentence(
+def test_invalid_put_is_refused_in_one_sentence(
     cli: Cli, arguments: tuple[str, ...], about: str
 ) -> None:
     arguments = tuple(argument for argument in arguments if len(argument) < 100_000) + (
@@ -177,7 +177,7 @@ def test_what_cannot_be_put_is_refused_in_one_sentence(
     assert about in said(cli("put", *arguments, stdin=stdin), code=2)
 
 
-def test_a_number_too_large_for_a_job_is_refused_and_not_rounded(cli: Cli, admin: Admin) -> None:
+def test_number_too_large_for_a_job_is_refused_and_not_rounded(cli: Cli, admin: Admin) -> None:
     assert cli("put", "mail", "18446744073709551616").returncode == 2
     assert "1e999" in said(cli("put", "mail", '{"a": 1e999}'), code=2)
     assert admin.size("mail") == 0
@@ -190,7 +190,7 @@ def test_lines_from_stdin_are_put_in_order(cli: Cli, admin: Admin) -> None:
     assert [admin.get(job_id).payload for job_id in ids] == [{"n": 1}, "zwei", 3]
 
 
-def test_one_bad_line_is_named_and_nothing_is_put(cli: Cli, admin: Admin) -> None:
+def test_invalid_line_is_named_and_no_line_is_put(cli: Cli, admin: Admin) -> None:
     good = "\n".join(str(number) for number in range(6000))
 
     sentence = said(cli("put", "mail", "-", stdin=f"{good}\noops\n7\n"), code=2)
@@ -226,7 +226,7 @@ def test_status_counts_jobs_by_state_and_shows_supervisors(
     ]
 
 
-def test_status_and_show_tell_how_far_a_run_is(
+def test_status_and_show_print_the_progress_of_a_run(
     cli: Cli, supervise: Supervise, publisher: Publisher, gates: Gates
 ) -> None:
     with supervise(Consumer("mail", callback=DO)):
@@ -255,7 +255,7 @@ def test_jobs_are_listed_by_queue_and_state_up_to_a_limit(
     assert "the printer is on fire" in cli("jobs", "--state", "rejected").stdout
 
 
-def test_show_tells_all_about_a_job(cli: Cli, conn: Any) -> None:
+def test_show_prints_payload_state_and_failures_of_a_job(cli: Cli, conn: Any) -> None:
     job_id = rejected(conn, '{"to": "ada", "parts": [1, 2]}', reason="no such address")
 
     text = cli("show", str(job_id)).stdout
@@ -274,7 +274,9 @@ def test_show_tells_all_about_a_job(cli: Cli, conn: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_data_never_steers_the_terminal(cli: Cli, conn: Any, options: tuple[str, ...]) -> None:
+def test_control_characters_in_data_never_reach_the_terminal(
+    cli: Cli, conn: Any, options: tuple[str, ...]
+) -> None:
     evil = "\x1b[31m\x9b2J\x07\x7f"
     job_id = rejected(
         conn,
@@ -292,7 +294,7 @@ def test_data_never_steers_the_terminal(cli: Cli, conn: Any, options: tuple[str,
 # -- requeue, delete
 
 
-def test_a_rejected_job_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
+def test_rejected_job_is_requeued(cli: Cli, admin: Admin, conn: Any) -> None:
     job_id = rejected(conn)
 
     assert cli("requeue", str(job_id)).returncode == 0
@@ -301,7 +303,7 @@ def test_a_rejected_job_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
     assert str(job_id) in said(cli("requeue", str(job_id)))
 
 
-def test_programs_read_json_from_every_command_that_changes_something(
+def test_every_command_that_changes_something_prints_json(
     cli: Cli, conn: Any, project: Path
 ) -> None:
     rejected(conn)
@@ -315,16 +317,14 @@ def test_programs_read_json_from_every_command_that_changes_something(
     ]
 
 
-def test_a_whole_queue_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
+def test_rejected_jobs_of_a_queue_are_requeued(cli: Cli, admin: Admin, conn: Any) -> None:
     ids = [rejected(conn), rejected(conn), rejected(conn, queue_name="other")]
 
     assert "2" in cli("requeue", "--queue", "mail").stdout
     assert [admin.get(job_id).state for job_id in ids] == [State.READY, State.READY, State.REJECTED]
 
 
-def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(
-    cli: Cli, publisher: Publisher, admin: Admin
-) -> None:
+def test_queue_is_not_deleted_without_yes(cli: Cli, publisher: Publisher, admin: Admin) -> None:
     publisher.put_many("mail", [1, 2])
 
     refused = cli("delete", "--queue", "mail")
@@ -334,7 +334,7 @@ def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(
     assert admin.size("mail") == 2
 
 
-def test_delete_takes_only_the_state_that_was_named(
+def test_delete_removes_only_jobs_in_the_named_state(
     cli: Cli, publisher: Publisher, admin: Admin, conn: Any
 ) -> None:
     kept = publisher.put("mail", 1)
@@ -364,7 +364,7 @@ def test_delete_takes_only_the_state_that_was_named(
         (("nonsense",), "nonsense"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_says_what_would_be_right(
+def test_wrong_usage_is_exit_code_2_with_a_hint(
     cli: Cli, arguments: tuple[str, ...], hint: str
 ) -> None:
     process = cli(*arguments)
@@ -377,18 +377,20 @@ def test_wrong_usage_is_exit_code_2_and_says_what_would_be_right(
 @pytest.mark.parametrize(
     "arguments", [("status",), ("put", "mail", "1"), ("show", "1"), ("migrate",)]
 )
-def test_a_database_that_is_down_is_one_sentence(cli: Cli, arguments: tuple[str, ...]) -> None:
+def test_command_without_a_database_prints_one_sentence(
+    cli: Cli, arguments: tuple[str, ...]
+) -> None:
     sentence = said(cli(*arguments, TASKMASTER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"))
 
     assert "cannot connect" in sentence
 
 
-def test_a_job_that_is_not_there_is_one_sentence(cli: Cli) -> None:
+def test_show_of_a_missing_job_prints_one_sentence(cli: Cli) -> None:
     assert "424242" in said(cli("show", "424242"))
     said(cli("show", str(2**63)), code=1)
 
 
-def test_a_reader_that_leaves_early_sees_no_traceback(
+def test_closed_pipe_causes_no_traceback(
     environment: dict[str, str], publisher: Publisher, tmp_path: Path
 ) -> None:
     publisher.put_many("mail", ["x" * 1000] * 500)
@@ -407,7 +409,7 @@ def test_a_reader_that_leaves_early_sees_no_traceback(
     process.wait(10)
 
 
-def test_an_empty_database_is_migrated_once(cli: Cli, empty_database_url: str) -> None:
+def test_empty_database_is_migrated_once(cli: Cli, empty_database_url: str) -> None:
     assert "taskmaster migrate" in said(cli("status", TASKMASTER_DATABASE_URL=empty_database_url))
 
     for _ in range(2):
@@ -419,7 +421,7 @@ def test_an_empty_database_is_migrated_once(cli: Cli, empty_database_url: str) -
 # -- init, check, run
 
 
-def test_what_init_writes_runs(cli: Cli, start: Start, tmp_path: Path) -> None:
+def test_files_written_by_init_run(cli: Cli, start: Start, tmp_path: Path) -> None:
     assert cli("init").returncode == 0
     assert cli("check").returncode == 0
     process = start("run")
@@ -447,7 +449,7 @@ def test_what_init_writes_runs(cli: Cli, start: Start, tmp_path: Path) -> None:
         ('["logging"]', "", ""),
     ],
 )
-def test_metrics_that_are_set_up_by_half_are_told_apart_from_a_system_where_nothing_runs(
+def test_check_hints_at_half_configured_metrics(
     cli: Cli, project: Path, middleware: str, http: str, hint: str
 ) -> None:
     written = CONFIG.replace("[supervisor]", f"[supervisor]\n{http}")
@@ -469,7 +471,7 @@ def test_init_never_overwrites(cli: Cli, tmp_path: Path) -> None:
     assert not (tmp_path / "taskmaster.toml").exists()
 
 
-def test_run_says_when_it_is_ready_and_leaves_in_order(
+def test_run_logs_ready_and_exits_with_0(
     cli: Cli, start: Start, project: Path, admin: Admin
 ) -> None:
     process = start("run")
@@ -489,7 +491,7 @@ def test_run_says_when_it_is_ready_and_leaves_in_order(
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_directory_without_configuration_is_told_about_init(cli: Cli, command: str) -> None:
+def test_missing_configuration_points_to_init(cli: Cli, command: str) -> None:
     process = cli(command)
 
     assert process.returncode == 1
@@ -506,7 +508,7 @@ def test_a_directory_without_configuration_is_told_about_init(cli: Cli, command:
         ("import os; os._exit(7)", "7"),
     ],
 )
-def test_check_names_what_is_wrong_with_a_callback_and_lives(
+def test_check_names_the_fault_of_a_callback_and_survives_it(
     cli: Cli, project: Path, module: str, about: str
 ) -> None:
     (project / "mails.py").write_text(module)
@@ -519,7 +521,7 @@ def test_check_names_what_is_wrong_with_a_callback_and_lives(
     assert "Traceback" not in process.stderr
 
 
-def test_check_says_that_all_is_well(cli: Cli, project: Path) -> None:
+def test_check_passes_for_a_working_project(cli: Cli, project: Path) -> None:
     process = cli("check")
 
     assert process.returncode == 0, process.stderr

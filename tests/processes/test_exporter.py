@@ -30,7 +30,7 @@ def exporter_pid(supervisor: Supervised) -> int:
     return pids[0]
 
 
-def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_all_the_time(
+def test_counts_agree_with_callbacks_while_workers_are_killed(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     consumer = Consumer(
@@ -70,7 +70,7 @@ def is_replaced(supervisor: Supervised, killed: int) -> bool:
     return len(workers) == 3 and killed not in workers
 
 
-def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
+def test_killed_exporter_is_replaced_without_losing_a_count(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
@@ -86,9 +86,7 @@ def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
         assert exporter.get("/healthz").status == 200
 
 
-def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> (
-    None
-):
+def test_request_of_an_exited_exporter_does_not_end_supervisor() -> None:
     service = exporter_service(
         ":0",
         Database("postgresql://unused", "taskmaster"),
@@ -100,7 +98,7 @@ def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_en
     service.close()
 
 
-def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
+def test_users_counters_survive_a_kill_and_gauges_do_not(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with supervise(Consumer("q", callback=COUNT), http=ANY) as supervisor:
@@ -115,7 +113,7 @@ def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
         assert exporter.sum("test_held") == 1  # its successor's
 
 
-def test_what_children_of_callbacks_count_takes_nothing_from_what_the_worker_counts(
+def test_counts_in_children_do_not_disturb_those_of_the_worker(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with supervise(Consumer("q", callback=COUNT, middleware=["metrics"]), http=ANY) as supervisor:
@@ -138,7 +136,7 @@ def test_what_children_of_callbacks_count_takes_nothing_from_what_the_worker_cou
     assert writers == {"0", "template"}
 
 
-def test_a_reload_counts_on_while_old_workers_and_new_ones_count_together(
+def test_reload_continues_the_counts(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     consumer = Consumer("q", callback=ACT, concurrency=2, middleware=["metrics"])
@@ -160,7 +158,7 @@ def are_others(supervisor: Supervised, before: set[int]) -> bool:
     return len(workers) == len(before) and not workers & before
 
 
-def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -> None:
+def test_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         plain, modern = exporter.get("/metrics"), exporter.get("/metrics", accept=OPEN_METRICS)
@@ -175,7 +173,7 @@ def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -
         )
 
 
-def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_last(
+def test_scrape_of_a_briefly_busy_supervisor_is_complete(
     supervise: Supervise,
 ) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
@@ -192,7 +190,7 @@ def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_
     assert 'taskmaster_wakeups_total{source="notify"} 0.0' in text
 
 
-def test_readiness_says_what_is_missing_while_the_loop_is_healthy(
+def test_readyz_names_the_reason_while_healthz_is_ok(
     supervise: Supervise, publisher: Publisher, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
@@ -211,7 +209,7 @@ def test_readiness_says_what_is_missing_while_the_loop_is_healthy(
         gates.open("gate")
 
 
-def test_a_supervisor_that_hangs_is_not_healthy_and_a_scrape_does_not_hang_with_it(
+def test_hanging_supervisor_is_unhealthy_and_scrapes_go_on(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
@@ -227,7 +225,7 @@ def test_a_supervisor_that_hangs_is_not_healthy_and_a_scrape_does_not_hang_with_
         eventually(lambda: exporter.get("/healthz").status == 200)
 
 
-def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_anew(
+def test_unreadable_metric_file_is_skipped_and_counted(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     before = set(COUNTING.glob("taskmaster-metrics-*"))
@@ -264,7 +262,7 @@ def holders(directory: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, end: str) -> None:
+def test_no_file_of_the_exporter_is_left_after_the_end(supervise: Supervise, end: str) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
         (directory,) = [
             one
@@ -278,7 +276,7 @@ def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, 
         eventually(lambda: not directory.exists())
 
 
-def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
+def test_address_in_use_is_refused_in_one_sentence(supervise: Supervise) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         taken = f"127.0.0.1:{Exporter(supervisor.pid).port}"
         sentence = f"http = '{taken}': address already in use"
@@ -290,18 +288,18 @@ def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
 
 
 @pytest.mark.parametrize("http", ["9464", "localhost", "127.0.0.1:65536", "127.0.0.1:x", 9464, ""])
-def test_what_is_no_address_is_refused_with_an_example(http: object) -> None:
+def test_invalid_address_is_refused_with_an_example(http: object) -> None:
     with pytest.raises(
         InvalidConfig, match=r'http must be "host:port" like "127\.0\.0\.1:9464", got'
     ):
         SupervisorOptions(http=http)  # type: ignore[arg-type]
 
 
-def test_an_address_without_a_host_is_on_loopback() -> None:
+def test_address_without_a_host_is_on_loopback() -> None:
     assert host_and_port(":9464") == ("127.0.0.1", 9464)
 
 
-def test_a_queues_odd_name_is_a_label_like_any_other(
+def test_unusual_queue_name_is_exported_as_a_label(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     name = 'o\'dd "q"; {drop}\\ \n😀'

@@ -53,7 +53,7 @@ def listener(database_url: str, arrived: list[Notifications]) -> Iterator[Listen
 
 
 @pytest.mark.parametrize("payload", [*FOREIGN, TOO_LONG])
-def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_heard(
+def test_foreign_notification_is_skipped_and_the_next_is_read(
     listener: Listener, arrived: list[Notifications], conn: Connection, payload: str
 ) -> None:
     notify(conn, payload)
@@ -68,7 +68,7 @@ def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_hear
     assert listener.is_up
 
 
-def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
+def test_supervisor_survives_foreign_notifications(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     with supervise(
@@ -87,27 +87,27 @@ def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 1.0, 5.0, 60.0])
-def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeats(
+def test_puts_notify_for_longer_than_a_heartbeat_interval(
     seconds: float,
 ) -> None:
     options = SupervisorOptions(heartbeat_seconds=seconds, gone_after_seconds=3 * seconds)
     assert options.notify_ms >= max(3_000, 2 * seconds * 1_000)
 
 
-def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
+def test_put_between_two_long_heartbeats_notifies(conn: Connection, database_url: str) -> None:
     with database_services(database_url, LONG_HEARTBEATS, idle=True) as services:
         services.step()
         assert open_for_seconds(conn) > 2 * 5.0
 
 
-def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(
+def test_idle_worker_makes_puts_notify_beyond_long_heartbeats(
     supervise: Supervise, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
         eventually(lambda: open_for_seconds(conn) > 2 * 30.0)  # the heartbeat found nobody idle yet
 
 
-def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connection) -> None:
+def test_short_idle_period_does_not_shorten_a_longer_one(conn: Connection) -> None:
     us = register(conn)
     beat(conn, us, idle=True, idle_ms=15_000)
     supervisors.announce_idle(conn, "taskmaster", 3_000)
@@ -115,7 +115,7 @@ def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connec
     assert open_for_seconds(conn) > 10.0
 
 
-def test_a_put_notifies_while_somebody_sleeps_and_no_longer(
+def test_put_notifies_while_a_worker_is_idle_and_no_longer(
     conn: Connection, database_url: str
 ) -> None:
     us = register(conn)

@@ -24,7 +24,7 @@ def once(admin: Admin, job_id: int, state: State) -> JobRecord:
     return admin.get(job_id)
 
 
-def test_an_acked_job_is_gone_and_was_run_once(
+def test_acked_job_is_gone_and_was_run_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)):
@@ -33,7 +33,7 @@ def test_an_acked_job_is_gone_and_was_run_once(
     assert journal.finished() == [job_id]
 
 
-def test_a_rejected_job_stays_with_its_data_and_is_not_run_again_until_requeued(
+def test_rejected_job_keeps_its_data_and_runs_only_if_requeued(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     payload = {"do": "reject", "reason": "the image is broken: ä", "kept": [1, None]}
@@ -54,7 +54,7 @@ def test_a_rejected_job_stays_with_its_data_and_is_not_run_again_until_requeued(
         assert [failure.message for failure in again.failures] == ["the image is broken: ä"] * 2
 
 
-def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kept(
+def test_exception_is_retried_with_backoff_until_max_runs(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=3, retry_base_seconds=0.1)):
@@ -68,7 +68,7 @@ def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kep
     assert [failure.run for failure in record.failures] == [1, 2, 3]
 
 
-def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
+def test_failure_records_exception_place_run_and_duration(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
@@ -87,7 +87,7 @@ def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
     assert failure.at.endswith("+00:00")
 
 
-def test_a_failed_run_that_succeeds_the_second_time_is_acked(
+def test_job_that_succeeds_the_second_time_is_acked(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, retry_base_seconds=0.01)):
@@ -96,7 +96,7 @@ def test_a_failed_run_that_succeeds_the_second_time_is_acked(
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
 
 
-def test_a_callback_decides_when_it_is_run_again(
+def test_callback_chooses_the_delay_of_its_retry(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(Consumer("q", callback=ACT)):
@@ -113,7 +113,7 @@ def test_a_callback_decides_when_it_is_run_again(
     )
 
 
-def test_a_snooze_does_not_use_up_a_run(
+def test_snooze_does_not_use_up_a_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)):
@@ -124,7 +124,7 @@ def test_a_snooze_does_not_use_up_a_run(
     assert second.began - first.began >= 0.05
 
 
-def test_an_unknown_answer_is_a_failure_that_says_so_and_no_silent_reject(
+def test_result_that_is_no_outcome_is_recorded_as_a_failure(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     answers: list[object] = ["done", True, 0, ["ack"], {"ack": 1}]
@@ -138,7 +138,7 @@ def test_an_unknown_answer_is_a_failure_that_says_so_and_no_silent_reject(
             assert "allowed are None, Ack()" in failure.message
 
 
-def test_a_middleware_that_answers_nonsense_fails_the_run(
+def test_middleware_that_returns_no_outcome_fails_the_run(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     middleware = ["tests.support.callbacks:answering_nonsense"]
@@ -151,7 +151,7 @@ def test_a_middleware_that_answers_nonsense_fails_the_run(
 @pytest.mark.parametrize(
     ("act", "word"), [("sys_exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")]
 )
-def test_an_exit_in_a_callback_fails_the_run_and_leaves_the_worker_alive(
+def test_exit_in_a_callback_fails_the_run_and_not_the_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, act: str, word: str
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
@@ -162,7 +162,7 @@ def test_an_exit_in_a_callback_fails_the_run_and_leaves_the_worker_alive(
         assert supervisor.worker() == worker
 
 
-def test_one_bad_job_in_a_batch_does_not_touch_its_mates(
+def test_failing_job_does_not_affect_its_batch_mates(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     asked = ["ack", "raise", "reject", "ack", "retry", "unknown", "ack"]
@@ -179,7 +179,7 @@ def test_one_bad_job_in_a_batch_does_not_touch_its_mates(
     assert {record.state for record in admin.find()} == {State.REJECTED}
 
 
-def test_more_failures_than_the_slot_can_note_are_not_lost(
+def test_more_failures_than_the_row_holds_are_not_lost(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{"do": "reject", "reason": "x" * 1_900}] * 400)
@@ -196,7 +196,7 @@ def test_more_failures_than_the_slot_can_note_are_not_lost(
         ("raise_unwritable", "SyntaxError, which cannot be written (TypeError)"),
     ],
 )
-def test_a_reason_that_cannot_be_written_does_not_cost_the_outcome_or_the_worker(
+def test_reason_that_cannot_be_written_costs_no_outcome(
     supervise: Supervise, publisher: Publisher, admin: Admin, do: str, message: str
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:

@@ -21,7 +21,7 @@ def done(admin: Admin) -> Callable[[], bool]:
     return nothing_left
 
 
-def test_concurrency_three_runs_three_at_once_and_never_four(
+def test_three_workers_run_three_jobs_at_once_and_never_four(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     publisher.put_many("q", [{"do": "hold"}] * 10)
@@ -59,7 +59,7 @@ def test_several_consumers_run_their_own_queues_and_no_other(
     assert seen == {name: (ids[name], workers[name][0]) for name in names}
 
 
-def test_a_held_queue_does_not_hold_the_others(
+def test_blocked_queue_does_not_block_the_others(
     supervise: Supervise, publisher: Publisher, admin: Admin, gates: Gates
 ) -> None:
     with supervise(Consumer("slow", callback=ACT), Consumer("quick", callback=ACT)):
@@ -81,7 +81,7 @@ def test_jobs_put_before_the_start_are_found_at_the_start(
     assert journal.finished() == ids
 
 
-def test_the_tables_are_made_before_the_first_consumer_starts(
+def test_tables_are_created_before_the_first_consumer_starts(
     supervise: Supervise, empty_database_url: str, journal: Journal
 ) -> None:
     with (
@@ -102,7 +102,7 @@ PAYLOADS: list[Any] = [
 ]
 
 
-def test_a_callback_gets_the_payload_that_was_put(
+def test_callback_receives_the_payload_that_was_put(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=KEEP)):
@@ -135,7 +135,7 @@ def test_closures_and_lambdas_serve_as_callbacks(
     assert sorted(path.read_text().splitlines()) == ["hello closure", "hello lambda"]
 
 
-def test_a_component_is_entered_once_per_worker_and_closed_when_it_leaves(
+def test_component_is_entered_once_per_worker_and_closed(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     component = "tests.support.callbacks:component"
@@ -151,7 +151,7 @@ def test_a_component_is_entered_once_per_worker_and_closed_when_it_leaves(
     assert all(line["component"] == f"of {line['pid']}" for line in journal.lines("began"))
 
 
-def test_the_first_middleware_is_the_outermost(
+def test_first_middleware_of_a_consumer_is_the_outermost(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     middleware = ["tests.support.callbacks:outer", "tests.support.callbacks:inner"]
@@ -178,7 +178,7 @@ NAMES = [
 ]
 
 
-def test_any_queue_name_works_from_put_to_ack_and_wakes_its_worker(
+def test_any_queue_name_works_from_put_to_ack(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(*(Consumer(name, callback=KEEP) for name in NAMES)):

@@ -29,7 +29,7 @@ def lateness(conn: Connection, run_at: object, journal: Journal, job_id: int) ->
     return float(row[0]) - (now - journal.runs_of(job_id)[0].began)
 
 
-def test_a_delayed_job_runs_at_its_due_time_and_not_at_the_next_heartbeat(
+def test_delayed_job_runs_at_its_due_time(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     # The heartbeat is further away than the due time: only a timer can be prompt.
@@ -41,7 +41,7 @@ def test_a_delayed_job_runs_at_its_due_time_and_not_at_the_next_heartbeat(
     assert 0 <= lateness(conn, run_at, journal, job_id) < PROMPT_SECONDS
 
 
-def test_a_job_due_before_the_one_that_is_waited_for_is_not_overslept(
+def test_job_due_before_the_planned_one_runs_in_time(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
@@ -54,7 +54,7 @@ def test_a_job_due_before_the_one_that_is_waited_for_is_not_overslept(
     assert 0 <= lateness(conn, run_at, journal, job_id) < PROMPT_SECONDS
 
 
-def test_delayed_jobs_that_fell_due_while_nobody_ran_are_found_at_the_start(
+def test_overdue_jobs_are_found_at_the_start(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     ids = publisher.put_many("q", [{}] * 2_500, delay=3600)  # more than one promotion takes
@@ -64,7 +64,7 @@ def test_delayed_jobs_that_fell_due_while_nobody_ran_are_found_at_the_start(
     assert sorted(journal.finished()) == ids
 
 
-def test_a_delayed_job_keeps_its_priority_and_its_id(
+def test_delayed_job_keeps_its_priority_and_its_id(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     job_id = publisher.put("q", delay=0.05, priority=6)

@@ -37,7 +37,7 @@ def open_descriptors() -> set[str]:
     return {fd.name for fd in Path("/proc/self/fd").iterdir()}
 
 
-def test_a_fork_of_the_application_does_not_keep_its_supervisor_alive() -> None:
+def test_fork_of_the_application_does_not_keep_its_supervisor() -> None:
     lifeline = Lifeline()
     pipe = opened(os.getpid())[lifeline.read_fd]
     with forked() as child:
@@ -47,7 +47,7 @@ def test_a_fork_of_the_application_does_not_keep_its_supervisor_alive() -> None:
     lifeline.close()
 
 
-def test_starting_and_stopping_leaves_no_descriptor_behind(supervise: Supervise) -> None:
+def test_start_and_stop_leave_no_descriptor_behind(supervise: Supervise) -> None:
     before = open_descriptors()
     with supervise(Consumer("q", callback=ACT)):
         pass
@@ -60,14 +60,14 @@ def test_starting_and_stopping_leaves_no_descriptor_behind(supervise: Supervise)
 
 
 @pytest.mark.parametrize("url", ["postgresql://[", "host=a port", "postgresql://h/d?nonsense=1"])
-def test_a_database_url_that_is_none_is_refused_and_not_tried_for_ever(url: str) -> None:
+def test_malformed_database_url_is_refused_at_once(url: str) -> None:
     supervisor = Supervisor(url, consumers=[Consumer("q", callback=ACT)])
     with pytest.raises(Exception, match="database_url cannot be read"):
         supervisor.start(within_seconds=20)
 
 
 @pytest.mark.parametrize("schema", ["", "pg_x", "a\0b", "x" * 64])
-def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(
+def test_schema_name_that_postgres_refuses_is_refused_at_once(
     schema: str,
 ) -> None:
     with pytest.raises(InvalidConfig, match=r"^schema must"):
@@ -75,9 +75,7 @@ def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_command_whose_standard_descriptors_are_closed_works_all_the_same(
-    closed: str, database_url: str
-) -> None:
+def test_command_works_with_closed_standard_descriptors(closed: str, database_url: str) -> None:
     environment = {**os.environ, "TASKMASTER_DATABASE_URL": database_url}
     for command in ("put mail 1", "status", "put mail - </dev/null", "requeue --queue mail"):
         line = f"exec {sys.executable} -m taskmaster {command} {closed}"

@@ -27,7 +27,7 @@ def listeners(conn: Connection) -> list[int]:
     return [row[0] for row in found.fetchall()]
 
 
-def test_a_job_put_while_all_are_idle_is_picked_up_by_its_notification(
+def test_job_put_while_all_are_idle_is_claimed_on_notification(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     # Heartbeats, at which idle workers look by themselves, are too far apart to help.
@@ -42,7 +42,7 @@ def test_a_job_put_while_all_are_idle_is_picked_up_by_its_notification(
             eventually(lambda job_id=job_id: job_id in journal.finished())  # type: ignore[misc]
 
 
-def test_a_burst_wakes_as_many_workers_as_there_are_jobs(
+def test_burst_wakes_as_many_workers_as_there_are_jobs(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(
@@ -58,7 +58,7 @@ def test_a_burst_wakes_as_many_workers_as_there_are_jobs(
     assert journal.most_at_once() == 3
 
 
-def test_jobs_put_without_a_notification_are_found_within_heartbeats(
+def test_job_put_without_a_notification_is_found_by_heartbeat(
     supervise: Supervise, admin: Admin, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)):
@@ -69,7 +69,7 @@ def test_jobs_put_without_a_notification_are_found_within_heartbeats(
         eventually(lambda: len(journal.finished()) == 2, within=3.0)
 
 
-def test_a_lost_listen_connection_is_made_again_and_nothing_waits_for_it(
+def test_lost_listen_connection_is_replaced_and_delays_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -84,7 +84,7 @@ def test_a_lost_listen_connection_is_made_again_and_nothing_waits_for_it(
         assert supervisor.workers() == workers
 
 
-def test_nobody_pays_for_notifications_while_nobody_sleeps(
+def test_puts_do_not_notify_while_no_worker_is_idle(
     publisher: Publisher, conn: Connection, database_url: str
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as listening:
@@ -96,7 +96,7 @@ def test_nobody_pays_for_notifications_while_nobody_sleeps(
         ]
 
 
-def test_a_put_tells_sleepers_the_queue_and_the_number_once_per_statement(
+def test_put_notifies_queue_and_number_once_per_statement(
     publisher: Publisher, conn: Connection, database_url: str
 ) -> None:
     name = 'ünï 🦀 "quoted"'
@@ -111,7 +111,7 @@ def test_a_put_tells_sleepers_the_queue_and_the_number_once_per_statement(
     assert heard == [f"3 {name}", "due", "end"]
 
 
-def test_notifications_stop_when_the_sleepers_are_long_gone(
+def test_puts_do_not_notify_after_idle_workers_are_long_gone(
     conn: Connection, database_url: str
 ) -> None:
     conn.execute(

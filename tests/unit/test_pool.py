@@ -71,13 +71,13 @@ def phases(pool: WorkerPool, *phases: Phase) -> None:
         slot.row.phase = phase
 
 
-def test_an_idle_worker_is_woken_rather_than_a_busy_one(pool: WorkerPool) -> None:
+def test_idle_worker_is_woken_rather_than_a_busy_one(pool: WorkerPool) -> None:
     phases(pool, Phase.WORKING, Phase.IDLE)
     wake(pool.slots, "q", 1)
     assert woken(pool) == [False, True]
 
 
-def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_look(
+def test_busy_workers_are_woken_if_no_worker_is_idle(
     pool: WorkerPool,
 ) -> None:
     phases(pool, Phase.WORKING, Phase.WORKING)
@@ -85,7 +85,7 @@ def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_lo
     assert woken(pool) == [True, True]
 
 
-def test_a_worker_has_one_wakeup_at_most_however_many_jobs_come(pool: WorkerPool) -> None:
+def test_worker_has_one_wakeup_at_most(pool: WorkerPool) -> None:
     phases(pool, Phase.IDLE, Phase.WORKING)
     wake(pool.slots, "q", 100)
     wake(pool.slots, "q", 100)
@@ -93,13 +93,13 @@ def test_a_worker_has_one_wakeup_at_most_however_many_jobs_come(pool: WorkerPool
     assert woken(pool) == [False, False]
 
 
-def test_a_heartbeat_wakes_one_idle_worker_and_no_busy_one(pool: WorkerPool) -> None:
+def test_heartbeat_wakes_one_idle_worker_and_no_busy_one(pool: WorkerPool) -> None:
     phases(pool, Phase.WORKING, Phase.IDLE)
     wake_one_each(pool.slots)
     assert woken(pool) == [False, True]
 
 
-def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(
+def test_limit_of_an_earlier_run_does_not_affect_the_next(
     pool: WorkerPool,
 ) -> None:
     slot = pool.slots[0]
@@ -121,7 +121,7 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(
     assert worker_exit.reason == Shutdown("signal SIGKILL")
 
 
-def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_place_has_had_one(
+def test_pool_is_ready_when_each_slot_has_been_up_once(
     pool: WorkerPool,
 ) -> None:
     first, second = pool.slots
