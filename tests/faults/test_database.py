@@ -17,7 +17,7 @@ from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.journal import JOURNAL
-from tests.support.supervised import marked, title_of
+from tests.support.supervisor_process import marked, title_of
 
 BACK_WITHIN_SECONDS = 2.0
 

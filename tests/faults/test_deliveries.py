@@ -14,7 +14,7 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
-from tests.support.deliveries import (
+from tests.support.kill_steps import (
     ACT,
     AFTER_CALLBACK,
     AT_START,
@@ -24,8 +24,8 @@ from tests.support.deliveries import (
     STEP,
     STEPS,
 )
-from tests.support.exits import batch_of_one, exit_of, pending_settlements
 from tests.support.store import leases_left, put, register, states
+from tests.support.worker_exits import batch_of_one, exit_of, pending_settlements
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "deliveries.md"
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}

@@ -15,10 +15,10 @@ from taskmaster.processes.supervisor.database.failure_detector import GIVEN_UP_F
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.odd import reject_at_the_gate
 from tests.support.project import Project, project
+from tests.support.unusable_callbacks import reject_at_the_gate
 
-AFFECT = "tests.support.deliveries:act"
+AFFECT = "tests.support.kill_steps:act"
 GONE_AFTER_SECONDS = 1.0
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": GONE_AFTER_SECONDS}
 # A busy machine may have kept the heartbeat before the stop waiting, or the test from seeing the stop.
@@ -30,7 +30,7 @@ REJECTED_ONCE = [(State.REJECTED, 1, ["rejected"])]
 def sleeper(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
     """A project that is quickly taken for dead, whose log can be read."""
     with project(tmp_path / "project", database_url, journal, gates) as one:
-        one.configure({"callback": "tests.support.odd:reject_at_the_gate"}, **RESCUE)
+        one.configure({"callback": "tests.support.unusable_callbacks:reject_at_the_gate"}, **RESCUE)
         yield one
 
 

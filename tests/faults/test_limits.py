@@ -9,7 +9,7 @@ import pytest
 from taskmaster import Admin, Consumer, JobRecord, Publisher, State
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.misdeeds import PARENT
+from tests.support.misbehaving_callbacks import PARENT
 
 
 def limited(**limits: Any) -> Consumer:

@@ -10,7 +10,7 @@ from taskmaster import Admin, Consumer, Publisher, State, WorkersFailed
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import component
-from tests.support.misdeeds import DO
+from tests.support.misbehaving_callbacks import DO
 
 
 def consumer(**keys: Any) -> Consumer:
@@ -59,7 +59,9 @@ def test_worker_with_a_hanging_component_is_replaced(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}] * 2)
-    hanging = consumer(max_jobs_per_worker=1, component="tests.support.misdeeds:never_left")
+    hanging = consumer(
+        max_jobs_per_worker=1, component="tests.support.misbehaving_callbacks:never_left"
+    )
     with supervise(hanging, grace_seconds=0.1) as supervisor:
         supervisor.expected_exit = None
         eventually(lambda: drained(admin), within=15.0)

@@ -18,8 +18,8 @@ from taskmaster import Admin, Consumer, InvalidConfig, InvalidJob, JobNotFound, 
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.odd import forgetful
 from tests.support.project import Project, project
+from tests.support.unusable_callbacks import forgetful
 from tests.support.waiting import pause
 
 SECRET_URL = "postgresql+psycopg://u:s3cret@h/x"
@@ -290,8 +290,12 @@ def test_publisher_refuses_an_invalid_url_without_its_password() -> None:
             'middleware = [{ use = "logging", format = "xml" }]',
             "format must be 'text' or 'json', got 'xml'",
         ),
-        ({"callback": "tests.support.odd:takes_nothing"}, "", "must take one argument, the job"),
-        ({"callback": "tests.support.odd:generates"}, "", "generator function"),
+        (
+            {"callback": "tests.support.unusable_callbacks:takes_nothing"},
+            "",
+            "must take one argument, the job",
+        ),
+        ({"callback": "tests.support.unusable_callbacks:generates"}, "", "generator function"),
     ],
 )
 def test_check_and_run_refuse_what_cannot_work_in_one_sentence(

@@ -11,8 +11,8 @@ import taskmaster_middleware.sentry
 from taskmaster import Admin, Consumer, InvalidConfig, Publisher, State
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.ingest import Ingest, ingest
-from tests.support.sentried import FAIL
+from tests.support.sentry_callbacks import FAIL
+from tests.support.sentry_server import Ingest, ingest
 
 
 def sentry(place: Ingest, **options: Any) -> dict[str, Any]:

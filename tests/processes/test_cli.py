@@ -13,8 +13,8 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from tests.support import Gates, Supervise, eventually
-from tests.support.misdeeds import DO
-from tests.support.supervised import MARK, expect_nobody
+from tests.support.misbehaving_callbacks import DO
+from tests.support.supervisor_process import MARK, expect_nobody
 
 ODD_NAMES = ['it\'s a "b" 🚀', "a.b;drop table ready;--", "[red]alarm[/red] %s {x}"]
 

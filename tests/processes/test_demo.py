@@ -13,7 +13,7 @@ import pytest
 
 from taskmaster.store.connection import Connection
 from tests.support import eventually
-from tests.support.supervised import MARK, expect_nobody
+from tests.support.supervisor_process import MARK, expect_nobody
 
 # Tiles that take long enough for a worker to be killed in the middle of one.
 TINY = ("--width", "640", "--tile-ms", "40", "--probes", "5")

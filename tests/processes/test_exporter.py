@@ -15,7 +15,7 @@ from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.exporter_service import exporter_service
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.callbacks import ACT
-from tests.support.counters import COUNT
+from tests.support.counting_callbacks import COUNT
 from tests.support.descriptors import opened
 from tests.support.scraping import Exporter
 

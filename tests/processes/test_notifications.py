@@ -13,7 +13,7 @@ from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.services import database_services
+from tests.support.database_services import database_services
 from tests.support.store import SCHEMA, beat, put, register
 
 FOREIGN = [

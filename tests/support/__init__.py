@@ -2,7 +2,7 @@
 
 from tests.support.journal import Gates, Journal, Run
 from tests.support.server import Server, running_server
-from tests.support.supervised import Supervise, Supervised, supervised
+from tests.support.supervisor_process import Supervise, Supervised, supervised
 from tests.support.waiting import eventually
 
 __all__ = [

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.journal import GATES, JOURNAL, Gates, Journal
-from tests.support.supervised import MARK, expect_nobody, marked, title_of
+from tests.support.supervisor_process import MARK, expect_nobody, marked, title_of
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

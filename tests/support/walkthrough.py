@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.markdown import Block, blocks
-from tests.support.supervised import MARK, expect_nobody
+from tests.support.supervisor_process import MARK, expect_nobody
 from tests.support.transcript import is_shown, missing_lines
 from tests.support.waiting import eventually
 

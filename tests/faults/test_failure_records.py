@@ -15,7 +15,7 @@ from taskmaster.processes.supervisor.exits.cause import OomWatch
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
-from tests.support.misdeeds import DO, MIB
+from tests.support.misbehaving_callbacks import DO, MIB
 from tests.support.project import Project, project
 
 SIGKILLED = 9  # as a wait status

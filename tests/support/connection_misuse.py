@@ -1,10 +1,10 @@
-"""Callbacks that treat the connection they are lent badly: "tests.support.borrowers:act"."""
+"""Callbacks that treat the connection they are lent badly: "tests.support.connection_misuse:act"."""
 
 from psycopg.rows import dict_row
 
 from taskmaster import Job
 
-ACT = "tests.support.borrowers:act"
+ACT = "tests.support.connection_misuse:act"
 kept: list[object] = []  # what would leave its block when it is collected
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from unittest.mock import patch
 
 from taskmaster.store import leases
-from tests.support.deliveries import kill_oneself
 from tests.support.journal import note, own_journal
+from tests.support.kill_steps import kill_oneself
 
-DIES = "tests.support.exchanges:dies_after_an_exchange"
+DIES = "tests.support.crashing_workers:dies_after_an_exchange"
 MOST_DEATHS = 3
 
 

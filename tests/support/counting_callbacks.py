@@ -9,7 +9,7 @@ from prometheus_client import Counter, Gauge
 
 from taskmaster import Job
 
-COUNT = "tests.support.counters:count"
+COUNT = "tests.support.counting_callbacks:count"
 PROGRAM = "import prometheus_client; prometheus_client.Counter('x', 'A program that counts for itself.').inc()"
 THINGS = Counter("test_things", "Counted by callbacks.", ["kind"])
 HELD = Gauge("test_held", "What the living hold.", multiprocess_mode="livesum")

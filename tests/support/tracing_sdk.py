@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from taskmaster import Job
 from tests.support.journal import note
 
-SET_UP = "tests.support.telemetry:set_up"
-WORK = "tests.support.telemetry:work"
+SET_UP = "tests.support.tracing_sdk:set_up"
+WORK = "tests.support.tracing_sdk:work"
 
 
 class ToJournal(SpanExporter):

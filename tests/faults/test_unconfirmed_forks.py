@@ -24,7 +24,7 @@ from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.exits import pending_settlements
+from tests.support.worker_exits import pending_settlements
 
 SERIAL = 7
 

@@ -6,7 +6,7 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from tests.support import Supervise, eventually
-from tests.support.borrowers import ACT
+from tests.support.connection_misuse import ACT
 
 
 @pytest.mark.parametrize("payload", ["leave a block open", "sleep in a query"])

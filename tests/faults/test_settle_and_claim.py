@@ -21,8 +21,7 @@ from taskmaster.store.connection import BoundedConnection, Connection, connect
 from taskmaster.store.cursor import Cursor
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.exchanges import DIES, MOST_DEATHS
-from tests.support.exits import batch_of_one, exit_of
+from tests.support.crashing_workers import DIES, MOST_DEATHS
 from tests.support.server import SCHEMA
 from tests.support.store import (
     QUEUE,
@@ -35,6 +34,7 @@ from tests.support.store import (
     register,
     states,
 )
+from tests.support.worker_exits import batch_of_one, exit_of
 
 
 def test_next_batch_of_a_killed_worker_is_released_uncharged(
@@ -156,7 +156,7 @@ def test_server_that_does_not_respond_is_disconnected(database_url: str) -> None
 def test_sigchld_ignored_by_one_job_hides_no_exit_code_from_next(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    consumer = Consumer("q", callback="tests.support.misdeeds:signals", batch=1)
+    consumer = Consumer("q", callback="tests.support.misbehaving_callbacks:signals", batch=1)
     with supervise(consumer):
         publisher.put("q", {"do": "ignore"})
         publisher.put("q", {"do": "call"})

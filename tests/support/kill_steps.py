@@ -24,8 +24,8 @@ from taskmaster.processes.worker import batch, transactional
 from taskmaster.store import leases, transactions
 from tests.support.journal import note_job, own_journal, wait_at
 
-ACT = "tests.support.deliveries:act"
-MINED = "tests.support.deliveries:mined"
+ACT = "tests.support.kill_steps:act"
+MINED = "tests.support.kill_steps:mined"
 STEP = "TASKMASTER_TEST_STEP"
 MARKER = "TASKMASTER_TEST_MARKER"
 ANSWERED_WITHIN_MS = 10_000

@@ -1,4 +1,4 @@
-"""What callbacks do to the process that runs them: "tests.support.misdeeds:do" does what the payload says."""
+"""What callbacks do to the process that runs them: "tests.support.misbehaving_callbacks:do" does what the payload says."""
 
 import ctypes
 import faulthandler
@@ -17,8 +17,8 @@ from typing import Any
 from taskmaster import Ack, Job, Outcome, Reject, Retry
 from tests.support.journal import note, note_job, wait_at
 
-DO = "tests.support.misdeeds:do"
-PARENT = "tests.support.misdeeds:waits_for_its_child"
+DO = "tests.support.misbehaving_callbacks:do"
+PARENT = "tests.support.misbehaving_callbacks:waits_for_its_child"
 MIB = 1024 * 1024
 FAR_SECONDS = "60"  # for a program that is meant to be ended
 

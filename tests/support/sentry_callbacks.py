@@ -7,7 +7,7 @@ import sentry_sdk
 
 from taskmaster import Job
 
-FAIL = "tests.support.sentried:fail"
+FAIL = "tests.support.sentry_callbacks:fail"
 
 
 class Wrong(Exception):

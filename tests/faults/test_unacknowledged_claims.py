@@ -27,7 +27,7 @@ from taskmaster.store.cursor import Cursor
 from taskmaster.store.leases import Claimant
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.services import database_services
+from tests.support.database_services import database_services
 from tests.support.store import (
     QUEUE,
     SCHEMA,

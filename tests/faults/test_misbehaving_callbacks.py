@@ -13,8 +13,8 @@ from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
 from tests.support import Gates, Journal, Supervise, Supervised, eventually
 from tests.support.descriptors import opened
-from tests.support.misdeeds import DO, MIB
-from tests.support.supervised import title_of
+from tests.support.misbehaving_callbacks import DO, MIB
+from tests.support.supervisor_process import title_of
 
 FAR_SECONDS = 60.0
 FIRM = {"max_runs": 1, "max_crashes": 1}  # the first failure is the last
