@@ -1,4 +1,4 @@
-"""The process that tells middlewares of crashes: when it dies itself, somebody must hear of it."""
+"""The process that reports crashes to middlewares. Its own crash is logged."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from taskmaster import Publisher
 from tests.support import Gates, Journal, eventually
 from tests.support.project import Project, project
 
-TELLS_AT_THE_GATE = """
+REPORT_AND_WAIT = """
 from taskmaster.middleware import define_middleware
 from tests.support.journal import note, wait_at
 
@@ -22,31 +22,31 @@ def report_crashes():
     return report
 
 @define_middleware(report_crashes=report_crashes)
-def told_of_crashes():
+def wait_in_reports():
     return lambda handler: handler
 """
 
 
 @pytest.fixture
-def told(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
-    """A project whose crashes are reported to a middleware that takes its time."""
+def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    """A project whose crashes are reported to a middleware that waits at the gate."""
     with project(tmp_path / "project", database_url, journal, gates) as one:
-        one.version("old", TELLS_AT_THE_GATE)
-        one.configure({"middleware": ["jobs:told_of_crashes"], "max_crashes": 1})
+        one.write_version("old", REPORT_AND_WAIT)
+        one.configure({"middleware": ["jobs:wait_in_reports"], "max_crashes": 1})
         yield one
 
 
 def test_killed_crash_reporter_is_logged_and_replaced(
-    told: Project, publisher: Publisher, journal: Journal, gates: Gates
+    here: Project, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
-    told.start()
-    publisher.put("q", {"do": "die"})
+    here.start()
+    publisher.put("q", {"do": "crash"})
     eventually(lambda: journal.lines("reported"))
-    (reporter,) = told.titled("taskmaster reporter")
+    (reporter,) = here.pids_by_title("taskmaster reporter")
     os.kill(reporter, signal.SIGKILL)
-    eventually(lambda: "crash reporter failed: crashes=1 cause='signal SIGKILL'" in told.said())
+    eventually(lambda: "crash reporter failed: crashes=1 cause='signal SIGKILL'" in here.output())
     gates.open()
-    later = publisher.put("q", {"do": "die"})
+    later = publisher.put("q", {"do": "crash"})
     eventually(lambda: journal.lines("reported")[-1]["id"] == later)
-    assert told.stop() == 0
-    assert told.said().count("crash reporter failed") == 1
+    assert here.stop() == 0
+    assert here.output().count("crash reporter failed") == 1

@@ -1,4 +1,4 @@
-"""What each delivery promises, whatever step its worker dies at; and what transactional callbacks do wrong."""
+"""The promise of each delivery at each step where its worker is killed, and broken transactions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,36 +11,36 @@ from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
 from taskmaster.middleware import CrashReport
 from taskmaster.settlement import Settlement
-from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.kill_steps import (
-    ACT,
     AFTER_CALLBACK,
     AT_START,
     IN_CALLBACK,
+    KILL_AT_STEP,
     MARKER,
-    MINED,
     STEP,
     STEPS,
 )
 from tests.support.store import leases_left, put, register, states
+from tests.support.transactional_callbacks import ACT
 from tests.support.worker_exits import batch_of_one, exit_of, pending_settlements
+from tests.support.wrapped_functions import CHARGE_LOST, RELEASE_UNACKNOWLEDGED, wrap_function
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "deliveries.md"
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 SOON = 0.02
 FAR_SECONDS = 60.0  # for what must not happen during the test
 
-MOST_RUNS = (
-    40  # of a job that may run twice, when busy workers take it each time before it is charged
-)
+# The runs of a job with max_runs = 2 that busy workers take each time before it is charged.
+MOST_RUNS = 40
 
 
 class Fate(NamedTuple):
-    """What became of a job in the end, and what its callback did: begun and finished runs, and effects committed.
+    """The end of a job, and what its callback did: runs begun and finished, effects committed.
 
-    `run_count` and `crashes` are those of the last run: of an acked job as its callback saw them.
+    `run_count` and `crashes` are those of the last run. Those of an acked job are what its callback
+    saw.
     """
 
     end: str
@@ -60,7 +60,7 @@ class Fate(NamedTuple):
 
 
 PLAIN = Fate("acked", began=1, finished=1, effects=1, run_count=1, crashes=0)
-# Every step at which a worker is killed. What is not named here goes as if nobody had died.
+# Every step at which a worker is killed. A step that is not named here changes nothing.
 FATES: dict[tuple[str, Delivery], Fate] = {
     (step, delivery): PLAIN for step in STEPS for delivery in DELIVERIES
 } | {
@@ -90,7 +90,7 @@ FATES: dict[tuple[str, Delivery], Fate] = {
 
 @pytest.fixture(autouse=True)
 def effects(conn: Connection) -> None:
-    """A table for the effects of callbacks, and one that is checked at commit."""
+    """Create a table for the effects of callbacks, and one that is checked at commit."""
     conn.execute("create table public.effects (job bigint)")
     conn.execute("create table public.strict (id int unique deferrable initially deferred)")
 
@@ -105,7 +105,7 @@ def consumer(delivery: Delivery = "transactional", **options: Any) -> Consumer:
     return Consumer("q", callback=ACT, delivery=delivery, **{"retry_base_seconds": SOON, **options})
 
 
-def settled(admin: Admin) -> bool:
+def is_settled(admin: Admin) -> bool:
     return all(record.state == State.REJECTED for record in admin.find())
 
 
@@ -144,23 +144,23 @@ def test_worker_killed_at_any_step_keeps_its_deliverys_promise(
     step: str,
     delivery: Delivery,
 ) -> None:
-    marker = tmp_path / "died"
+    marker = tmp_path / "killed"
     monkeypatch.setenv(STEP, step)
     monkeypatch.setenv(MARKER, str(marker))
     payload = {} if delivery == "transactional" else {"url": database_url}
     job_id = publisher.put("q", payload)
-    # A lost transaction is charged when its lock is gone: no successor may be up before that.
+    # A lost transaction is charged when its lock is gone. No successor may have started by then.
     late = delivery == "transactional" and FATES[step, delivery].crashes
     restart_seconds = 1.0 if late else 0.01
     with supervise(
-        consumer(delivery, component=MINED),
+        consumer(delivery, component=KILL_AT_STEP),
         restart_base_seconds=restart_seconds,
         restart_max_seconds=restart_seconds,
     ):
         eventually(marker.exists)
-        eventually(lambda: settled(admin))
+        eventually(lambda: is_settled(admin))
         later = publisher.put("q", payload)
-        eventually(lambda: later in journal.finished() and settled(admin))
+        eventually(lambda: later in journal.finished() and is_settled(admin))
         assert fate(conn, journal, later) == PLAIN
     assert fate(conn, journal, job_id) == FATES[step, delivery]
     assert leases_left(conn) == 0
@@ -174,7 +174,7 @@ def test_no_step_is_expected_to_break_a_promise() -> None:
 
 
 def table() -> str:
-    """FATES in Markdown."""
+    """Return FATES as a table in Markdown."""
     lines = [
         ["the worker is killed", *(f"`{delivery}`" for delivery in DELIVERIES)],
         ["---"] * (1 + len(DELIVERIES)),
@@ -190,7 +190,7 @@ def test_page_on_deliveries_shows_what_the_tests_assert(
     assert capsys.readouterr().out in PAGE.read_text()
 
 
-# -- transactional: what its callbacks may do, and what they may not
+# -- transactional: what callbacks do to their transaction
 
 
 @pytest.mark.parametrize(
@@ -248,13 +248,13 @@ def test_spoiled_transaction_is_charged_to_its_own_job_only(
     message: str,
     left: int,
 ) -> None:
-    """`left`: what the callback itself has committed in each of its two runs."""
+    """`left` is the number of rows that the callback itself commits in each of its two runs."""
     with supervise(consumer(max_runs=2)) as supervisor:
         worker = supervisor.worker()
         job_id = publisher.put("q", {"do": do})
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
         good = publisher.put("q", {})
-        eventually(lambda: settled(admin))
+        eventually(lambda: is_settled(admin))
         assert supervisor.worker() == worker
     record = admin.get(job_id)
     assert [(failure.cause, failure.run) for failure in record.failures] == [
@@ -312,12 +312,12 @@ def test_terminated_transaction_takes_effect_once(
 
 
 @pytest.mark.parametrize(
-    ("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_die", "signal SIGKILL")]
+    ("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_crash", "signal SIGKILL")]
 )
 def test_job_that_loses_its_transactions_is_rejected_in_the_end(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, do: str, cause: str
 ) -> None:
-    """Others take it whenever its lock goes: who is to charge it has to be there at that moment, and often is."""
+    """Busy workers take the job when its lock is gone. A charge must come first, and often does."""
     publisher.put_many("q", [{"do": "spin", "seconds": 0.005}] * 3000, priority=5)
     job_id = publisher.put("q", {"do": do, "seconds": 0.3})
     with supervise(consumer(concurrency=4, max_runs=2, max_crashes=2)):
@@ -333,7 +333,7 @@ def test_job_that_loses_its_transactions_is_rejected_in_the_end(
 def test_two_crashes_behind_one_lock_are_both_charged(
     conn: Connection, connection: Callable[[], Connection], admin: Admin
 ) -> None:
-    """Each of them ran it as its first run, for none of it had been written."""
+    """Charge the runs in order. Each was the first when it began, because none was written."""
     job_id, us = put(conn), register(conn)
     crashes: list[CrashReport] = []
     outbox, neighbour = pending_settlements(conn, us, crashes), connection()
@@ -360,38 +360,43 @@ def test_two_crashes_behind_one_lock_are_both_charged(
 
 @pytest.mark.parametrize("place", ["after the charge", "before the charge", "at the next charge"])
 def test_crash_is_charged_once_if_the_database_fails(
-    conn: Connection, admin: Admin, monkeypatch: pytest.MonkeyPatch, place: str
+    conn: Connection, admin: Admin, place: str
 ) -> None:
     first, second = put(conn), put(conn)
     outbox = pending_settlements(conn, register(conn))
     for job_id in (first, second):
         outbox.settle(exit_of(consumer(max_crashes=9), batch_of_one(job_id), worker="one"))
-    real, failed = transactions.charge_lost, list[str]()
+    failures: list[str] = []
 
-    def failing(
-        conn: Connection, schema: str, settlement: Settlement, **options: Any
-    ) -> transactions.Charged:
-        answer = real(conn, schema, settlement, **options)
-        if not failed and settlement.id == (second if place == "at the next charge" else first):
-            failed.append(place)
-            raise psycopg.OperationalError("the answer was lost")
-        return answer
+    def fail_after_charge(charge_lost: Callable[..., Any]) -> Callable[..., Any]:
+        def charge(conn: Connection, schema: str, settlement: Settlement, **options: Any) -> Any:
+            result = charge_lost(conn, schema, settlement, **options)
+            wanted = second if place == "at the next charge" else first
+            if not failures and settlement.id == wanted:
+                failures.append(place)
+                raise psycopg.OperationalError("the reply was lost")
+            return result
 
-    def forgetful(*arguments: Any) -> None:
-        if not failed:
-            failed.append(place)
+        return charge
+
+    def fail_once(release: Callable[..., Any]) -> Callable[..., Any]:
+        def release_or_fail(*arguments: Any) -> Any:
+            if failures:
+                return release(*arguments)
+            failures.append(place)
             raise psycopg.OperationalError("the connection was lost")
 
-    target, name = (
-        (leases, "release_unacknowledged")
+        return release_or_fail
+
+    with (
+        wrap_function(RELEASE_UNACKNOWLEDGED, fail_once)
         if place == "before the charge"
-        else (transactions, "charge_lost")
-    )
-    monkeypatch.setattr(target, name, forgetful if place == "before the charge" else failing)
-    with pytest.raises(psycopg.OperationalError):
+        else wrap_function(CHARGE_LOST, fail_after_charge)
+    ):
+        with pytest.raises(psycopg.OperationalError):
+            outbox.flush(conn)
         outbox.flush(conn)
-    outbox.flush(conn)
-    assert failed
+    assert failures
     assert not outbox.has_pending
     assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
@@ -401,7 +406,7 @@ def test_session_changes_of_a_callback_do_not_reach_the_next_job(
 ) -> None:
     with supervise(consumer(max_runs=1)) as supervisor:
         worker = supervisor.worker()
-        for do in ("look at the session", "upset the session", "look at the session"):
+        for do in ("note the session", "change the session", "note the session"):
             publisher.put("q", {"do": do})
         eventually(lambda: admin.find() == [])
         assert supervisor.worker() == worker
@@ -452,9 +457,8 @@ def test_transactional_callback_has_the_search_path_of_its_role(
     job_id = publisher.put("q", {"do": "search_path"})
     with supervise(consumer()):
         eventually(lambda: admin.find() == [])
-    assert [line["path"] for line in journal.lines("path")] == [
-        "mine, public"
-    ] * 2  # after a failed run too
+    paths = [line["path"] for line in journal.lines("path")]
+    assert paths == ["mine, public"] * 2  # after a failed run too
     assert conn.execute("select job from mine.here").fetchall() == [(job_id,)]
 
 
@@ -471,7 +475,7 @@ def test_job_connection_of_another_delivery_is_refused(
     )
 
 
-# -- at_most_once: no second run, whatever ends the first
+# -- at_most_once: no second run, whatever ended the first
 
 
 @pytest.mark.parametrize(
@@ -494,9 +498,9 @@ def test_at_most_once_job_is_rejected_instead_of_rerun(
 ) -> None:
     job_id = publisher.put("q", {"do": do, "url": database_url})
     with supervise(consumer("at_most_once")):
-        eventually(lambda: settled(admin))
+        eventually(lambda: is_settled(admin))
         later = publisher.put("q", {"url": database_url})
-        eventually(lambda: later in journal.finished() and settled(admin))
+        eventually(lambda: later in journal.finished() and is_settled(admin))
     (failure,) = admin.get(job_id).failures
     assert (failure.cause, failure.run, admin.get(job_id).run_count) == (cause, 1, 1)
     assert message in failure.message
@@ -519,7 +523,7 @@ def test_at_most_once_job_cut_off_by_shutdown_is_rejected(
     ) as supervisor:
         eventually(lambda: journal.began() == [held])
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert admin.get(waiting).state == State.READY
     assert_rejected_for_good(supervise, admin, journal, gates, held, cause="shutdown")
     assert journal.began() == [held, waiting]
@@ -544,7 +548,7 @@ def test_at_most_once_job_whose_host_is_lost_is_rejected(
 def assert_rejected_for_good(
     supervise: Supervise, admin: Admin, journal: Journal, gates: Gates, job_id: int, *, cause: str
 ) -> None:
-    """Another supervisor runs all that there is to run, and not this."""
+    """Assert that another supervisor runs all other jobs and not this one."""
     gates.open()
     with supervise(consumer("at_most_once"), **RESCUE):
         eventually(
@@ -569,7 +573,7 @@ def test_transactional_job_cut_off_by_shutdown_runs_again(
     with supervise(consumer(), grace_seconds=0.1) as supervisor:
         eventually(lambda: journal.began() == [job_id])
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     gates.open()
     with supervise(consumer()):
         eventually(lambda: admin.find() == [])

@@ -1,4 +1,4 @@
-"""SIGHUP to `taskmaster run`: new configuration and code, without losing what runs."""
+"""SIGHUP to `taskmaster run`: new configuration and code, without losing a running job."""
 
 import fcntl
 import os
@@ -7,6 +7,7 @@ import select
 import signal
 import termios
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> I
         yield one
 
 
-def ran(journal: Journal, *ids: int) -> dict[int, list[str]]:
+def versions_by_job(journal: Journal, *ids: int) -> dict[int, list[str]]:
     return {job_id: versions(journal, job_id) for job_id in ids}
 
 
@@ -49,11 +50,13 @@ def test_job_that_runs_during_a_reload_finishes_on_the_old_code(
     here.start()
     held, *mates = publisher.put_many("q", [HOLD, *[{}] * 5])
     eventually(lambda: held in journal.began())
-    here.version("new")
+    here.write_version("new")
     here.reload()
     gates.open()
     eventually(lambda: admin.find() == [])
-    assert ran(journal, held, *mates) == {held: ["old"]} | {mate: ["new"] for mate in mates}
+    assert versions_by_job(journal, held, *mates) == {held: ["old"]} | {
+        mate: ["new"] for mate in mates
+    }
     assert {run.run for run in journal.runs()} == {1}
     assert journal.most_at_once() == 1
     assert here.stop() == 0
@@ -65,7 +68,7 @@ def test_new_worker_waits_for_the_only_old_one_to_finish(
     here.start()
     held, (old,) = publisher.put("q", HOLD), here.workers()
     eventually(lambda: held in journal.began())
-    here.version("new")
+    here.write_version("new")
     here.reload()
     waiting = publisher.put("q")
     eventually(lambda: len(here.templates()) == 1 and old in here.workers())
@@ -96,7 +99,7 @@ def test_retry_after_a_reload_runs_the_new_code(
     here.start()
     job_id = publisher.put("q", {"do": "raise_once"})
     eventually(lambda: job_id in journal.finished())
-    here.version("new")
+    here.write_version("new")
     here.reload()
     eventually(lambda: admin.find() == [])
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
@@ -131,9 +134,9 @@ def test_lowered_concurrency_waits_for_the_old_workers(
     here.configure({"batch": 1, "concurrency": 1})
     here.reload()
     late = publisher.put("q")
-    for gate in "abc":
+    for gate, job_id in zip("abc", held, strict=True):
         gates.open(gate)
-        eventually(lambda gate=gate: held["abc".index(gate)] in journal.finished())  # type: ignore[misc]
+        eventually(lambda job_id=job_id: job_id in journal.finished())  # type: ignore[misc]
     eventually(lambda: admin.find() == [] and len(here.workers()) == 1)
     assert journal.runs_of(late)[0].began >= max(
         run.ended or 0 for run in journal.runs() if run.id in held
@@ -155,7 +158,7 @@ def test_added_consumer_runs_and_removed_one_keeps_its_jobs(
     eventually(lambda: journal.finished() == [run, left])
 
 
-# -- what cannot be used
+# -- versions that cannot be used
 
 
 @pytest.mark.parametrize(
@@ -180,8 +183,8 @@ def test_version_that_cannot_be_loaded_keeps_the_old_one_running(
     if text is not None:
         (here.directory / name).write_text(text)
     here.hup()
-    eventually(lambda: "reload failed" in here.said(), within=25.0)
-    assert about in here.sentence("reload failed")
+    eventually(lambda: "reload failed" in here.output(), within=25.0)
+    assert about in here.log_line("reload failed")
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
     assert (versions(journal, job_id), here.workers()) == (["old"], workers)
@@ -195,19 +198,19 @@ def test_component_failing_in_new_workers_keeps_the_old_ones(
 ) -> None:
     here.configure({"component": "jobs:component"})
     here.start()
-    here.version("new", BROKEN_COMPONENT)
+    here.write_version("new", BROKEN_COMPONENT)
     here.hup()
     (sentence,) = eventually(
-        lambda: [line for line in here.said().splitlines() if "reload failed" in line]
+        lambda: [line for line in here.output().splitlines() if "reload failed" in line]
     )
     assert "no licence for the renderer" in sentence
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
     assert versions(journal, job_id) == ["old"]
-    here.version("mended")
+    here.write_version("fixed")
     here.reload()
     later = publisher.put("q")
-    eventually(lambda: versions(journal, later) == ["mended"])
+    eventually(lambda: versions(journal, later) == ["fixed"])
     assert here.stop() == 0
 
 
@@ -218,16 +221,18 @@ def test_canary_claims_no_job_while_the_old_worker_runs(
     here.start()
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
-    here.version("new")
+    here.write_version("new")
     here.reload()
     later = publisher.put_many("q", [{}] * 3)
-    here.version("broken", BROKEN_COMPONENT)
+    here.write_version("broken", BROKEN_COMPONENT)
     here.configure({"batch": 1, "component": "jobs:component"})
     here.hup()
-    eventually(lambda: "reload failed" in here.said())
+    eventually(lambda: "reload failed" in here.output())
     gates.open()
     eventually(lambda: admin.find() == [])
-    assert ran(journal, held, *later) == {held: ["old"]} | {job_id: ["new"] for job_id in later}
+    assert versions_by_job(journal, held, *later) == {held: ["old"]} | {
+        job_id: ["new"] for job_id in later
+    }
     assert journal.most_at_once() == 1
     eventually(lambda: len(here.workers()) == 1 and len(here.templates()) == 1)
     assert here.stop() == 0
@@ -239,8 +244,8 @@ def test_option_refused_by_new_workers_keeps_the_old_ones(
     here.start()
     here.configure({}, top='middleware = [{ use = "logging", format = "xml" }]')
     here.hup()
-    eventually(lambda: "reload failed" in here.said())
-    assert "'xml'" in here.sentence("reload failed")
+    eventually(lambda: "reload failed" in here.output())
+    assert "'xml'" in here.log_line("reload failed")
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
 
@@ -266,24 +271,24 @@ def test_reload_refuses_a_setting_that_needs_a_restart(
             else changes[what],
         )
     here.hup()
-    eventually(lambda: "reload failed" in here.said())
-    sentence = here.sentence("reload failed")
+    eventually(lambda: "reload failed" in here.output())
+    sentence = here.log_line("reload failed")
     assert f"{what} has changed, and only a restart can change it" in sentence
-    assert "s3cret" not in here.said()
+    assert "s3cret" not in here.output()
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
 
 
-# -- signals on top of each other
+# -- signals during a reload
 
 
 def test_two_hups_in_a_row_end_with_the_last_version(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
-    here.version("second")
+    here.write_version("second")
     here.hup()
-    here.version("third")
+    here.write_version("third")
     here.hup()
     eventually(
         lambda: (
@@ -298,12 +303,12 @@ def test_version_whose_import_hangs_is_replaced_by_the_next(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
-    here.version("hanging", SLOW_IMPORT)
+    here.write_version("hanging", SLOW_IMPORT)
     here.hup()
     eventually(lambda: journal.lines("importing"))
     job_id = publisher.put("q")
     eventually(lambda: versions(journal, job_id) == ["old"])
-    here.version("new")
+    here.write_version("new")
     here.reload()
     later = publisher.put("q")
     eventually(lambda: versions(journal, later) == ["new"])
@@ -316,13 +321,13 @@ def test_sigterm_during_a_reload_ends_both_versions(
     here.start()
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
-    here.version("new", SLOW_IMPORT)
+    here.write_version("new", SLOW_IMPORT)
     here.hup()
     eventually(lambda: journal.lines("importing"))
     os.kill(here.pid, signal.SIGTERM)
     eventually(lambda: here.templates() == [])
     gates.open()
-    assert here.left() == 0
+    assert here.wait_for_exit() == 0
     assert (journal.finished(), admin.find()) == ([held], [])
 
 
@@ -333,11 +338,11 @@ def test_hup_while_stopping_is_ignored(
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
     os.kill(here.pid, signal.SIGTERM)
-    eventually(lambda: "supervisor stopping: SIGTERM" in here.said())
+    eventually(lambda: "supervisor stopping: SIGTERM" in here.output())
     here.hup()
     gates.open()
-    assert here.left() == 0
-    assert (journal.finished(), admin.find(), here.reloads()) == ([held], [], 0)
+    assert here.wait_for_exit() == 0
+    assert (journal.finished(), admin.find(), here.reload_count()) == ([held], [], 0)
 
 
 def test_sigterm_waits_for_jobs_of_the_old_version_too(
@@ -347,16 +352,16 @@ def test_sigterm_waits_for_jobs_of_the_old_version_too(
     here.start()
     old = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [old])
-    here.version("new")
+    here.write_version("new")
     here.reload()
     new = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [old, new])
     os.kill(here.pid, signal.SIGTERM)
-    eventually(lambda: "supervisor stopping: SIGTERM" in here.said())
+    eventually(lambda: "supervisor stopping: SIGTERM" in here.output())
     gates.open()
-    assert here.left() == 0
+    assert here.wait_for_exit() == 0
     assert (journal.finished(), admin.find()) == ([old, new], [])
-    assert ran(journal, old, new) == {old: ["old"], new: ["new"]}
+    assert versions_by_job(journal, old, new) == {old: ["old"], new: ["new"]}
 
 
 def test_twenty_hups_under_load_lose_and_charge_no_job(
@@ -367,7 +372,7 @@ def test_twenty_hups_under_load_lose_and_charge_no_job(
     ids: list[int] = []
     for number in range(20):
         ids += publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 30)
-        here.version(f"version {number}")
+        here.write_version(f"version {number}")
         here.reload() if number % 4 == 3 else here.hup()
         eventually(lambda enough=number * 20: len(journal.began()) >= enough)  # type: ignore[misc]
     eventually(lambda: admin.find() == [], within=20.0)
@@ -397,7 +402,7 @@ def test_hang_up_of_the_terminal_stops_the_service(
     job_id = publisher.put("q", {"do": "hold_until_stopping"})
     eventually(lambda: journal.began() == [job_id])
     os.close(ours)
-    assert here.left() == 0
+    assert here.wait_for_exit() == 0
     assert (journal.finished(), admin.find(), admin.supervisors()) == ([job_id], [], [])
 
 
@@ -432,11 +437,15 @@ def test_refused_reloads_leave_no_descriptor_behind(here: Project) -> None:
     here.start()
     before: int | None = None
     for number in range(1, 4):
-        here.version(f"broken {number}", BROKEN_COMPONENT)
+        here.write_version(f"broken {number}", BROKEN_COMPONENT)
         here.hup()
-        eventually(lambda number=number: here.said().count("reload failed") == number)  # type: ignore[misc]
+        eventually(partial(has_failed, here, number))
         before = before or descriptors(here)
     eventually(lambda: descriptors(here) <= (before or 0))
+
+
+def has_failed(here: Project, times: int) -> bool:
+    return here.output().count("reload failed") == times
 
 
 def descriptors(here: Project) -> int:

@@ -1,4 +1,4 @@
-"""The template and the supervisor, killed and stopped."""
+"""Supervisors and templates that are killed or stopped."""
 
 import signal
 from typing import Any
@@ -24,7 +24,7 @@ def test_killed_template_is_replaced_and_its_workers_go_on(
         assert supervisor.workers() == workers
         gates.open()
         eventually(lambda: admin.find() == [])
-        # And the new one can fork.
+        # The new template can fork.
         supervisor.signal(workers[0], signal.SIGKILL)
         eventually(
             lambda: len(supervisor.workers()) == 2 and workers[0] not in supervisor.workers()
@@ -73,7 +73,7 @@ def test_next_supervisor_rescues_the_jobs_of_a_killed_one(
     with supervise(consumer, **RESCUE):
         eventually(lambda: admin.find() == [])
     assert sorted(journal.finished()) == [running, *mates]
-    assert {run.run for run in journal.runs()} == {1}  # nobody is charged for it
+    assert {run.run for run in journal.runs()} == {1}  # no job is charged
 
 
 def test_supervisor_killed_during_a_computation_leaves_no_orphan(
@@ -122,15 +122,15 @@ def test_running_supervisor_rescues_the_jobs_of_a_killed_one(
 def test_supervisor_stopped_too_long_leaves_its_jobs_to_others(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
-    with supervise(Consumer("q", callback=ACT), **RESCUE) as sleeper:
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as stopped:
         held = publisher.put("q", {"do": "hold"})
         eventually(lambda: journal.began() == [held])
         with supervise(Consumer("q", callback=ACT), **RESCUE):
-            worker = sleeper.worker()
-            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            worker = stopped.worker()
+            stopped.signal(stopped.pid, signal.SIGSTOP)
             eventually(lambda: len(journal.runs_of(held)) == 2, within=30.0)
-            sleeper.signal(sleeper.pid, signal.SIGCONT)
-            eventually(lambda: worker not in sleeper.workers())
+            stopped.signal(stopped.pid, signal.SIGCONT)
+            eventually(lambda: worker not in stopped.workers())
             gates.open()
             eventually(lambda: admin.find() == [])
     assert [run.ended is not None for run in journal.runs_of(held)] == [False, True]
@@ -140,9 +140,9 @@ def test_job_is_charged_from_the_second_lost_host_on(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
-    for lives in (1, 2):
+    for runs in (1, 2):
         with supervise(Consumer("q", callback=ACT), **RESCUE) as supervisor:
-            eventually(lambda lives=lives: len(journal.runs_of(job_id)) == lives)  # type: ignore[misc]
+            eventually(lambda runs=runs: len(journal.runs_of(job_id)) == runs)  # type: ignore[misc]
             supervisor.kill()
     with supervise(Consumer("q", callback=ACT), grace_seconds=0.1, **RESCUE) as supervisor:
         supervisor.expected_exit = None  # on a busy machine the timer comes first

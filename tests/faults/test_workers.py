@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped, or kill themselves."""
+"""Workers that are killed or stopped, or that crash by themselves."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def test_failure_of_a_killed_job_names_the_signal(
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_crashes=1)) as supervisor:
         worker = supervisor.worker()
-        job_id = publisher.put("q", {"do": "die"})
+        job_id = publisher.put("q", {"do": "crash"})
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
         eventually(lambda: supervisor.workers() not in ([], [worker]))
     (failure,) = admin.get(job_id).failures
@@ -68,10 +68,10 @@ def test_failure_of_a_killed_job_names_the_signal(
 @pytest.mark.parametrize(
     ("payload", "cause"),
     [
-        ({"do": "die", "signal": "SIGSEGV"}, "signal SIGSEGV"),
-        ({"do": "die", "signal": "SIGABRT"}, "signal SIGABRT"),
-        ({"do": "leave", "code": 0}, "exit code 0"),
-        ({"do": "leave", "code": 13}, "exit code 13"),
+        ({"do": "crash", "signal": "SIGSEGV"}, "signal SIGSEGV"),
+        ({"do": "crash", "signal": "SIGABRT"}, "signal SIGABRT"),
+        ({"do": "exit", "code": 0}, "exit code 0"),
+        ({"do": "exit", "code": 13}, "exit code 13"),
     ],
 )
 def test_job_that_keeps_crashing_is_rejected_after_max_crashes(
@@ -99,7 +99,7 @@ def test_job_that_crashed_once_runs_again_at_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, retry_base_seconds=FAR_SECONDS)):
-        job_id = publisher.put("q", {"do": "die_once"})
+        job_id = publisher.put("q", {"do": "crash_once"})
         eventually(lambda: admin.find() == [])
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
 
@@ -136,7 +136,7 @@ def test_repeatedly_killed_workers_lose_no_job(
             os.kill(victim, signal.SIGKILL)
         eventually(lambda: admin.find() == [], within=20.0)
     assert set(journal.finished()) == set(ids)
-    # One that was killed between its end and its note of it may have run again, and none else.
+    # Only a job whose worker was killed before it recorded the end may have run again.
     assert len(journal.began()) <= len(ids) + 8
 
 
@@ -163,7 +163,7 @@ def test_stopped_worker_does_not_keep_the_supervisor_running(
         eventually(lambda: journal.began() == [job_id])
         supervisor.signal(supervisor.worker(), signal.SIGSTOP)
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
 
 
@@ -182,7 +182,7 @@ def test_processes_of_a_callback_end_with_its_killed_worker(
 def test_acked_batch_mates_of_a_crashing_job_stay_acked(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    ids = publisher.put_many("q", [*[{}] * 50, {"do": "die"}, *[{}] * 50])
+    ids = publisher.put_many("q", [*[{}] * 50, {"do": "crash"}, *[{}] * 50])
     with supervise(Consumer("q", callback=ACT, batch=200, max_crashes=2)):
         eventually(
             lambda: [(job.id, job.state) for job in admin.find()] == [(ids[50], State.REJECTED)]

@@ -1,4 +1,4 @@
-"""What is heard on the channel, which is anybody's to notify on, and until when puts notify on it."""
+"""Notifications on the channel, which any session may send, and when puts send them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -38,30 +38,30 @@ def notify(conn: Connection, payload: str) -> None:
 
 
 @pytest.fixture
-def arrived() -> list[Notifications]:
-    """What the listener has passed on."""
+def notifications() -> list[Notifications]:
+    """All that the listener has passed on."""
     return []
 
 
 @pytest.fixture
-def listener(database_url: str, arrived: list[Notifications]) -> Iterator[Listener]:
-    listener = Listener(Database(database_url, SCHEMA), arrived.append, lambda: True)
+def listener(database_url: str, notifications: list[Notifications]) -> Iterator[Listener]:
+    listener = Listener(Database(database_url, SCHEMA), notifications.append, lambda: True)
     listener.run_due(0.0)
-    assert len(arrived) == 1
+    assert len(notifications) == 1
     yield listener
     listener.close()
 
 
 @pytest.mark.parametrize("payload", [*FOREIGN, TOO_LONG])
 def test_foreign_notification_is_skipped_and_the_next_is_read(
-    listener: Listener, arrived: list[Notifications], conn: Connection, payload: str
+    listener: Listener, notifications: list[Notifications], conn: Connection, payload: str
 ) -> None:
     notify(conn, payload)
     notify(conn, "2 behind it")
 
     def jobs() -> Counter[str]:
         listener.read()
-        return sum((one.jobs for one in arrived), Counter[str]())
+        return sum((one.jobs for one in notifications), Counter[str]())
 
     eventually(lambda: "behind it" in jobs())
     assert jobs()["behind it"] == 2
@@ -104,7 +104,9 @@ def test_idle_worker_makes_puts_notify_beyond_long_heartbeats(
     supervise: Supervise, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
-        eventually(lambda: open_for_seconds(conn) > 2 * 30.0)  # the heartbeat found nobody idle yet
+        eventually(
+            lambda: open_for_seconds(conn) > 2 * 30.0
+        )  # the heartbeat found no idle worker yet
 
 
 def test_short_idle_period_does_not_shorten_a_longer_one(conn: Connection) -> None:
@@ -122,20 +124,21 @@ def test_put_notifies_while_a_worker_is_idle_and_no_longer(
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute("listen taskmaster")
         beat(conn, us, idle=False, idle_ms=15_000)
-        put(conn, queue="nobody asleep")
+        put(conn, queue="no worker idle")
         beat(conn, us, idle=True, idle_ms=15_000)
-        put(conn, queue="asleep")
+        put(conn, queue="idle")
         conn.execute(
-            "select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)"
+            "select setval('idle_until',"
+            " (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)"
         )
         put(conn, queue="too long ago")
         notify(conn, "end")
-        heard = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=2)]
-    assert heard == ["1 asleep", "end"]
+        received = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=2)]
+    assert received == ["1 idle", "end"]
 
 
 def open_for_seconds(conn: Connection) -> float:
-    """How much longer puts notify."""
+    """Return how much longer puts notify."""
     found = conn.execute(
         "select last_value / 1000.0 - extract(epoch from clock_timestamp()) from idle_until"
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Values that Python, SQL or the shell let through, and that JSON or Postgres do not."""
+"""Values that Python, SQL or the shell accept, and that JSON or Postgres refuse."""
 
 import json
 import os
@@ -32,7 +32,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def cli(database_url: str, tmp_path: Path) -> Cli:
-    """Runs `taskmaster …` in an empty directory; answers when it is done."""
+    """Run `taskmaster …` in an empty directory, and return when it is done."""
 
     def run(*arguments: str | bytes) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -44,7 +44,7 @@ def cli(database_url: str, tmp_path: Path) -> Cli:
     return run
 
 
-# -- delays that are floats of another make
+# -- delays of another type than float
 
 
 @pytest.mark.parametrize("outcome", [Snooze(Seconds(1.5)), Retry(Seconds(1.5))])
@@ -59,7 +59,7 @@ def test_delay_of_a_float_subclass_costs_no_worker_and_no_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(
-        Consumer("q", callback="tests.support.callbacks:answer_in_own_seconds", batch=5)
+        Consumer("q", callback="tests.support.callbacks:return_own_seconds", batch=5)
     ) as supervisor:
         worker = supervisor.worker()
         snoozed, retried = publisher.put_many("q", ["snooze", "retry"])
@@ -122,12 +122,12 @@ def test_commands_show_unreadable_json(cli: Cli, conn: Connection, payload: str)
         assert (plain.returncode, plain.stderr) == (0, ""), command
         assert all(str(job_id) in plain.stdout for job_id in ids)
         assert (document.returncode, document.stderr) == (0, ""), command
-        found = parsed(document.stdout)
+        found = parse(document.stdout)
         assert [record["id"] for record in (found if isinstance(found, list) else [found])] == ids
 
 
-def parsed(document: str) -> Any:
-    """JSON that is nested deeper than a test, which is called deep down itself, could read."""
+def parse(document: str) -> Any:
+    """Parse JSON that is nested deeper than the recursion limit of a test allows."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10_000)
     try:
@@ -147,7 +147,7 @@ def test_client_encoding_in_the_environment_garbles_no_payload(
     assert journal.lines("began")[0]["payload"] == {"name": "Ängström 🚀"}
 
 
-# -- arguments that are no text
+# -- arguments that are not text
 
 
 @pytest.mark.parametrize(

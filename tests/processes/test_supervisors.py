@@ -72,11 +72,11 @@ def test_evicted_supervisor_stops_its_jobs_and_registers_again(
         job_id = publisher.put("q", {"do": "hold_once"})
         eventually(lambda: journal.began() == [job_id])
         worker = supervisor.worker()
-        # What a rescuer does to it.
+        # A supervisor that rescues does this.
         conn.execute("update leases set supervisor = -1")
         conn.execute("delete from supervisors")
         eventually(lambda: supervisor.workers() not in ([], [worker]))
-        # Nobody is registered as -1, so the next look for the lost finds the job.
+        # No supervisor is registered as -1, so the next rescue finds the job.
         eventually(lambda: len(journal.runs_of(job_id)) == 2)
         assert journal.runs_of(job_id)[1].pid != worker
         gates.open()

@@ -1,4 +1,4 @@
-"""From a put to the start of its callback, and what happens when hints are lost."""
+"""From a put to the start of its callback, with notifications and without."""
 
 import time
 
@@ -11,15 +11,15 @@ from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 
 
-def settled(admin: Admin, publisher: Publisher, journal: Journal) -> None:
-    """Run one job, so that afterwards everybody is idle."""
+def run_one_job(admin: Admin, publisher: Publisher, journal: Journal) -> None:
+    """Run one job, after which all workers are idle."""
     job_id = publisher.put("q")
     eventually(lambda: job_id in journal.finished())
     eventually(lambda: admin.find(most=1) == [])
 
 
 def listeners(conn: Connection) -> list[int]:
-    """Backends that hold a LISTEN connection."""
+    """Return the backends of the LISTEN connections."""
     found = conn.execute(
         "select pid from pg_stat_activity"
         " where application_name = 'taskmaster listener' and datname = current_database()"
@@ -32,12 +32,11 @@ def test_job_put_while_all_are_idle_is_claimed_on_notification(
 ) -> None:
     # Heartbeats, at which idle workers look by themselves, are too far apart to help.
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
-        settled(admin, publisher, journal)
+        run_one_job(admin, publisher, journal)
         for _ in range(3):
-            asleep_at = (
-                time.monotonic() + sum(LOOKS_SECONDS) + 0.2
-            )  # by then it looks only when it is told
-            eventually(lambda at=asleep_at: time.monotonic() > at)  # type: ignore[misc]
+            # By then a worker looks only after a wakeup.
+            idle_at = time.monotonic() + sum(LOOKS_SECONDS) + 0.2
+            eventually(lambda at=idle_at: time.monotonic() > at)  # type: ignore[misc]
             job_id = publisher.put("q")
             eventually(lambda job_id=job_id: job_id in journal.finished())  # type: ignore[misc]
 
@@ -48,11 +47,10 @@ def test_burst_wakes_as_many_workers_as_there_are_jobs(
     with supervise(
         Consumer("q", callback=ACT, concurrency=3), heartbeat_seconds=30.0, gone_after_seconds=100.0
     ):
-        settled(admin, publisher, journal)
+        run_one_job(admin, publisher, journal)
         publisher.put_many("q", [{"do": "hold"}] * 3)
-        eventually(
-            lambda: len(journal.began()) == 4
-        )  # with the one before; none goes on before the gate opens
+        # With the one before. None of the three ends before the gate opens.
+        eventually(lambda: len(journal.began()) == 4)
         gates.open()
         eventually(lambda: admin.find(most=1) == [])
     assert journal.most_at_once() == 3
@@ -62,7 +60,7 @@ def test_job_put_without_a_notification_is_found_by_heartbeat(
     supervise: Supervise, admin: Admin, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)):
-        settled(admin, publisher, journal)
+        run_one_job(admin, publisher, journal)
         with conn.transaction():
             conn.execute("set local session_replication_role to replica")  # no trigger fires
             conn.execute("insert into ready (queue_name, payload) values ('q', '{}')")
@@ -73,14 +71,14 @@ def test_lost_listen_connection_is_replaced_and_delays_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
-        settled(admin, publisher, journal)
+        run_one_job(admin, publisher, journal)
         workers = supervisor.workers()
         (before,) = listeners(conn)
         conn.execute("select pg_terminate_backend(%s)", (before,))
         job_id = publisher.put("q")
         eventually(lambda: job_id in journal.finished(), within=3.0)
         eventually(lambda: len(listeners(conn)) == 1 and before not in listeners(conn))
-        settled(admin, publisher, journal)
+        run_one_job(admin, publisher, journal)
         assert supervisor.workers() == workers
 
 
@@ -105,10 +103,10 @@ def test_put_notifies_queue_and_number_once_per_statement(
         listening.execute("listen taskmaster")
         publisher.put_many(name, [{}] * 3)
         publisher.put("q", delay=0.5)
-        publisher.put("q", delay=3600)  # nobody needs to know yet
+        publisher.put("q", delay=3600)  # too early for a notification
         conn.execute("select pg_notify('taskmaster', 'end')")
-        heard = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=3)]
-    assert heard == [f"3 {name}", "due", "end"]
+        received = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=3)]
+    assert received == [f"3 {name}", "due", "end"]
 
 
 def test_puts_do_not_notify_after_idle_workers_are_long_gone(

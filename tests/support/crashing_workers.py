@@ -1,34 +1,34 @@
-"""Workers that die with the jobs of their next batch in hand: settled the last one, claimed, and not yet begun."""
+"""A component whose worker crashes after it has settled a batch and claimed the next."""
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 from taskmaster.store import leases
 from tests.support.journal import note, own_journal
-from tests.support.kill_steps import kill_oneself
+from tests.support.kill_steps import kill_own_process
+from tests.support.wrapped_functions import EXCHANGE, wrap_function
 
-DIES = "tests.support.crashing_workers:dies_after_an_exchange"
-MOST_DEATHS = 3
+CRASH_AFTER_EXCHANGE = "tests.support.crashing_workers:crash_after_exchange"
+MAX_CRASHES = 3
 
 
 @contextmanager
-def dies_after_an_exchange() -> Iterator[None]:
-    """The component of a worker that dies so, unless three have died before it."""
-    exchange = leases.exchange
-
-    def dying(conn: Any, done: Any, *arguments: Any, **keywords: Any) -> leases.ClaimResult:
-        claimed = exchange(conn, done, *arguments, **keywords)
-        if (
-            done is not None
-            and claimed.lease is not None
-            and len(own_journal().lines("dying")) < MOST_DEATHS
-        ):
-            note("dying", pid_of_worker=os.getpid(), held=[row.id for row in claimed.lease.jobs])
-            kill_oneself()
-        return claimed
-
-    with patch.object(leases, "exchange", dying):
+def crash_after_exchange() -> Iterator[None]:
+    """Crash after an exchange of batches, unless three workers have crashed before."""
+    with wrap_function(EXCHANGE, wrap_exchange):
         yield
+
+
+def wrap_exchange(exchange: Callable[..., leases.ClaimResult]) -> Callable[..., leases.ClaimResult]:
+    def exchange_and_crash(
+        conn: Any, done: Any, *arguments: Any, **keywords: Any
+    ) -> leases.ClaimResult:
+        result = exchange(conn, done, *arguments, **keywords)
+        has_exchanged = done is not None and result.lease is not None
+        if has_exchanged and len(own_journal().lines("crashing")) < MAX_CRASHES:
+            note("crashing")
+            kill_own_process()
+        return result
+
+    return exchange_and_crash

@@ -1,33 +1,24 @@
-"""Callbacks and middlewares that are wrong in ways of their own, or that tests of fencing need."""
+"""Callbacks and middlewares with mistakes that taskmaster names."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from taskmaster import Handler, Job, Outcome, Reject
-from tests.support.journal import note_job, wait_at
+from taskmaster import Handler, Job
 
 
-def reject_at_the_gate(job: Job) -> Outcome:
-    """Hold, and end in a way that stays to be seen: with one failure per ending that was written."""
-    note_job("began", job)
-    wait_at()
-    note_job("ended", job)
-    return Reject("as it should be")
+def take_no_job() -> None:
+    """Take no job, so it cannot be a callback."""
 
 
-def takes_nothing() -> None:
-    """No callback: it takes no job."""
-
-
-def generates(job: Job) -> Iterator[None]:
-    """No callback: its body would never run."""
+def generate(job: Job) -> Iterator[None]:
+    """Yield, so the body would never run."""
     yield
 
 
-def forgetful(handler: Handler) -> Handler:
-    """A middleware that forgets to return what the handler answered."""
+def return_nothing(handler: Handler) -> Handler:
+    """Make a middleware that forgets to return the outcome of the handler."""
 
-    def handled(job: Job) -> Any:
+    def handle(job: Job) -> Any:
         handler(job)
 
-    return handled
+    return handle

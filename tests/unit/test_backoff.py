@@ -1,4 +1,4 @@
-"""How long to wait before the next restart."""
+"""The delay before the next restart."""
 
 from taskmaster.backoff import Backoff
 

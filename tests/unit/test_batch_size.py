@@ -1,4 +1,4 @@
-"""How many jobs one claim takes."""
+"""The number of jobs that one claim takes."""
 
 import pytest
 from hypothesis import given

@@ -20,7 +20,7 @@ class Clock:
 def full(
     cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False, seconds: float = 0.001
 ) -> None:
-    """Record a claim that got all it wanted."""
+    """Record a claim that found as many jobs as it wanted."""
     cursor.start(sweep)
     cursor.record(claimed, wanted=len(claimed), sweep=sweep, seconds=seconds)
 
@@ -92,13 +92,11 @@ def test_floor_never_passes_what_may_still_be_committed() -> None:
     swept(cursor, xmin=5, xmax=10, drawn=1000)
     swept(cursor, xmin=9, xmax=20, drawn=2000)
     swept(cursor, xmin=9, xmax=20, drawn=2000)
-    assert (
-        cursor.start(True)[0] == BOTTOM
-    )  # whoever drew a position before the first look may be open still
+    # A transaction that drew a position before the first sweep may be open still.
+    assert cursor.start(True)[0] == BOTTOM
     swept(cursor, xmin=10, xmax=30, drawn=3000)
-    assert (
-        cursor.start(True)[0] == BOTTOM
-    )  # settled now, but perhaps not yet for the snapshot of this sweep
+    # It has ended now, but perhaps not yet in the snapshot of this sweep.
+    assert cursor.start(True)[0] == BOTTOM
     swept(cursor, xmin=30, xmax=30, drawn=3000)
     assert cursor.start(True)[0] == 1000
 

@@ -1,4 +1,4 @@
-"""What becomes of the batch of a dead worker."""
+"""The settlements of a batch whose worker has exited."""
 
 from dataclasses import replace
 from uuid import uuid4
@@ -20,7 +20,7 @@ REJECTED = Settlement(
 
 
 def unsettled_batch(current: int | None = 3) -> UnsettledBatch:
-    """Job 1 was acked, job 2 rejected, job 3 ran, 4 and 5 were not started."""
+    """Return a batch: job 1 acked, job 2 rejected, job 3 running, 4 and 5 not started."""
     entry = orjson.loads(orjson.dumps(to_entry(REJECTED)))
     return UnsettledBatch(
         token=uuid4(),

@@ -1,4 +1,4 @@
-"""The shared table by which the supervisor knows what a dead worker was doing."""
+"""The shared table that tells the supervisor what a worker was doing when it exited."""
 
 import os
 from collections.abc import Iterator

@@ -36,13 +36,19 @@ log = logging.getLogger("taskmaster.worker")
 
 
 def main(
-    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: WorkerOrder, fds: WorkerFds
+    plan: Plan,
+    prepared: Prepared,
+    scoreboard: Scoreboard,
+    order: WorkerOrder,
+    fds: WorkerFds,
+    *,
+    confirm_seconds: float = CONFIRM_SECONDS,
 ) -> int:
     """Be the worker that was ordered. Return the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     row = scoreboard.row(order.row)
     wakeups = WakeupReader(fds.wakeups)
-    if not wakeups.get(CONFIRM_SECONDS):
+    if not wakeups.get(confirm_seconds):
         return 1  # the supervisor does not know this worker: its slot may be another's by now
     output.capture((fds.stdout, fds.stderr))
     log_into_memory()

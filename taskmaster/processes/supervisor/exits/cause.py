@@ -20,9 +20,6 @@ OUT_OF_MEMORY = "out of memory"
 SIGKILLED = "signal SIGKILL"
 LOOK_SECONDS = 2.0  # longer than it takes until a killed process is reaped
 OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
-CGROUPS = Path("/proc/self/cgroup")
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-VMSTAT = Path("/proc/vmstat")
 
 
 def exit_reason(
@@ -49,6 +46,15 @@ def _is_current_run(limit: LimitExceeded, batch: UnsettledBatch | None) -> bool:
     return (batch.current, batch.started_ns) == (limit.job_id, limit.started_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class KernelFiles:
+    """The files in which the kernel counts OOM kills. Tests pass files of their own."""
+
+    cgroups: Path = Path("/proc/self/cgroup")
+    cgroup_root: Path = Path("/sys/fs/cgroup")
+    vmstat: Path = Path("/proc/vmstat")
+
+
 @dataclass(slots=True)
 class OomWatch:
     """Tells an OOM kill of the kernel from another SIGKILL: the kernel's counter went up with it.
@@ -58,17 +64,18 @@ class OomWatch:
     `newer` at the last one.
     """
 
-    older: int = field(default_factory=lambda: oom_kills())
+    files: KernelFiles = KernelFiles()
+    older: int = field(init=False)
     newer: int = field(init=False)
     looked_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.newer = self.older
+        self.newer = self.older = oom_kills(self.files)
 
     def run_due(self, now: float) -> None:
         """Forget the kills that are older than two looks."""
         if now - self.looked_at >= LOOK_SECONDS:
-            self.older, self.newer, self.looked_at = self.newer, oom_kills(), now
+            self.older, self.newer, self.looked_at = self.newer, oom_kills(self.files), now
 
     def cause(self, status: int) -> str:
         """Return a wait status in words: `exit code 3`, `signal SIGKILL`, `out of memory`."""
@@ -76,11 +83,11 @@ class OomWatch:
         if described != SIGKILLED:
             return described
         before = self.older
-        self.older = self.newer = oom_kills()
+        self.older = self.newer = oom_kills(self.files)
         return OUT_OF_MEMORY if self.newer > before else described
 
 
-def oom_kills() -> int:
+def oom_kills(files: KernelFiles) -> int:
     """Return how many processes the kernel has killed for want of memory.
 
     It counts in our cgroup, or where no cgroup counts, on the machine. A cgroup counts its
@@ -88,18 +95,18 @@ def oom_kills() -> int:
     shortage of the machine is seen there too, and a kill in another container is not taken for
     ours.
     """
-    ours = [found for path in _cgroup_files() if (found := _count(path)) is not None]
-    return sum(ours) if ours else _count(VMSTAT) or 0
+    ours = [found for path in _cgroup_files(files) if (found := _count(path)) is not None]
+    return sum(ours) if ours else _count(files.vmstat) or 0
 
 
-def _cgroup_files() -> Iterator[Path]:
+def _cgroup_files(files: KernelFiles) -> Iterator[Path]:
     """Yield where our cgroups count: memory.events in version 2, memory.oom_control in version 1."""
-    for line in _read_text(CGROUPS).splitlines():
+    for line in _read_text(files.cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            yield CGROUP_ROOT / path.lstrip("/") / "memory.events"
+            yield files.cgroup_root / path.lstrip("/") / "memory.events"
         elif "memory" in controllers.split(","):
-            yield CGROUP_ROOT / "memory" / path.lstrip("/") / "memory.oom_control"
+            yield files.cgroup_root / "memory" / path.lstrip("/") / "memory.oom_control"
 
 
 def _count(path: Path) -> int | None:
