@@ -67,10 +67,11 @@ def test_settle_and_next_claim_both_happen_or_neither(conn: Connection) -> None:
     assert ids(following) == [second]
     assert states(conn) == {second: State.RUNNING}
     assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (True, None)
+    # It was settled before.
     assert leases.exchange(conn, following.token, claimant, cursor, batch=1) == (
         False,
         None,
-    )  # it was settled before
+    )
     assert leases_left(conn) == 0
 
 

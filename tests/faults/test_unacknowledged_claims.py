@@ -187,9 +187,8 @@ def test_claim_committed_after_the_reconnect_is_released(
     with delivery.connect() as own:
         delivery.release_unacknowledged(own, until=delivery.unacknowledged_until or 0.0)
         assert delivery.is_unsure
-        leases.claim(
-            conn, delivery.claimant, Cursor(), batch=1
-        )  # sent on the connection that was cut
+        # Sent on the connection that was cut.
+        leases.claim(conn, delivery.claimant, Cursor(), batch=1)
         assert states(conn) == {job_id: State.RUNNING}
 
         def is_released() -> bool:

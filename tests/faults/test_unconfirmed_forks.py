@@ -114,9 +114,8 @@ def run_as_worker(wakeups_fd: int, scoreboard: Scoreboard, confirm_seconds: floa
     prepared = Prepared(consumer, lambda job: None, forbidden_component, [], [], "test")
     permits_fd = permits.create()
     try:
-        fds = WorkerFds(
-            wakeups_fd, permits_fd, *[scoreboard.fd] * 4
-        )  # the other descriptors are not used
+        # The other descriptors are not used.
+        fds = WorkerFds(wakeups_fd, permits_fd, *[scoreboard.fd] * 4)
         return main(
             plan,
             prepared,
@@ -231,9 +230,8 @@ def test_worker_ordered_before_an_eviction_claims_for_the_new_id(
         template, worker = supervisor.template(), supervisor.worker()
         supervisor.signal(template, signal.SIGSTOP)
         supervisor.signal(worker, signal.SIGKILL)
-        eventually(
-            lambda: worker not in supervisor.workers()
-        )  # its successor is ordered and not forked yet
+        # Its successor is ordered and not forked yet.
+        eventually(lambda: worker not in supervisor.workers())
         (evicted,) = supervisor_ids(conn)
         conn.execute("delete from supervisors")
         eventually(lambda: supervisor_ids(conn) not in ([], [evicted]))

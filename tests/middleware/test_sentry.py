@@ -142,9 +142,8 @@ def test_hanging_ingest_delays_no_job_and_the_exit_by_2_seconds(
     with sentry_server(hangs=True) as place:
         consumer = Consumer("mail", callback=ACT, middleware=[sentry(place)], max_runs=1)
         with supervise(consumer, grace_seconds=5.0) as supervisor:
-            ids = publisher.put_many(
-                "mail", [{"do": "raise"}] * 300
-            )  # more than Sentry's SDK keeps
+            # More than Sentry's SDK keeps.
+            ids = publisher.put_many("mail", [{"do": "raise"}] * 300)
             last = publisher.put("mail", {})
             eventually(lambda: place.requests > 0)
             eventually(

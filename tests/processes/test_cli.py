@@ -544,6 +544,5 @@ def test_check_runs_no_user_code_in_the_command_itself(cli: Cli, project: Path) 
 
     assert cli("check").returncode == 0
 
-    assert (
-        int((project / "pid").read_text()) != os.getpid()
-    )  # a child of the command, not of this test
+    # It ran in a child of the command.
+    assert int((project / "pid").read_text()) != os.getpid()

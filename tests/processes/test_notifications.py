@@ -104,9 +104,8 @@ def test_idle_worker_makes_puts_notify_beyond_long_heartbeats(
     supervise: Supervise, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
-        eventually(
-            lambda: open_for_seconds(conn) > 2 * 30.0
-        )  # the heartbeat found no idle worker yet
+        # The heartbeat found no idle worker yet.
+        eventually(lambda: open_for_seconds(conn) > 2 * 30.0)
 
 
 def test_short_idle_period_does_not_shorten_a_longer_one(conn: Connection) -> None:

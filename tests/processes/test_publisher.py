@@ -39,9 +39,8 @@ def test_job_that_latin1_cannot_encode_is_refused(
             InvalidJob, match=r"client_encoding .* cannot write '.*': set it to UTF8$"
         ):
             publisher.put("é", "é€🦀", connection=theirs)
-        publisher.put(
-            "é", "ü", connection=theirs
-        )  # nothing was sent: the transaction is still good
+        # Nothing was sent: the transaction is still good.
+        publisher.put("é", "ü", connection=theirs)
     assert [job.payload for job in admin.find(queue_name="é")] == ["é", "é", "ü"]
 
 
