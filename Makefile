@@ -12,6 +12,8 @@ PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.
 	tests/database/test_embedded.py tests/processes/test_prometheus.py \
 	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
 	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
+PROSE += $(addprefix tests/, conftest.py test_wheel.py faults middleware processes unit) \
+	$(filter-out tests/support/store.py, $(wildcard tests/support/*.py))
 # The tests of `make test-matrix`: all, unless paths are named.
 TESTS ?=
 # Named after the Python, so that another one makes a new environment.

@@ -11,18 +11,26 @@ from hypothesis import settings
 
 from taskmaster import Admin, Consumer, Publisher, Supervisor, SupervisorOptions
 from taskmaster.store.connection import Connection, connect, connect_worker
-from tests.support import Gates, Journal, Server, Supervise, Supervised, running_server, supervised
+from tests.support import (
+    Gates,
+    Journal,
+    RunningSupervisor,
+    Server,
+    Supervise,
+    run_supervisor,
+    running_server,
+)
 from tests.support.journal import GATES, JOURNAL
 from tests.support.server import SCHEMA
 
-# Whatever the shell around the tests says, it is not for them.
+# Tests ignore what the shell around them has set.
 for name in ("TASKMASTER_DATABASE_URL", "TASKMASTER_SCHEMA"):
     os.environ.pop(name, None)
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
-# Intervals in milliseconds, but patient where a busy machine would be taken for a fault.
+# Intervals of milliseconds, except where a busy machine would look like a fault.
 QUICK: dict[str, Any] = {
     "grace_seconds": 10.0,
     "heartbeat_seconds": 0.1,
@@ -49,28 +57,28 @@ def database_url(server: Server) -> Iterator[str]:
 
 @pytest.fixture
 def empty_database_url(server: Server) -> Iterator[str]:
-    """A fresh database without any schema of ours."""
+    """A fresh database without taskmaster's schema."""
     with server.database(empty=True) as url:
         yield url
 
 
 @pytest.fixture
 def conn(database_url: str) -> Iterator[Connection]:
-    """A connection as taskmaster's own are."""
+    """A connection like taskmaster's own."""
     with connect(database_url, SCHEMA, name="test") as conn:
         yield conn
 
 
 @pytest.fixture
 def hot(database_url: str) -> Iterator[Connection]:
-    """A connection as workers have it: plans pinned, JSON as bytes."""
+    """A connection like that of a worker: plans pinned, JSON as bytes."""
     with connect_worker(database_url, SCHEMA, name="test") as conn:
         yield conn
 
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Callable[[], Connection]]:
-    """Makes further connections like `conn`."""
+    """Make further connections like `conn`."""
     made: list[Connection] = []
 
     def make() -> Connection:
@@ -96,19 +104,19 @@ def admin(database_url: str) -> Iterator[Admin]:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    """What the callbacks of tests.support.callbacks really did."""
+    """The journal to which callbacks of tests.support append what they do."""
     return Journal(tmp_path / "journal")
 
 
 @pytest.fixture
 def gates(tmp_path: Path) -> Gates:
-    """Lets callbacks go on that wait at a gate."""
+    """The gates at which callbacks wait."""
     return Gates(tmp_path / "gates")
 
 
 @pytest.fixture
 def supervise(database_url: str, journal: Journal, gates: Gates) -> Supervise:
-    """Starts supervisors on the test's database."""
+    """Start supervisors on the test's database."""
     environment = {JOURNAL: str(journal.path), GATES: str(gates.directory)}
 
     def start(
@@ -117,11 +125,11 @@ def supervise(database_url: str, journal: Journal, gates: Gates) -> Supervise:
         url: str | None = None,
         within: float = 20.0,
         **options: Any,
-    ) -> AbstractContextManager[Supervised]:
+    ) -> AbstractContextManager[RunningSupervisor]:
         chosen = SupervisorOptions(**{**QUICK, **options})
         supervisor = Supervisor(
             url or database_url, consumers=consumers, options=chosen, schema=schema
         )
-        return supervised(supervisor, environment, within=within)
+        return run_supervisor(supervisor, environment, within=within)
 
     return start

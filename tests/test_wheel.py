@@ -1,4 +1,4 @@
-"""What a user installs: the wheel, in an environment that holds nothing else."""
+"""The wheel that users install, in an otherwise empty environment."""
 
 import subprocess
 import sys
@@ -26,7 +26,8 @@ def callback(job: Job) -> None:
 errors = {"use": "errors", "reject": ["builtins:ValueError"]}
 middleware = ["logging", "metrics", {"use": "stamp", "text": "stamped"}, errors]
 consumer = Consumer("wheel", callback=callback, middleware=middleware)
-with Publisher(sys.argv[1]) as publisher, Supervisor(sys.argv[1], [consumer]).start(), Admin(sys.argv[1]) as admin:
+url = sys.argv[1]
+with Publisher(url) as publisher, Supervisor(url, [consumer]).start(), Admin(url) as admin:
     publisher.put("wheel", {"say": "done"})
     deadline = time.monotonic() + 30
     while admin.size("wheel") and time.monotonic() < deadline:
@@ -36,7 +37,7 @@ print(Path("ran").read_text(), Path("stamp").read_text(), *names)
 """
 
 
-# Somebody else's middleware, as pip installs it.
+# The middleware of a third party, as pip installs it.
 STAMP = {
     "stamp.py": """
 from pathlib import Path
@@ -53,7 +54,9 @@ def stamp(*, text):
     return middleware
 """,
     "stamp-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: stamp\nVersion: 1.0\n",
-    "stamp-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "stamp-1.0.dist-info/WHEEL": (
+        "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    ),
     "stamp-1.0.dist-info/entry_points.txt": "[taskmaster.middleware]\nstamp = stamp:stamp\n",
 }
 
@@ -93,7 +96,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(120)
-def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
+def test_wheel_contains_all_sql_and_type_markers(wheel: Path) -> None:
     packed = set(zipfile.ZipFile(wheel).namelist())
     roots = {"taskmaster": ROOT, "taskmaster_middleware": ROOT / "middleware"}
     kept = {
@@ -108,7 +111,7 @@ def test_a_wheel_without_its_sql_or_types_is_not_shipped(wheel: Path) -> None:
 
 
 @pytest.mark.timeout(240)  # its dependencies may have to be downloaded
-def test_the_wheel_runs_a_job_in_an_empty_environment_through_a_middleware_of_somebody_elses(
+def test_wheel_runs_a_job_with_a_third_party_middleware(
     wheel: Path, tmp_path: Path, database_url: str
 ) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", cwd=tmp_path, seconds=60)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tools.check_prose import ROOT, files, find_long_lines, folder
 from tools.participles import is_named_by_participle
-from tools.source import Function, Module, classes, constructions, functions
+from tools.source import Function, FunctionNode, Module, classes, constructions, functions
 
 CODE = ("taskmaster", "middleware", "benchmarks", "tools", "grafana")
 TESTS = "tests"
@@ -20,6 +20,7 @@ MAX_PARTICIPLES = 0.03
 MAX_METHODS = 15
 MAX_LINES = 45
 MAX_POSITIONAL = 4
+MAX_TEST_NAME = 60
 SHORT_LINES = 15
 
 
@@ -82,6 +83,15 @@ def _long_lines(paths: Sequence[Path]) -> Iterator[str]:
             yield f"{path}:{line}: {message}"
 
 
+def long_test_names(tests: Sequence[Module]) -> Iterator[str]:
+    """Yield a line for each test whose name has too many characters."""
+    for path, tree in tests:
+        nodes = [node for node in ast.walk(tree) if isinstance(node, FunctionNode)]
+        for node in nodes:
+            if node.name.startswith("test_") and len(node.name) > MAX_TEST_NAME:
+                yield f"{path}:{node.lineno}: {node.name} has {len(node.name)} characters"
+
+
 def print_table(found: Sequence[Function]) -> Count:
     """Print the figures of each folder and of all, and return the latter."""
     print("functions  by participle   ≤ 15 lines  longest")
@@ -103,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total = print_table(found)
     if options.list:
         print_participles(found)
-    broken = list(violations(code))
+    broken = [*violations(code), *long_test_names(modules([TESTS]))]
     if total.participle_share > MAX_PARTICIPLES:
         broken.append(f"more than {MAX_PARTICIPLES:.0%} of functions are named by a participle")
     print(*broken, f"limits broken: {len(broken)}", sep="\n")

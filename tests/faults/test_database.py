@@ -1,4 +1,4 @@
-"""The database, gone and back."""
+"""A database that is restarted, crashes, cuts connections, or is not there."""
 
 import os
 import signal
@@ -13,17 +13,21 @@ import pytest
 
 from taskmaster import Admin, Consumer, DatabaseUnreachable, Publisher, State
 from taskmaster.embedded import server
-from taskmaster.store.connection import Connection
+from taskmaster.store.connection import BoundedConnection, Connection, connect
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.journal import JOURNAL
-from tests.support.supervised import marked, title_of
+from tests.support.project import Project, project
+from tests.support.server import SCHEMA
+from tests.support.supervisor_process import pids_with_mark, title_of
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 BACK_WITHIN_SECONDS = 2.0
 
 
 class OwnServer:
-    """A server of the test's own, to be stopped and started."""
+    """A server that the test stops and starts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -37,7 +41,7 @@ class OwnServer:
         self.manager.__exit__(None, None, None)
 
     def crash(self) -> None:
-        """Kill the postmaster: nothing that is not on the disk survives."""
+        """Kill the postmaster, so that only what is on the disk survives."""
         pid = int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not Path(f"/proc/{pid}").exists())
@@ -57,7 +61,8 @@ def own_server() -> Iterator[OwnServer]:
 
 def backends(conn: Connection, name: str) -> list[int]:
     found = conn.execute(
-        "select pid from pg_stat_activity where application_name like %s and datname = current_database()",
+        "select pid from pg_stat_activity"
+        " where application_name like %s and datname = current_database()",
         (name,),
     )
     return [row[0] for row in found.fetchall()]
@@ -70,7 +75,7 @@ def terminate(conn: Connection, name: str) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_seconds(
+def test_database_restart_loses_no_job_and_work_goes_on_in_2_s(
     supervise: Supervise, own_server: OwnServer, journal: Journal, gates: Gates
 ) -> None:
     url = own_server.url
@@ -82,7 +87,7 @@ def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_sec
             eventually(lambda: {held, rejected} <= set(journal.began()))
         workers = supervisor.workers()
         own_server.stop()
-        gates.open()  # it ends while there is no database to tell
+        gates.open()  # the job ends while there is no database
         eventually(lambda: held in journal.finished())
         own_server.start()
         back = time.monotonic()
@@ -96,7 +101,7 @@ def test_a_restart_of_the_database_loses_nothing_and_work_goes_on_within_two_sec
 
 
 @pytest.mark.timeout(120)
-def test_a_crash_of_the_database_loses_no_job_that_was_put(
+def test_database_crash_loses_no_job_that_was_put(
     supervise: Supervise, own_server: OwnServer, journal: Journal
 ) -> None:
     url = own_server.url
@@ -112,16 +117,18 @@ def test_a_crash_of_the_database_loses_no_job_that_was_put(
     assert set(journal.finished()) == set(ids)
 
 
-def test_a_database_that_is_down_at_the_start_is_waited_for(
+def test_supervisor_waits_for_a_database_that_is_down(
     supervise: Supervise, own_server: OwnServer, journal: Journal
 ) -> None:
-    sockets = own_server.directory / "sockets"  # not there yet, so nobody answers
+    sockets = own_server.directory / "sockets"  # it does not exist yet, so no server replies
     url = f"postgresql:///postgres?user=postgres&host={sockets}&port=5432"
 
     def come_up() -> None:
         # The template is started after the first attempt to connect.
         eventually(
-            lambda: "taskmaster template" in map(title_of, marked(str(journal.path), JOURNAL))
+            lambda: (
+                "taskmaster template" in map(title_of, pids_with_mark(str(journal.path), JOURNAL))
+            )
         )
         sockets.symlink_to(own_server.directory / "data")
 
@@ -133,7 +140,7 @@ def test_a_database_that_is_down_at_the_start_is_waited_for(
         coming.result(10.0)
 
 
-def test_an_unreachable_database_is_one_sentence_for_those_who_put_and_look() -> None:
+def test_unreachable_database_is_reported_in_one_sentence() -> None:
     url = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1"
     for call in (lambda: Publisher(url).put("q"), lambda: Admin(url).find()):
         with pytest.raises(DatabaseUnreachable, match="cannot connect to the database") as caught:
@@ -141,7 +148,7 @@ def test_an_unreachable_database_is_one_sentence_for_those_who_put_and_look() ->
         assert "\n" not in str(caught.value)
 
 
-def test_a_supervisor_without_a_database_leaves_when_it_is_told_to(supervise: Supervise) -> None:
+def test_supervisor_without_a_database_exits_when_asked(supervise: Supervise) -> None:
     url = "postgresql://nobody@127.0.0.1:1/nothing"
     with (
         pytest.raises(Exception, match=r"not ready within 1\.5 s"),
@@ -150,7 +157,7 @@ def test_a_supervisor_without_a_database_leaves_when_it_is_told_to(supervise: Su
         raise AssertionError("it was ready")
 
 
-def test_a_worker_that_lost_its_connection_during_a_job_settles_it_once_and_goes_on(
+def test_worker_that_lost_its_connection_settles_its_job_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -172,7 +179,7 @@ def test_a_worker_that_lost_its_connection_during_a_job_settles_it_once_and_goes
     assert [run.run for run in journal.runs()] == [1, 1]
 
 
-def test_an_idle_worker_that_lost_its_connection_works_on(
+def test_idle_worker_that_lost_its_connection_reconnects(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -185,7 +192,7 @@ def test_an_idle_worker_that_lost_its_connection_works_on(
         assert supervisor.worker() == worker
 
 
-def test_a_supervisor_that_lost_its_connection_settles_for_a_dead_worker_afterwards(
+def test_supervisor_settles_a_crash_after_it_has_reconnected(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_crashes=1)) as supervisor:
@@ -197,7 +204,7 @@ def test_a_supervisor_that_lost_its_connection_settles_for_a_dead_worker_afterwa
     assert admin.get(job_id).failures[0].cause == "signal SIGKILL"
 
 
-def test_every_connection_cut_again_and_again_loses_no_job_and_runs_none_twice(
+def test_repeatedly_cut_connections_lose_and_repeat_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     ids = publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 300)
@@ -214,7 +221,7 @@ def test_every_connection_cut_again_and_again_loses_no_job_and_runs_none_twice(
     assert sorted(journal.began()) == ids
 
 
-def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
+def test_serializable_read_only_database_defaults_change_nothing(
     supervise: Supervise, journal: Journal, database_url: str
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as own:
@@ -239,7 +246,7 @@ def test_a_role_that_defaults_to_serializable_and_read_only_works_as_any_other(
 
 
 @pytest.mark.timeout(150)
-def test_a_hundred_and_fifty_workers_start_though_the_server_takes_a_hundred_sessions(
+def test_150_workers_start_if_the_server_takes_100_sessions(
     supervise: Supervise, own_server: OwnServer
 ) -> None:
     consumer = Consumer("q", callback=ACT, concurrency=150)
@@ -249,3 +256,34 @@ def test_a_hundred_and_fifty_workers_start_though_the_server_takes_a_hundred_ses
         with supervise(consumer, url=own_server.url, within=60.0) as supervisor:
             assert len(supervisor.workers()) == 150
             eventually(lambda: admin.find() == [], within=30.0)
+
+
+@pytest.fixture
+def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        yield one
+
+
+def test_supervisor_without_a_database_uses_no_cpu(here: Project) -> None:
+    here.environment["TASKMASTER_DATABASE_URL"] = NOWHERE
+    here.configure({})
+    here.start(ready=False)
+    eventually(lambda: "retrying" in here.output() and here.templates())
+    used, until = cpu_seconds(here.pid), time.monotonic() + 1.0
+    eventually(lambda: time.monotonic() > until)
+    assert cpu_seconds(here.pid) - used < 0.2
+    assert here.stop() == 0
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_server_that_does_not_respond_is_disconnected(database_url: str) -> None:
+    with connect(database_url, SCHEMA) as conn:
+        assert isinstance(conn, BoundedConnection)
+        conn.patience_seconds = 0.2
+        with pytest.raises(psycopg.OperationalError, match=r"the server has not \w+ within 0\.2 s"):
+            conn.execute("select pg_sleep(50)")
+        assert conn.closed

@@ -1,4 +1,4 @@
-"""What each delivery promises, whatever step its worker dies at; and what transactional callbacks do wrong."""
+"""The promise of each delivery at each step where its worker is killed, and broken transactions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,36 +11,36 @@ from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
 from taskmaster.middleware import CrashReport
 from taskmaster.settlement import Settlement
-from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
-from tests.support.deliveries import (
-    ACT,
+from tests.support.kill_steps import (
     AFTER_CALLBACK,
     AT_START,
     IN_CALLBACK,
+    KILL_AT_STEP,
     MARKER,
-    MINED,
     STEP,
     STEPS,
 )
-from tests.support.exits import batch_of_one, exit_of, pending_settlements
 from tests.support.store import leases_left, put, register, states
+from tests.support.transactional_callbacks import ACT
+from tests.support.worker_exits import batch_of_one, exit_of, pending_settlements
+from tests.support.wrapped_functions import CHARGE_LOST, RELEASE_UNACKNOWLEDGED, wrap_function
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "deliveries.md"
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 SOON = 0.02
 FAR_SECONDS = 60.0  # for what must not happen during the test
 
-MOST_RUNS = (
-    40  # of a job that may run twice, when busy workers take it each time before it is charged
-)
+# The runs of a job with max_runs = 2 that busy workers take each time before it is charged.
+MOST_RUNS = 40
 
 
 class Fate(NamedTuple):
-    """What became of a job in the end, and what its callback did: begun and finished runs, and effects committed.
+    """The end of a job, and what its callback did: runs begun and finished, effects committed.
 
-    `run_count` and `crashes` are those of the last run: of an acked job as its callback saw them.
+    `run_count` and `crashes` are those of the last run. Those of an acked job are what its callback
+    saw.
     """
 
     end: str
@@ -60,7 +60,7 @@ class Fate(NamedTuple):
 
 
 PLAIN = Fate("acked", began=1, finished=1, effects=1, run_count=1, crashes=0)
-# Every step at which a worker is killed. What is not named here goes as if nobody had died.
+# Every step at which a worker is killed. A step that is not named here changes nothing.
 FATES: dict[tuple[str, Delivery], Fate] = {
     (step, delivery): PLAIN for step in STEPS for delivery in DELIVERIES
 } | {
@@ -90,7 +90,7 @@ FATES: dict[tuple[str, Delivery], Fate] = {
 
 @pytest.fixture(autouse=True)
 def effects(conn: Connection) -> None:
-    """A table for the effects of callbacks, and one that is checked at commit."""
+    """Create a table for the effects of callbacks, and one that is checked at commit."""
     conn.execute("create table public.effects (job bigint)")
     conn.execute("create table public.strict (id int unique deferrable initially deferred)")
 
@@ -105,7 +105,7 @@ def consumer(delivery: Delivery = "transactional", **options: Any) -> Consumer:
     return Consumer("q", callback=ACT, delivery=delivery, **{"retry_base_seconds": SOON, **options})
 
 
-def settled(admin: Admin) -> bool:
+def is_settled(admin: Admin) -> bool:
     return all(record.state == State.REJECTED for record in admin.find())
 
 
@@ -132,7 +132,7 @@ def fate(conn: Connection, journal: Journal, job_id: int) -> Fate:
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_worker_killed_at_any_step_breaks_no_promise_of_its_delivery(
+def test_worker_killed_at_any_step_keeps_its_deliverys_promise(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -144,23 +144,23 @@ def test_a_worker_killed_at_any_step_breaks_no_promise_of_its_delivery(
     step: str,
     delivery: Delivery,
 ) -> None:
-    marker = tmp_path / "died"
+    marker = tmp_path / "killed"
     monkeypatch.setenv(STEP, step)
     monkeypatch.setenv(MARKER, str(marker))
     payload = {} if delivery == "transactional" else {"url": database_url}
     job_id = publisher.put("q", payload)
-    # A lost transaction is charged when its lock is gone: no successor may be up before that.
+    # A lost transaction is charged when its lock is gone. No successor may have started by then.
     late = delivery == "transactional" and FATES[step, delivery].crashes
     restart_seconds = 1.0 if late else 0.01
     with supervise(
-        consumer(delivery, component=MINED),
+        consumer(delivery, component=KILL_AT_STEP),
         restart_base_seconds=restart_seconds,
         restart_max_seconds=restart_seconds,
     ):
         eventually(marker.exists)
-        eventually(lambda: settled(admin))
+        eventually(lambda: is_settled(admin))
         later = publisher.put("q", payload)
-        eventually(lambda: later in journal.finished() and settled(admin))
+        eventually(lambda: later in journal.finished() and is_settled(admin))
         assert fate(conn, journal, later) == PLAIN
     assert fate(conn, journal, job_id) == FATES[step, delivery]
     assert leases_left(conn) == 0
@@ -174,7 +174,7 @@ def test_no_step_is_expected_to_break_a_promise() -> None:
 
 
 def table() -> str:
-    """FATES in Markdown."""
+    """Return FATES as a table in Markdown."""
     lines = [
         ["the worker is killed", *(f"`{delivery}`" for delivery in DELIVERIES)],
         ["---"] * (1 + len(DELIVERIES)),
@@ -183,14 +183,14 @@ def table() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def test_the_page_on_deliveries_says_what_the_tests_assert(
+def test_page_on_deliveries_shows_what_the_tests_assert(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print(table())
     assert capsys.readouterr().out in PAGE.read_text()
 
 
-# -- transactional: what its callbacks may do, and what they may not
+# -- transactional: what callbacks do to their transaction
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_the_page_on_deliveries_says_what_the_tests_assert(
         ("snooze", State.SCHEDULED, []),
     ],
 )
-def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_is_on_record(
+def test_transactional_run_that_does_not_ack_leaves_no_write(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -237,7 +237,7 @@ def test_a_transactional_run_that_does_not_ack_leaves_no_write_and_its_failure_i
         ("close_and_raise", "exception", "boom", 0),
     ],
 )
-def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hurts_no_other_job(
+def test_spoiled_transaction_is_charged_to_its_own_job_only(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -248,13 +248,13 @@ def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hur
     message: str,
     left: int,
 ) -> None:
-    """`left`: what the callback itself has committed in each of its two runs."""
+    """`left` is the number of rows that the callback itself commits in each of its two runs."""
     with supervise(consumer(max_runs=2)) as supervisor:
         worker = supervisor.worker()
         job_id = publisher.put("q", {"do": do})
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
         good = publisher.put("q", {})
-        eventually(lambda: settled(admin))
+        eventually(lambda: is_settled(admin))
         assert supervisor.worker() == worker
     record = admin.get(job_id)
     assert [(failure.cause, failure.run) for failure in record.failures] == [
@@ -266,7 +266,7 @@ def test_a_transactional_callback_that_spoils_its_transaction_is_charged_and_hur
     assert (effects_of(conn, job_id), effects_of(conn, good)) == (2 * left, 1)
 
 
-def test_a_database_error_behind_a_savepoint_of_the_callback_s_own_does_not_spoil_its_run(
+def test_database_error_inside_a_savepoint_fails_no_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     job_id = publisher.put("q", {"do": "savepoint"})
@@ -283,7 +283,7 @@ def test_a_database_error_behind_a_savepoint_of_the_callback_s_own_does_not_spoi
         ("ack_after_hold", []),
     ],
 )
-def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its_effect_once(
+def test_terminated_transaction_takes_effect_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -312,12 +312,12 @@ def test_a_transaction_whose_server_process_is_killed_under_the_callback_has_its
 
 
 @pytest.mark.parametrize(
-    ("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_die", "signal SIGKILL")]
+    ("do", "cause"), [("spin_and_close", "lost database"), ("spin_and_crash", "signal SIGKILL")]
 )
-def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does_not_run_for_ever(
+def test_job_that_loses_its_transactions_is_rejected_in_the_end(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, do: str, cause: str
 ) -> None:
-    """Others take it whenever its lock goes: who is to charge it has to be there at that moment, and often is."""
+    """Busy workers take the job when its lock is gone. A charge must come first, and often does."""
     publisher.put_many("q", [{"do": "spin", "seconds": 0.005}] * 3000, priority=5)
     job_id = publisher.put("q", {"do": do, "seconds": 0.3})
     with supervise(consumer(concurrency=4, max_runs=2, max_crashes=2)):
@@ -330,10 +330,10 @@ def test_a_transactional_job_that_loses_its_transactions_among_busy_workers_does
     assert 2 <= len(journal.runs_of(job_id)) <= MOST_RUNS
 
 
-def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_charged_is_charged(
+def test_two_crashes_behind_one_lock_are_both_charged(
     conn: Connection, connection: Callable[[], Connection], admin: Admin
 ) -> None:
-    """Each of them ran it as its first run, for none of it had been written."""
+    """Charge the runs in order. Each was the first when it began, because none was written."""
     job_id, us = put(conn), register(conn)
     crashes: list[CrashReport] = []
     outbox, neighbour = pending_settlements(conn, us, crashes), connection()
@@ -359,49 +359,54 @@ def test_each_worker_that_dies_of_a_transactional_job_before_anyone_could_be_cha
 
 
 @pytest.mark.parametrize("place", ["after the charge", "before the charge", "at the next charge"])
-def test_a_database_that_fails_while_a_death_is_charged_has_it_charged_once(
-    conn: Connection, admin: Admin, monkeypatch: pytest.MonkeyPatch, place: str
+def test_crash_is_charged_once_if_the_database_fails(
+    conn: Connection, admin: Admin, place: str
 ) -> None:
     first, second = put(conn), put(conn)
     outbox = pending_settlements(conn, register(conn))
     for job_id in (first, second):
         outbox.settle(exit_of(consumer(max_crashes=9), batch_of_one(job_id), worker="one"))
-    real, failed = transactions.charge_lost, list[str]()
+    failures: list[str] = []
 
-    def failing(
-        conn: Connection, schema: str, settlement: Settlement, **options: Any
-    ) -> transactions.ChargeResult:
-        answer = real(conn, schema, settlement, **options)
-        if not failed and settlement.id == (second if place == "at the next charge" else first):
-            failed.append(place)
-            raise psycopg.OperationalError("the answer was lost")
-        return answer
+    def fail_after_charge(charge_lost: Callable[..., Any]) -> Callable[..., Any]:
+        def charge(conn: Connection, schema: str, settlement: Settlement, **options: Any) -> Any:
+            result = charge_lost(conn, schema, settlement, **options)
+            wanted = second if place == "at the next charge" else first
+            if not failures and settlement.id == wanted:
+                failures.append(place)
+                raise psycopg.OperationalError("the reply was lost")
+            return result
 
-    def forgetful(*arguments: Any) -> None:
-        if not failed:
-            failed.append(place)
+        return charge
+
+    def fail_once(release: Callable[..., Any]) -> Callable[..., Any]:
+        def release_or_fail(*arguments: Any) -> Any:
+            if failures:
+                return release(*arguments)
+            failures.append(place)
             raise psycopg.OperationalError("the connection was lost")
 
-    target, name = (
-        (leases, "release_unacknowledged")
+        return release_or_fail
+
+    with (
+        wrap_function(RELEASE_UNACKNOWLEDGED, fail_once)
         if place == "before the charge"
-        else (transactions, "charge_lost")
-    )
-    monkeypatch.setattr(target, name, forgetful if place == "before the charge" else failing)
-    with pytest.raises(psycopg.OperationalError):
+        else wrap_function(CHARGE_LOST, fail_after_charge)
+    ):
+        with pytest.raises(psycopg.OperationalError):
+            outbox.flush(conn)
         outbox.flush(conn)
-    outbox.flush(conn)
-    assert failed
+    assert failures
     assert not outbox.has_pending
     assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
 
-def test_what_a_callback_does_to_its_session_is_not_the_next_jobs(
+def test_session_changes_of_a_callback_do_not_reach_the_next_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer(max_runs=1)) as supervisor:
         worker = supervisor.worker()
-        for do in ("look at the session", "upset the session", "look at the session"):
+        for do in ("note the session", "change the session", "note the session"):
             publisher.put("q", {"do": do})
         eventually(lambda: admin.find() == [])
         assert supervisor.worker() == worker
@@ -428,7 +433,7 @@ def test_two_transactional_workers_never_run_one_job_at_once(
     assert [effects_of(conn, job_id) for job_id in ids] == [1] * len(ids)
 
 
-def test_a_transactional_job_that_is_running_is_not_started_by_an_idle_worker(
+def test_running_transactional_job_is_not_started_again(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(consumer(concurrency=3)):
@@ -441,7 +446,7 @@ def test_a_transactional_job_that_is_running_is_not_started_by_an_idle_worker(
     assert sorted(journal.began()) == [held, *others]
 
 
-def test_a_transactional_callback_sees_the_search_path_of_its_role(
+def test_transactional_callback_has_the_search_path_of_its_role(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     conn.execute("create schema mine create table here (job bigint)")
@@ -452,14 +457,13 @@ def test_a_transactional_callback_sees_the_search_path_of_its_role(
     job_id = publisher.put("q", {"do": "search_path"})
     with supervise(consumer()):
         eventually(lambda: admin.find() == [])
-    assert [line["path"] for line in journal.lines("path")] == [
-        "mine, public"
-    ] * 2  # after a failed run too
+    paths = [line["path"] for line in journal.lines("path")]
+    assert paths == ["mine, public"] * 2  # after a failed run too
     assert conn.execute("select job from mine.here").fetchall() == [(job_id,)]
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])
-def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_which_has_one(
+def test_job_connection_of_another_delivery_is_refused(
     supervise: Supervise, publisher: Publisher, admin: Admin, delivery: Delivery
 ) -> None:
     job_id = publisher.put("q", {})
@@ -471,7 +475,7 @@ def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_whi
     )
 
 
-# -- at_most_once: no second run, whatever ends the first
+# -- at_most_once: no second run, whatever ended the first
 
 
 @pytest.mark.parametrize(
@@ -482,7 +486,7 @@ def test_a_callback_of_another_delivery_that_asks_for_the_connection_is_told_whi
         ("snooze", "rejected", "never runs a job again"),
     ],
 )
-def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
+def test_at_most_once_job_is_rejected_instead_of_rerun(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -494,16 +498,16 @@ def test_an_at_most_once_job_that_would_run_again_is_rejected_instead(
 ) -> None:
     job_id = publisher.put("q", {"do": do, "url": database_url})
     with supervise(consumer("at_most_once")):
-        eventually(lambda: settled(admin))
+        eventually(lambda: is_settled(admin))
         later = publisher.put("q", {"url": database_url})
-        eventually(lambda: later in journal.finished() and settled(admin))
+        eventually(lambda: later in journal.finished() and is_settled(admin))
     (failure,) = admin.get(job_id).failures
     assert (failure.cause, failure.run, admin.get(job_id).run_count) == (cause, 1, 1)
     assert message in failure.message
     assert journal.began() == [job_id, later]
 
 
-def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_successors_run(
+def test_at_most_once_job_cut_off_by_shutdown_is_rejected(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -519,13 +523,13 @@ def test_an_at_most_once_job_that_a_shutdown_cuts_off_is_rejected_and_its_succes
     ) as supervisor:
         eventually(lambda: journal.began() == [held])
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert admin.get(waiting).state == State.READY
     assert_rejected_for_good(supervise, admin, journal, gates, held, cause="shutdown")
     assert journal.began() == [held, waiting]
 
 
-def test_an_at_most_once_job_whose_host_is_lost_is_rejected(
+def test_at_most_once_job_whose_host_is_lost_is_rejected(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -544,7 +548,7 @@ def test_an_at_most_once_job_whose_host_is_lost_is_rejected(
 def assert_rejected_for_good(
     supervise: Supervise, admin: Admin, journal: Journal, gates: Gates, job_id: int, *, cause: str
 ) -> None:
-    """Another supervisor runs all that there is to run, and not this."""
+    """Assert that another supervisor runs all other jobs and not this one."""
     gates.open()
     with supervise(consumer("at_most_once"), **RESCUE):
         eventually(
@@ -557,7 +561,7 @@ def assert_rejected_for_good(
     assert (failure.cause, failure.run, record.run_count) == (cause, 1, 1)
 
 
-def test_a_transactional_job_that_a_shutdown_cuts_off_runs_again_uncharged_and_has_its_effect_once(
+def test_transactional_job_cut_off_by_shutdown_runs_again(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -569,7 +573,7 @@ def test_a_transactional_job_that_a_shutdown_cuts_off_runs_again_uncharged_and_h
     with supervise(consumer(), grace_seconds=0.1) as supervisor:
         eventually(lambda: journal.began() == [job_id])
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     gates.open()
     with supervise(consumer()):
         eventually(lambda: admin.find() == [])

@@ -1,10 +1,11 @@
-"""Who was taken for dead, rightly or not: what he still writes, and when his jobs are given to others."""
+"""Supervisors that others take for lost: what they still write, and when their jobs are rescued."""
 
 import os
 import signal
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,31 @@ from taskmaster.processes.supervisor.database.failure_detector import GIVEN_UP_F
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.odd import reject_at_the_gate
 from tests.support.project import Project, project
 
-AFFECT = "tests.support.deliveries:act"
+AFFECT = "tests.support.transactional_callbacks:act"
 GONE_AFTER_SECONDS = 1.0
+HOLD_AND_REJECT = {"do": "hold_and_reject"}
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": GONE_AFTER_SECONDS}
-# A busy machine may have kept the heartbeat before the stop waiting, or the test from seeing the stop.
+# A busy machine may delay the heartbeat before the stop, and the test's look after it.
 NOISE_SECONDS = 0.5
 REJECTED_ONCE = [(State.REJECTED, 1, ["rejected"])]
 
 
 @pytest.fixture
-def sleeper(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
-    """A project that is quickly taken for dead, whose log can be read."""
+def service(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    """A project that others quickly take for lost, whose log can be read."""
     with project(tmp_path / "project", database_url, journal, gates) as one:
-        one.configure({"callback": "tests.support.odd:reject_at_the_gate"}, **RESCUE)
+        one.configure({"callback": ACT}, **RESCUE)
         yield one
 
 
 def heartbeats(conn: Connection) -> dict[int, datetime]:
     return dict(conn.execute("select id, heartbeat_at from supervisors").fetchall())
+
+
+def all_beat_after(conn: Connection, moment: datetime) -> bool:
+    return all(at > moment for at in heartbeats(conn).values())
 
 
 def database_now(conn: Connection) -> datetime:
@@ -56,8 +61,11 @@ def settlements(admin: Admin) -> list[tuple[State, int, list[str]]]:
     ]
 
 
-def went_on(conn: Connection, since: datetime) -> bool:
-    """Has the only worker asked for something after it tried to settle? What it says, its stopped supervisor keeps."""
+def has_gone_on(conn: Connection, since: datetime) -> bool:
+    """Return whether the only worker has sent a query after it tried to settle.
+
+    Its log lines do not tell, because its stopped supervisor does not pass them on.
+    """
     row = conn.execute(
         "select query_start > %s and query not like %s from pg_stat_activity"
         " where datname = current_database() and application_name like %s",
@@ -67,7 +75,7 @@ def went_on(conn: Connection, since: datetime) -> bool:
 
 
 def drop_all_sessions(conn: Connection) -> None:
-    """As a failover does it."""
+    """End all sessions, as a failover does."""
     conn.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where datname = current_database() and application_name like 'taskmaster %'"
@@ -75,8 +83,8 @@ def drop_all_sessions(conn: Connection) -> None:
 
 
 @pytest.mark.parametrize("first", ["the worker", "all at once"])
-def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when_it_wakes_and_works_on(
-    sleeper: Project,
+def test_service_stopped_beyond_its_lease_writes_nothing(
+    service: Project,
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -85,33 +93,33 @@ def test_a_family_that_was_stopped_for_longer_than_its_lease_writes_nothing_when
     conn: Connection,
     first: str,
 ) -> None:
-    sleeper.start()
-    (before,), (worker,) = heartbeats(conn), sleeper.workers()
-    job_id = publisher.put("q")
+    service.start()
+    (before,), (worker,) = heartbeats(conn), service.workers()
+    job_id = publisher.put("q", HOLD_AND_REJECT)
     eventually(lambda: journal.began() == [job_id])
-    sleeper.signal_all(signal.SIGSTOP)
-    with supervise(Consumer("q", callback=reject_at_the_gate), **RESCUE):
+    service.signal_all(signal.SIGSTOP)
+    with supervise(Consumer("q", callback=ACT), **RESCUE):
         eventually(lambda: len(journal.runs_of(job_id)) == 2, within=20.0)
         gates.open()
         eventually(lambda: settlements(admin) == REJECTED_ONCE)
     if first == "the worker":
-        woken_at = database_now(conn)
+        continued_at = database_now(conn)
         os.kill(worker, signal.SIGCONT)
-        eventually(lambda: went_on(conn, woken_at))
-    sleeper.signal_all(signal.SIGCONT)
-    eventually(lambda: "supervisor evicted" in sleeper.said())
-    eventually(lambda: sleeper.workers() not in ([], [worker]))
+        eventually(lambda: has_gone_on(conn, continued_at))
+    service.signal_all(signal.SIGCONT)
+    eventually(lambda: "supervisor evicted" in service.output())
+    eventually(lambda: service.workers() not in ([], [worker]))
     assert before not in heartbeats(conn)
     if first == "the worker":
-        eventually(lambda: "lease lost" in sleeper.said())
+        eventually(lambda: "lease lost" in service.output())
         eventually(lambda: [one.lost_leases for one in admin.supervisors()] == [1])
-    later = publisher.put("q")
+    later = publisher.put("q", HOLD_AND_REJECT)
     eventually(lambda: settlements(admin) == REJECTED_ONCE * 2)
     assert [run.run for run in journal.runs_of(later)] == [1]
-    assert sleeper.stop() == 0
+    assert service.stop() == 0
 
 
-def test_two_live_supervisors_whose_sessions_are_all_dropped_over_and_over_rob_each_other_of_nothing(
+def test_live_supervisors_with_dropped_sessions_rescue_nothing(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -120,28 +128,27 @@ def test_two_live_supervisors_whose_sessions_are_all_dropped_over_and_over_rob_e
     conn: Connection,
 ) -> None:
     consumer = Consumer("q", callback=ACT, batch=1)
-    gone = (
-        2 * GONE_AFTER_SECONDS
-    )  # they are silent while they connect, and that may take long on a busy machine
+    # They are silent while they connect, which may take long on a busy machine.
+    gone = 2 * GONE_AFTER_SECONDS
     patient = {**RESCUE, "gone_after_seconds": gone}
     with supervise(consumer, **patient) as one, supervise(consumer, **patient) as other:
         ids = publisher.put_many("q", [{"do": "hold"}] * 2)
         eventually(lambda: sorted(journal.began()) == ids)
-        registered, workers = set(heartbeats(conn)), [*one.workers(), *other.workers()]
+        before, workers = set(heartbeats(conn)), [*one.workers(), *other.workers()]
         for _ in range(6):
             drop_all_sessions(conn)
             enough = database_now(conn) + timedelta(seconds=gone / 4)
-            eventually(lambda enough=enough: all(at > enough for at in heartbeats(conn).values()))  # type: ignore[misc]
+            eventually(partial(all_beat_after, conn, enough))
         enough = database_now(conn) + timedelta(seconds=2 * gone)
-        eventually(lambda: all(at > enough for at in heartbeats(conn).values()))
-        assert set(heartbeats(conn)) == registered
+        eventually(lambda: all_beat_after(conn, enough))
+        assert set(heartbeats(conn)) == before
         assert [*one.workers(), *other.workers()] == workers
         gates.open()
         eventually(lambda: admin.find() == [])
     assert sorted(journal.began()) == ids
 
 
-def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_sooner(
+def test_killed_supervisor_is_rescued_after_gone_after_seconds(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT), **RESCUE) as lost:
@@ -161,7 +168,7 @@ def test_a_killed_supervisor_is_robbed_when_it_was_silent_for_gone_after_and_no_
     )
 
 
-def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_seconds(
+def test_job_of_a_lost_host_runs_again_in_15_s_by_default(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     defaults = SupervisorOptions()
@@ -181,7 +188,7 @@ def test_without_any_setting_what_a_dead_host_held_runs_again_within_fifteen_sec
     assert journal.runs_of(held)[1].began - began < 15.0 + NOISE_SECONDS
 
 
-def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_given_up(
+def test_stopped_supervisor_is_rescued_only_when_given_up(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -190,32 +197,32 @@ def test_a_stopped_supervisor_whose_workers_go_on_is_robbed_only_when_it_is_give
     conn: Connection,
 ) -> None:
     consumers = Consumer("q", callback=ACT), Consumer("only here", callback=ACT, batch=1)
-    with supervise(*consumers, **RESCUE) as sleeper:
+    with supervise(*consumers, **RESCUE) as stopped:
         (id,) = heartbeats(conn)
         held = publisher.put("q", {"do": "hold"})
         others = publisher.put_many("only here", [{"do": "hold", "gate": "other"}, {}])
         eventually(lambda: sorted(journal.began()) == [held, others[0]])
         with supervise(Consumer("q", callback=ACT), **RESCUE):
             began = time.monotonic()
-            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            stopped.signal(stopped.pid, signal.SIGSTOP)
             silent = timedelta(seconds=2 * GONE_AFTER_SECONDS)
             eventually(lambda: database_now(conn) - heartbeats(conn)[id] > silent)
             gates.open("other")
             eventually(lambda: journal.finished() == others)
             assert len(journal.runs_of(held)) == 1
             eventually(lambda: len(journal.runs_of(held)) == 2, within=30.0)
-            sleeper.signal(sleeper.pid, signal.SIGCONT)
+            stopped.signal(stopped.pid, signal.SIGCONT)
             eventually(lambda: id not in heartbeats(conn) and len(heartbeats(conn)) == 2)
             gates.open()
             eventually(lambda: admin.find() == [])
-    robbed = journal.runs_of(held)[1].began - began
+    rescued_after = journal.runs_of(held)[1].began - began
     assert (
-        robbed
+        rescued_after
         > GIVEN_UP_FACTOR * GONE_AFTER_SECONDS - 2 * RESCUE["heartbeat_seconds"] - NOISE_SECONDS
     )
 
 
-def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
+def test_supervisor_continued_before_it_is_given_up_loses_no_job(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -223,15 +230,15 @@ def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
     gates: Gates,
     conn: Connection,
 ) -> None:
-    with supervise(Consumer("q", callback=ACT), **RESCUE) as sleeper:
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as stopped:
         (id,) = heartbeats(conn)
         held = publisher.put("q", {"do": "hold"})
         eventually(lambda: journal.began() == [held])
         with supervise(Consumer("q", callback=ACT), **RESCUE):
-            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            stopped.signal(stopped.pid, signal.SIGSTOP)
             silent = timedelta(seconds=2 * GONE_AFTER_SECONDS)
             eventually(lambda: database_now(conn) - heartbeats(conn)[id] > silent)
-            sleeper.signal(sleeper.pid, signal.SIGCONT)
+            stopped.signal(stopped.pid, signal.SIGCONT)
             eventually(lambda: database_now(conn) - heartbeats(conn)[id] < silent / 4)
             gates.open()
             eventually(lambda: admin.find() == [])
@@ -240,15 +247,15 @@ def test_a_stopped_supervisor_that_wakes_before_it_is_given_up_has_lost_nothing(
 
 
 @pytest.fixture
-def affected(sleeper: Project, conn: Connection) -> Project:
-    """The same, with callbacks that write into a table."""
+def transactional(service: Project, conn: Connection) -> Project:
+    """The service with callbacks that write into a table."""
     conn.execute("create table public.effects (job bigint)")
-    sleeper.configure({"callback": AFFECT, "delivery": "transactional"}, **RESCUE)
-    return sleeper
+    service.configure({"callback": AFFECT, "delivery": "transactional"}, **RESCUE)
+    return service
 
 
-def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wakes_and_finishes_it(
-    affected: Project,
+def test_at_most_once_job_of_a_continued_service_runs_once(
+    transactional: Project,
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -257,39 +264,39 @@ def test_a_job_that_may_run_once_is_not_run_again_though_its_stopped_family_wake
     conn: Connection,
     database_url: str,
 ) -> None:
-    affected.configure({"callback": AFFECT, "delivery": "at_most_once"}, **RESCUE)
-    affected.start()
-    (worker,) = affected.workers()
+    transactional.configure({"callback": AFFECT, "delivery": "at_most_once"}, **RESCUE)
+    transactional.start()
+    (worker,) = transactional.workers()
     held = publisher.put("q", {"do": "hold", "url": database_url})
     eventually(lambda: effects(conn) == [held])
-    affected.signal_all(signal.SIGSTOP)
+    transactional.signal_all(signal.SIGSTOP)
     with supervise(Consumer("q", callback=AFFECT, delivery="at_most_once"), **RESCUE):
         eventually(lambda: settlements(admin) == [(State.REJECTED, 1, ["lost host"])], within=20.0)
         gates.open()
-        affected.signal_all(signal.SIGCONT)
-        eventually(lambda: "supervisor evicted" in affected.said())
-        eventually(lambda: worker not in affected.workers())
+        transactional.signal_all(signal.SIGCONT)
+        eventually(lambda: "supervisor evicted" in transactional.output())
+        eventually(lambda: worker not in transactional.workers())
         later = publisher.put("q", {"url": database_url})
         eventually(lambda: later in journal.finished())
     eventually(lambda: settlements(admin) == [(State.REJECTED, 1, ["lost host"])])
     assert effects(conn) == [held, later]
     assert len(journal.runs_of(held)) == 1
-    assert affected.stop() == 0
+    assert transactional.stop() == 0
 
 
-def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_nobody_ran_its_job_meanwhile(
-    affected: Project,
+def test_transaction_of_a_stopped_service_commits_when_continued(
+    transactional: Project,
     supervise: Supervise,
     publisher: Publisher,
     journal: Journal,
     gates: Gates,
     conn: Connection,
 ) -> None:
-    affected.start()
-    (worker,) = affected.workers()
+    transactional.start()
+    (worker,) = transactional.workers()
     held = publisher.put("q", {"do": "hold"})
     eventually(lambda: journal.began() == [held])
-    affected.signal_all(signal.SIGSTOP)
+    transactional.signal_all(signal.SIGSTOP)
     (before,) = heartbeats(conn)
     with supervise(Consumer("q", callback=AFFECT, delivery="transactional"), **RESCUE):
         later = publisher.put("q", {})
@@ -297,17 +304,16 @@ def test_a_transaction_of_a_family_that_was_stopped_commits_when_it_wakes_and_no
         eventually(lambda: before not in heartbeats(conn), within=20.0)
         gates.open()
         eventually(lambda: effects(conn) == [later])
-        os.kill(
-            worker, signal.SIGCONT
-        )  # before its supervisor, who would end it when it hears that it is dead
+        # Before its supervisor, which would kill it when it learns that it was evicted.
+        os.kill(worker, signal.SIGCONT)
         eventually(lambda: sorted(effects(conn)) == [held, later])
     assert [run.run for run in journal.runs_of(held)] == [1]
-    affected.signal_all(signal.SIGCONT)
-    assert affected.stop() == 0
+    transactional.signal_all(signal.SIGCONT)
+    assert transactional.stop() == 0
 
 
-def test_a_transaction_whose_stopped_family_lost_its_sessions_is_done_by_others_and_undone_by_nobody(
-    affected: Project,
+def test_transaction_of_a_disconnected_service_takes_effect_once(
+    transactional: Project,
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -315,18 +321,18 @@ def test_a_transaction_whose_stopped_family_lost_its_sessions_is_done_by_others_
     gates: Gates,
     conn: Connection,
 ) -> None:
-    affected.start()
+    transactional.start()
     held = publisher.put("q", {"do": "hold"})
     eventually(lambda: journal.began() == [held])
-    affected.signal_all(signal.SIGSTOP)
+    transactional.signal_all(signal.SIGSTOP)
     drop_all_sessions(conn)
     with supervise(Consumer("q", callback=AFFECT, delivery="transactional"), **RESCUE):
         eventually(lambda: len(journal.runs_of(held)) == 2)
         gates.open()
         eventually(lambda: effects(conn) == [held])
-        affected.signal_all(signal.SIGCONT)
-        eventually(lambda: "lost" in affected.said())
+        transactional.signal_all(signal.SIGCONT)
+        eventually(lambda: "lost" in transactional.output())
         later = publisher.put_many("q", [{}] * 20)
         eventually(lambda: admin.find() == [])
     assert sorted(effects(conn)) == [held, *later]
-    assert affected.stop() == 0
+    assert transactional.stop() == 0

@@ -1,4 +1,4 @@
-"""Jobs that take too long or too much: each ends where it should, and nobody else pays for it."""
+"""Jobs that exceed their time, memory or CPU limit. No other job is charged."""
 
 import time
 from pathlib import Path
@@ -9,24 +9,24 @@ import pytest
 from taskmaster import Admin, Consumer, JobRecord, Publisher, State
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.misdeeds import PARENT
+from tests.support.misbehaving_callbacks import WAIT_FOR_CHILD
 
 
-def limited(**limits: Any) -> Consumer:
+def consumer(**limits: Any) -> Consumer:
     return Consumer("q", callback=ACT, **{"max_runs": 1, **limits})
 
 
-def rejected(admin: Admin, job_id: int) -> JobRecord:
+def wait_until_rejected(admin: Admin, job_id: int) -> JobRecord:
     eventually(lambda: admin.get(job_id).state == State.REJECTED)
     return admin.get(job_id)
 
 
-def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
+def test_timeout_interrupts_the_job_and_keeps_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    with supervise(limited(timeout_seconds=1.0)) as supervisor:
+    with supervise(consumer(timeout_seconds=1.0)) as supervisor:
         worker = supervisor.worker()
-        record = rejected(admin, publisher.put("q", {"do": "spin", "seconds": 30}))
+        record = wait_until_rejected(admin, publisher.put("q", {"do": "spin", "seconds": 30}))
         fine = publisher.put("q")
         eventually(lambda: fine in journal.finished())
         assert supervisor.worker() == worker
@@ -41,18 +41,18 @@ def test_a_job_that_runs_too_long_is_told_so_and_its_worker_lives_on(
     [{"do": "sleep_in_c"}, {"do": "sleep_in_c", "holding_the_gil": True}],
     ids=["gil free", "gil held"],
 )
-def test_a_sleep_in_c_ends_by_the_signal(
+def test_timeout_interrupts_a_sleep_in_c(
     supervise: Supervise, publisher: Publisher, admin: Admin, payload: dict[str, Any]
 ) -> None:
-    with supervise(limited(timeout_seconds=0.1, kill_after_seconds=5)):
-        record = rejected(admin, publisher.put("q", payload))
+    with supervise(consumer(timeout_seconds=0.1, kill_after_seconds=5)):
+        record = wait_until_rejected(admin, publisher.put("q", payload))
     assert [failure.cause for failure in record.failures] == ["timeout"]
 
 
 @pytest.mark.parametrize(
     ("payload", "frame"), [({"do": "hash"}, "_hash"), ({"do": "swallow"}, "_swallow")]
 )
-def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
+def test_job_that_ignores_its_timeout_is_killed_with_its_stack(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -60,8 +60,8 @@ def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
     payload: dict[str, Any],
     frame: str,
 ) -> None:
-    with supervise(limited(timeout_seconds=1.0, kill_after_seconds=0.1)):
-        record = rejected(admin, publisher.put("q", payload))
+    with supervise(consumer(timeout_seconds=1.0, kill_after_seconds=0.1)):
+        record = wait_until_rejected(admin, publisher.put("q", payload))
         fine = publisher.put("q")
         eventually(lambda: fine in journal.finished())
     (failure,) = record.failures
@@ -71,24 +71,24 @@ def test_a_job_that_cannot_be_told_is_killed_and_its_stack_is_kept(
     assert 1.1 < failure.duration_seconds < 8
 
 
-def test_what_a_job_has_started_is_killed_with_it_when_it_takes_too_long(
+def test_children_of_a_timed_out_job_are_killed_with_it(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     consumer = Consumer(
-        "q", callback=PARENT, timeout_seconds=1.0, kill_after_seconds=0.1, max_runs=1
+        "q", callback=WAIT_FOR_CHILD, timeout_seconds=1.0, kill_after_seconds=0.1, max_runs=1
     )
     with supervise(consumer):
-        record = rejected(admin, publisher.put("q"))
+        record = wait_until_rejected(admin, publisher.put("q"))
         (line,) = journal.lines("child")
         eventually(lambda: not Path(f"/proc/{line['child']}").exists())
     assert record.failures[0].cause == "timeout"
 
 
-def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
+def test_job_over_its_memory_limit_is_killed(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    with supervise(limited(memory_limit_mb=200)):
-        record = rejected(admin, publisher.put("q", {"do": "eat", "mb": 260}))
+    with supervise(consumer(memory_limit_mb=200)):
+        record = wait_until_rejected(admin, publisher.put("q", {"do": "eat", "mb": 260}))
         fine = publisher.put("q")
         eventually(lambda: journal.finished() == [fine])
     assert journal.began() == [record.id, fine]
@@ -99,19 +99,19 @@ def test_a_job_that_takes_too_much_memory_is_killed_before_the_machine_suffers(
     assert failure.peak_memory_mb > 200
 
 
-def test_a_job_that_maps_far_more_than_its_limit_at_once_gets_a_memory_error(
+def test_huge_allocation_raises_a_memory_error(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
-    with supervise(limited(memory_limit_mb=200)):
-        record = rejected(admin, publisher.put("q", {"do": "eat", "mb": 4000}))
+    with supervise(consumer(memory_limit_mb=200)):
+        record = wait_until_rejected(admin, publisher.put("q", {"do": "eat", "mb": 4000}))
     assert record.failures[0].message.startswith("MemoryError")
 
 
-def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
+def test_job_over_its_cpu_limit_is_killed_and_idle_one_is_not(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
-    with supervise(limited(cpu_limit_seconds=0.3)):
-        record = rejected(admin, publisher.put("q", {"do": "hash"}))
+    with supervise(consumer(cpu_limit_seconds=0.3)):
+        record = wait_until_rejected(admin, publisher.put("q", {"do": "hash"}))
         waiting = publisher.put("q", {"do": "hold"})
         eventually(
             lambda: (
@@ -128,29 +128,29 @@ def test_a_job_that_uses_too_much_cpu_is_killed_and_one_that_only_waits_is_not(
     assert 0.3 <= failure.cpu_seconds < 5
 
 
-def test_only_the_job_that_exceeds_its_limit_is_charged_and_its_batch_mates_are_not(
+def test_exceeded_limit_is_charged_to_no_batch_mate(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}, {"do": "hash"}, {}, {}])
-    with supervise(limited(timeout_seconds=1.0, kill_after_seconds=0.1, batch=4)):
-        record = rejected(admin, ids[1])
+    with supervise(consumer(timeout_seconds=1.0, kill_after_seconds=0.1, batch=4)):
+        record = wait_until_rejected(admin, ids[1])
         eventually(lambda: set(journal.finished()) == set(ids) - {ids[1]})
         eventually(lambda: [job.id for job in admin.find()] == [ids[1]])
     assert len(record.failures) == 1
     assert all(run.run == 1 for run in journal.runs())
 
 
-def test_a_killed_job_waits_before_its_next_run_and_is_rejected_with_every_cause(
+def test_job_killed_in_each_run_is_rejected_with_every_cause(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
-    consumer = limited(
+    failing = consumer(
         timeout_seconds=0.05,
         kill_after_seconds=0.0,
         max_runs=2,
         retry_base_seconds=0.01,
         retry_max_seconds=0.01,
     )
-    with supervise(consumer):
-        record = rejected(admin, publisher.put("q", {"do": "hash"}))
+    with supervise(failing):
+        record = wait_until_rejected(admin, publisher.put("q", {"do": "hash"}))
     assert [failure.cause for failure in record.failures] == ["timeout", "timeout"]
     assert record.run_count == 2

@@ -1,4 +1,4 @@
-"""SIGHUP to `taskmaster run`: new configuration and code, without losing what runs."""
+"""SIGHUP to `taskmaster run`: new configuration and code, without losing a running job."""
 
 import fcntl
 import os
@@ -7,6 +7,7 @@ import select
 import signal
 import termios
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,36 +37,38 @@ def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> I
         yield one
 
 
-def ran(journal: Journal, *ids: int) -> dict[int, list[str]]:
+def versions_by_job(journal: Journal, *ids: int) -> dict[int, list[str]]:
     return {job_id: versions(journal, job_id) for job_id in ids}
 
 
 # -- code
 
 
-def test_a_job_that_runs_during_a_reload_finishes_on_the_old_code_and_what_follows_runs_the_new(
+def test_job_that_runs_during_a_reload_finishes_on_the_old_code(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
     held, *mates = publisher.put_many("q", [HOLD, *[{}] * 5])
     eventually(lambda: held in journal.began())
-    here.version("new")
+    here.write_version("new")
     here.reload()
     gates.open()
     eventually(lambda: admin.find() == [])
-    assert ran(journal, held, *mates) == {held: ["old"]} | {mate: ["new"] for mate in mates}
+    assert versions_by_job(journal, held, *mates) == {held: ["old"]} | {
+        mate: ["new"] for mate in mates
+    }
     assert {run.run for run in journal.runs()} == {1}
     assert journal.most_at_once() == 1
     assert here.stop() == 0
 
 
-def test_with_a_concurrency_of_one_the_new_worker_waits_for_the_old_one_whose_job_still_runs(
+def test_new_worker_waits_for_the_only_old_one_to_finish(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
     held, (old,) = publisher.put("q", HOLD), here.workers()
     eventually(lambda: held in journal.began())
-    here.version("new")
+    here.write_version("new")
     here.reload()
     waiting = publisher.put("q")
     eventually(lambda: len(here.templates()) == 1 and old in here.workers())
@@ -79,7 +82,7 @@ def test_with_a_concurrency_of_one_the_new_worker_waits_for_the_old_one_whose_jo
     assert len(here.workers()) == 1
 
 
-def test_a_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> None:
+def test_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> None:
     here.configure({"concurrency": 2})
     here.start()
     before = {*here.workers(), *here.templates()}
@@ -89,14 +92,14 @@ def test_a_reload_leaves_no_old_worker_and_no_old_template(here: Project) -> Non
     assert before.isdisjoint([*here.workers(), *here.templates()])
 
 
-def test_a_retry_after_a_reload_runs_the_new_code_with_its_history(
+def test_retry_after_a_reload_runs_the_new_code(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     here.configure({"retry_base_seconds": 0.2})
     here.start()
     job_id = publisher.put("q", {"do": "raise_once"})
     eventually(lambda: job_id in journal.finished())
-    here.version("new")
+    here.write_version("new")
     here.reload()
     eventually(lambda: admin.find() == [])
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
@@ -106,7 +109,7 @@ def test_a_retry_after_a_reload_runs_the_new_code_with_its_history(
 # -- configuration
 
 
-def test_more_workers_after_a_reload_run_that_many_jobs_at_once(
+def test_raised_concurrency_takes_effect_with_a_reload(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1})
@@ -121,7 +124,7 @@ def test_more_workers_after_a_reload_run_that_many_jobs_at_once(
     assert {run.run for run in journal.runs()} == {1}
 
 
-def test_fewer_workers_after_a_reload_never_run_more_than_that_beside_the_old_ones(
+def test_lowered_concurrency_waits_for_the_old_workers(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1, "concurrency": 3})
@@ -131,16 +134,16 @@ def test_fewer_workers_after_a_reload_never_run_more_than_that_beside_the_old_on
     here.configure({"batch": 1, "concurrency": 1})
     here.reload()
     late = publisher.put("q")
-    for gate in "abc":
+    for gate, job_id in zip("abc", held, strict=True):
         gates.open(gate)
-        eventually(lambda gate=gate: held["abc".index(gate)] in journal.finished())  # type: ignore[misc]
+        eventually(lambda job_id=job_id: job_id in journal.finished())  # type: ignore[misc]
     eventually(lambda: admin.find() == [] and len(here.workers()) == 1)
     assert journal.runs_of(late)[0].began >= max(
         run.ended or 0 for run in journal.runs() if run.id in held
     )
 
 
-def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_its_jobs_in_peace(
+def test_added_consumer_runs_and_removed_one_keeps_its_jobs(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     here.start()
@@ -155,7 +158,7 @@ def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_
     eventually(lambda: journal.finished() == [run, left])
 
 
-# -- what cannot be used
+# -- versions that cannot be used
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_a_consumer_that_is_added_runs_its_queue_and_one_that_is_removed_leaves_
         ("taskmaster.toml", None, "no taskmaster.toml"),
     ],
 )
-def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_in_one_sentence(
+def test_version_that_cannot_be_loaded_keeps_the_old_one_running(
     here: Project, publisher: Publisher, journal: Journal, name: str, text: str | None, about: str
 ) -> None:
     here.start()
@@ -180,8 +183,8 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_
     if text is not None:
         (here.directory / name).write_text(text)
     here.hup()
-    eventually(lambda: "reload failed" in here.said(), within=25.0)
-    assert about in here.sentence("reload failed")
+    eventually(lambda: "reload failed" in here.output(), within=25.0)
+    assert about in here.log_line("reload failed")
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
     assert (versions(journal, job_id), here.workers()) == (["old"], workers)
@@ -190,63 +193,65 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one_at_work_and_is_said_
     assert here.stop() == 0
 
 
-def test_a_component_that_fails_in_the_new_workers_does_not_end_the_service(
+def test_component_failing_in_new_workers_keeps_the_old_ones(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.configure({"component": "jobs:component"})
     here.start()
-    here.version("new", BROKEN_COMPONENT)
+    here.write_version("new", BROKEN_COMPONENT)
     here.hup()
     (sentence,) = eventually(
-        lambda: [line for line in here.said().splitlines() if "reload failed" in line]
+        lambda: [line for line in here.output().splitlines() if "reload failed" in line]
     )
     assert "no licence for the renderer" in sentence
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
     assert versions(journal, job_id) == ["old"]
-    here.version("mended")
+    here.write_version("fixed")
     here.reload()
     later = publisher.put("q")
-    eventually(lambda: versions(journal, later) == ["mended"])
+    eventually(lambda: versions(journal, later) == ["fixed"])
     assert here.stop() == 0
 
 
-def test_a_scout_of_the_new_version_takes_no_job_while_the_old_one_has_the_only_place(
+def test_canary_claims_no_job_while_the_old_worker_runs(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1})
     here.start()
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
-    here.version("new")
+    here.write_version("new")
     here.reload()
     later = publisher.put_many("q", [{}] * 3)
-    here.version("broken", BROKEN_COMPONENT)
+    here.write_version("broken", BROKEN_COMPONENT)
     here.configure({"batch": 1, "component": "jobs:component"})
     here.hup()
-    eventually(lambda: "reload failed" in here.said())
+    eventually(lambda: "reload failed" in here.output())
     gates.open()
     eventually(lambda: admin.find() == [])
-    assert ran(journal, held, *later) == {held: ["old"]} | {job_id: ["new"] for job_id in later}
+    assert versions_by_job(journal, held, *later) == {held: ["old"]} | {
+        job_id: ["new"] for job_id in later
+    }
     assert journal.most_at_once() == 1
     eventually(lambda: len(here.workers()) == 1 and len(here.templates()) == 1)
     assert here.stop() == 0
 
 
-def test_a_middleware_option_that_only_the_new_workers_refuse_does_not_end_the_service(
+def test_option_refused_by_new_workers_keeps_the_old_ones(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
     here.configure({}, top='middleware = [{ use = "logging", format = "xml" }]')
     here.hup()
-    eventually(lambda: "reload failed" in here.said())
-    assert "'xml'" in here.sentence("reload failed")
+    eventually(lambda: "reload failed" in here.output())
+    assert "'xml'" in here.log_line("reload failed")
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
 
 
 @pytest.mark.parametrize("what", ["database_url", "schema", "[supervisor]"])
-def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
+def test_reload_refuses_a_setting_that_needs_a_restart(
     here: Project, publisher: Publisher, journal: Journal, database_url: str, what: str
 ) -> None:
     del here.environment["TASKMASTER_DATABASE_URL"]
@@ -266,24 +271,24 @@ def test_what_only_a_restart_can_change_is_refused_with_a_sentence_that_says_so(
             else changes[what],
         )
     here.hup()
-    eventually(lambda: "reload failed" in here.said())
-    sentence = here.sentence("reload failed")
+    eventually(lambda: "reload failed" in here.output())
+    sentence = here.log_line("reload failed")
     assert f"{what} has changed, and only a restart can change it" in sentence
-    assert "s3cret" not in here.said()
+    assert "s3cret" not in here.output()
     job_id = publisher.put("q")
     eventually(lambda: journal.finished() == [job_id])
 
 
-# -- signals on top of each other
+# -- signals during a reload
 
 
-def test_two_hups_in_a_row_end_with_the_last_version_and_one_set_of_workers(
+def test_two_hups_in_a_row_end_with_the_last_version(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
-    here.version("second")
+    here.write_version("second")
     here.hup()
-    here.version("third")
+    here.write_version("third")
     here.hup()
     eventually(
         lambda: (
@@ -294,72 +299,72 @@ def test_two_hups_in_a_row_end_with_the_last_version_and_one_set_of_workers(
     assert here.stop() == 0
 
 
-def test_a_version_whose_import_hangs_gives_way_to_the_next(
+def test_version_whose_import_hangs_is_replaced_by_the_next(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
-    here.version("hanging", SLOW_IMPORT)
+    here.write_version("hanging", SLOW_IMPORT)
     here.hup()
     eventually(lambda: journal.lines("importing"))
     job_id = publisher.put("q")
     eventually(lambda: versions(journal, job_id) == ["old"])
-    here.version("new")
+    here.write_version("new")
     here.reload()
     later = publisher.put("q")
     eventually(lambda: versions(journal, later) == ["new"])
     eventually(lambda: len(here.templates()) == 1)
 
 
-def test_a_sigterm_in_the_middle_of_a_reload_ends_both_versions(
+def test_sigterm_during_a_reload_ends_both_versions(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
-    here.version("new", SLOW_IMPORT)
+    here.write_version("new", SLOW_IMPORT)
     here.hup()
     eventually(lambda: journal.lines("importing"))
     os.kill(here.pid, signal.SIGTERM)
     eventually(lambda: here.templates() == [])
     gates.open()
-    assert here.left() == 0
+    assert here.wait_for_exit() == 0
     assert (journal.finished(), admin.find()) == ([held], [])
 
 
-def test_a_hup_while_stopping_keeps_nobody_from_leaving(
+def test_hup_while_stopping_is_ignored(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
     held = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [held])
     os.kill(here.pid, signal.SIGTERM)
-    eventually(lambda: "supervisor stopping: SIGTERM" in here.said())
+    eventually(lambda: "supervisor stopping: SIGTERM" in here.output())
     here.hup()
     gates.open()
-    assert here.left() == 0
-    assert (journal.finished(), admin.find(), here.reloads()) == ([held], [], 0)
+    assert here.wait_for_exit() == 0
+    assert (journal.finished(), admin.find(), here.reload_count()) == ([held], [], 0)
 
 
-def test_a_sigterm_while_old_jobs_still_finish_waits_for_them_too(
+def test_sigterm_waits_for_jobs_of_the_old_version_too(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1, "concurrency": 2})
     here.start()
     old = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [old])
-    here.version("new")
+    here.write_version("new")
     here.reload()
     new = publisher.put("q", HOLD)
     eventually(lambda: journal.began() == [old, new])
     os.kill(here.pid, signal.SIGTERM)
-    eventually(lambda: "supervisor stopping: SIGTERM" in here.said())
+    eventually(lambda: "supervisor stopping: SIGTERM" in here.output())
     gates.open()
-    assert here.left() == 0
+    assert here.wait_for_exit() == 0
     assert (journal.finished(), admin.find()) == ([old, new], [])
-    assert ran(journal, old, new) == {old: ["old"], new: ["new"]}
+    assert versions_by_job(journal, old, new) == {old: ["old"], new: ["new"]}
 
 
-def test_twenty_hups_under_load_lose_no_job_and_charge_none(
+def test_twenty_hups_under_load_lose_and_charge_no_job(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     here.configure({"concurrency": 2})
@@ -367,7 +372,7 @@ def test_twenty_hups_under_load_lose_no_job_and_charge_none(
     ids: list[int] = []
     for number in range(20):
         ids += publisher.put_many("q", [{"do": "spin", "seconds": 0.003}] * 30)
-        here.version(f"version {number}")
+        here.write_version(f"version {number}")
         here.reload() if number % 4 == 3 else here.hup()
         eventually(lambda enough=number * 20: len(journal.began()) >= enough)  # type: ignore[misc]
     eventually(lambda: admin.find() == [], within=20.0)
@@ -381,7 +386,7 @@ def test_twenty_hups_under_load_lose_no_job_and_charge_none(
 # -- hang-ups
 
 
-def test_a_terminal_that_hangs_up_ends_the_service_in_order_rather_than_reloading_it(
+def test_hang_up_of_the_terminal_stops_the_service(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ours, theirs = pty.openpty()
@@ -397,11 +402,11 @@ def test_a_terminal_that_hangs_up_ends_the_service_in_order_rather_than_reloadin
     job_id = publisher.put("q", {"do": "hold_until_stopping"})
     eventually(lambda: journal.began() == [job_id])
     os.close(ours)
-    assert here.left() == 0
+    assert here.wait_for_exit() == 0
     assert (journal.finished(), admin.find(), admin.supervisors()) == ([job_id], [], [])
 
 
-def test_a_hup_to_a_worker_does_not_hurt_its_job(
+def test_hup_to_a_busy_worker_does_not_affect_its_job(
     here: Project, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     here.start()
@@ -414,7 +419,7 @@ def test_a_hup_to_a_worker_does_not_hurt_its_job(
     assert here.workers() == [worker]
 
 
-def test_a_hup_to_an_idle_worker_does_not_end_it(
+def test_hup_to_an_idle_worker_does_not_end_it(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:
     here.start()
@@ -432,11 +437,15 @@ def test_refused_reloads_leave_no_descriptor_behind(here: Project) -> None:
     here.start()
     before: int | None = None
     for number in range(1, 4):
-        here.version(f"broken {number}", BROKEN_COMPONENT)
+        here.write_version(f"broken {number}", BROKEN_COMPONENT)
         here.hup()
-        eventually(lambda number=number: here.said().count("reload failed") == number)  # type: ignore[misc]
+        eventually(partial(has_failed, here, number))
         before = before or descriptors(here)
     eventually(lambda: descriptors(here) <= (before or 0))
+
+
+def has_failed(here: Project, times: int) -> bool:
+    return here.output().count("reload failed") == times
 
 
 def descriptors(here: Project) -> int:

@@ -1,17 +1,12 @@
-"""A slow job in a fast batch: what waits behind it is not its to keep."""
+"""A slow job in a fast batch: the jobs that wait behind it are released to other workers."""
 
 from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.queues import is_drained
 
 
-def drained(admin: Admin) -> bool:
-    """No job is left; what is left is shown."""
-    assert admin.find(most=3) == []
-    return True
-
-
-def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second(
+def test_batch_mates_of_a_slow_job_run_elsewhere_within_a_second(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     slow, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 5])
@@ -25,15 +20,15 @@ def test_what_waits_behind_a_slow_job_is_given_to_another_worker_within_a_second
         assert all(run.began - held.began < 1.0 for run in journal.runs())
         assert {run.run for run in journal.runs()} == {1}
         gates.open()
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
     assert len(journal.runs()) == 6
 
 
-def test_mates_given_back_by_a_slow_worker_are_not_run_twice_when_it_settles(
+def test_released_batch_mates_of_a_slow_job_run_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     payloads = [{"do": "spin", "seconds": 0.15}, *[{}] * 9] * 6
     ids = publisher.put_many("q", payloads)
     with supervise(Consumer("q", callback=ACT, concurrency=3, batch=30), slow_after_seconds=0.02):
-        eventually(lambda: drained(admin), within=20.0)
+        eventually(lambda: is_drained(admin), within=20.0)
     assert sorted(journal.finished()) == ids

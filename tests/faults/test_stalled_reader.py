@@ -1,10 +1,11 @@
-"""Who reads the supervisor's output may stop: a pager, Ctrl-S, a log driver on a full disk. Jobs must go on."""
+"""A reader of the supervisor's output that stops: a pager, Ctrl-S, a log driver on a full disk."""
 
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from taskmaster import Reject
 
 def loud(job):
     print("x" * 300_000)
-    return told(job)
+    return act_as_told(job)
 
 def logs(job):
     if job.payload == "closing":
@@ -35,7 +36,7 @@ Ends = Callable[[], tuple[int, int]]
 @pytest.fixture
 def noisy(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
     with project(tmp_path / "project", database_url, journal, gates) as one:
-        one.version("old", NOISE)
+        one.write_version("old", NOISE)
         one.configure({"callback": "jobs:loud"}, grace_seconds=1)
         yield one
 
@@ -45,13 +46,13 @@ def ends_of_a_pipe() -> tuple[int, int]:
 
 
 def ends_of_a_socket() -> tuple[int, int]:
-    """As systemd has it."""
+    """Return both ends, as systemd uses them."""
     ours, theirs = socket.socketpair()
     return ours.detach(), theirs.detach()
 
 
 @pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
-def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_burials_nor_the_end(
+def test_stalled_log_reader_blocks_neither_jobs_nor_the_stop(
     noisy: Project,
     publisher: Publisher,
     admin: Admin,
@@ -64,9 +65,8 @@ def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_buria
     noisy.start(ready=False, stdout=write_end, stderr=write_end)
     os.close(write_end)
     publisher.put("q", {})
-    eventually(
-        lambda: len(journal.finished()) == 1
-    )  # by now there is no room left for a line of the log
+    # The output of the job leaves no room for a line of the log.
+    eventually(lambda: len(journal.finished()) == 1)
     held = publisher.put("q", {"do": "hold"})
     eventually(lambda: len(journal.runs_of(held)) == 1)
     os.kill(noisy.workers()[0], signal.SIGKILL)
@@ -74,14 +74,14 @@ def test_a_reader_that_stops_reading_stops_neither_jobs_nor_heartbeats_nor_buria
     noisy.hup()
     gates.open()
     eventually(lambda: admin.find() == [])
-    since = noted(conn)
-    eventually(lambda: noted(conn) > since)
+    since = last_heartbeat(conn)
+    eventually(lambda: last_heartbeat(conn) > since)
     assert noisy.stop() == 0
     os.close(read_end)
 
 
 @pytest.mark.parametrize("ends", [ends_of_a_pipe, ends_of_a_socket])
-def test_what_a_callback_logs_is_on_its_record_and_in_nobody_elses_file(
+def test_log_lines_of_a_callback_are_recorded_and_leak_nowhere(
     noisy: Project, publisher: Publisher, admin: Admin, ends: Ends
 ) -> None:
     noisy.configure({"callback": "jobs:logs", "batch": 1, "max_runs": 1})
@@ -90,15 +90,19 @@ def test_what_a_callback_logs_is_on_its_record_and_in_nobody_elses_file(
     os.close(write_end)
     for payload in ("plain", "closing"):
         job_id = publisher.put("q", payload)
-        eventually(lambda job_id=job_id: admin.get(job_id).state == State.REJECTED)  # type: ignore[misc]
+        eventually(partial(is_rejected, admin, job_id))
         assert f"logged by {job_id}" in admin.get(job_id).failures[0].stderr
     assert {file.stat().st_size for file in noisy.directory.glob("user.*")} == {0}
     assert noisy.stop() == 0
     os.close(read_end)
 
 
-def noted(conn: Connection) -> datetime:
-    """The last heartbeat."""
+def is_rejected(admin: Admin, job_id: int) -> bool:
+    return admin.get(job_id).state == State.REJECTED
+
+
+def last_heartbeat(conn: Connection) -> datetime:
+    """Return the time of the last heartbeat."""
     row = conn.execute("select heartbeat_at from supervisors").fetchone()
     assert row is not None
     found: datetime = row[0]

@@ -1,4 +1,4 @@
-"""Leaving: nothing is lost, nobody is charged, and it does not take longer than it was given."""
+"""Stopping: no job is lost or charged, and it takes no longer than the grace."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import time
 import pytest
 
 from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
+from taskmaster.consumer import Delivery
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.ipc.scoreboard import Scoreboard
@@ -22,7 +23,7 @@ from tests.support.store import QUEUE, SCHEMA, put, register, states
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_supervisor_leaves_at_once(
+def test_idle_supervisor_exits_at_once(
     supervise: Supervise, publisher: Publisher, journal: Journal, number: signal.Signals
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
@@ -30,11 +31,11 @@ def test_an_idle_supervisor_leaves_at_once(
         eventually(lambda: journal.finished())
         began = time.monotonic()
         supervisor.stop(number=number)
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
         assert time.monotonic() - began < 2.0
 
 
-def test_a_running_job_may_finish_and_is_acked(
+def test_running_job_finishes_and_is_acked(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -42,12 +43,12 @@ def test_a_running_job_may_finish_and_is_acked(
         eventually(lambda: journal.began() == [job_id])
         supervisor.stop()
         gates.open()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert journal.finished() == [job_id]
     assert admin.find() == []
 
 
-def test_what_was_not_started_is_given_back_at_once_and_uncharged(
+def test_unstarted_jobs_are_released_at_once_and_uncharged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     running, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 4])
@@ -57,14 +58,14 @@ def test_what_was_not_started_is_given_back_at_once_and_uncharged(
         eventually(lambda: [record.id for record in admin.find(state=State.READY)] == mates)
         assert admin.get(running).state == State.RUNNING
         gates.open()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert journal.finished() == [running]
     assert [(record.id, record.run_count, record.failures) for record in admin.find()] == [
         (n, 0, []) for n in mates
     ]
 
 
-def test_a_stopping_supervisor_claims_nothing_more(
+def test_stopping_supervisor_claims_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
@@ -74,11 +75,11 @@ def test_a_stopping_supervisor_claims_nothing_more(
         eventually(lambda: len(supervisor.workers()) == 1)
         late = publisher.put("q")
         gates.open()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert [record.id for record in admin.find(state=State.READY)] == [late]
 
 
-def test_a_job_that_outlives_the_grace_is_cut_off_and_runs_again_uncharged(
+def test_job_beyond_the_grace_is_cut_off_and_not_charged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
@@ -86,19 +87,19 @@ def test_a_job_that_outlives_the_grace_is_cut_off_and_runs_again_uncharged(
         eventually(lambda: journal.began() == [job_id])
         began = time.monotonic()
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
         assert 0.2 <= time.monotonic() - began < 2.2
     record = admin.get(job_id)
     assert (record.state, record.run_count, record.failures) == (State.READY, 0, [])
     assert journal.finished() == []
     gates.open()
-    with supervise(Consumer("q", callback=ACT)):  # and it runs again, as if it had never begun
+    with supervise(Consumer("q", callback=ACT)):  # the job runs again as if it had never begun
         eventually(lambda: journal.finished() == [job_id])
     assert [run.run for run in journal.runs()] == [1, 1]
     assert admin.find() == []
 
 
-def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
+def test_ended_jobs_of_a_batch_that_is_cut_off_stay_ended(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     acked, rejected, running, waiting = publisher.put_many(
@@ -109,7 +110,7 @@ def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
     ) as supervisor:
         eventually(lambda: running in journal.began())
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     found = {record.id: (record.state, record.run_count) for record in admin.find()}
     assert found == {
         rejected: (State.REJECTED, 1),
@@ -119,7 +120,7 @@ def test_jobs_of_a_cut_off_batch_that_had_ended_stay_ended(
     assert acked not in found
 
 
-def test_a_second_signal_shortens_the_grace_to_now(
+def test_second_signal_ends_the_grace_at_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
@@ -127,50 +128,49 @@ def test_a_second_signal_shortens_the_grace_to_now(
         eventually(lambda: journal.began() == [job_id])
         began = time.monotonic()
         supervisor.stop()
-        supervisor.stop(
-            number=signal.SIGINT
-        )  # two of the same kind may reach a busy process as one
-        assert supervisor.left() == 0
+        # Two signals of the same number may reach a busy process as one.
+        supervisor.stop(number=signal.SIGINT)
+        assert supervisor.wait_for_exit() == 0
         assert time.monotonic() - began < 3.0
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
 
 
-def test_a_callback_that_asks_is_told_that_it_should_wrap_up(
+def test_callback_sees_that_its_worker_is_stopping(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT), grace_seconds=20.0) as supervisor:
         job_id = publisher.put("q", {"do": "hold_until_stopping"})
         eventually(lambda: journal.began() == [job_id])
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert journal.finished() == [job_id]
 
 
-def test_sigterm_to_every_process_of_the_service_lets_the_running_job_finish(
+def test_sigterm_to_every_process_lets_the_running_job_finish(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
         job_id = publisher.put("q", {"do": "hold_until_stopping"})
         eventually(lambda: journal.began() == [job_id])
         supervisor.stop_all(signal.SIGTERM)
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert journal.finished() == [job_id]
     assert admin.find() == []
 
 
-def test_ctrl_c_in_the_terminal_does_not_fail_the_running_job(
+def test_ctrl_c_in_the_terminal_lets_the_running_job_finish(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
         job_id = publisher.put("q", {"do": "hold_until_stopping"})
         eventually(lambda: journal.began() == [job_id])
         supervisor.stop_all(signal.SIGINT)
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert journal.finished() == [job_id]
     assert admin.find() == []
 
 
-def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
+def test_stopped_supervisor_leaves_no_row_behind(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT)):
@@ -182,17 +182,17 @@ def test_a_supervisor_that_left_in_order_leaves_no_row_behind(
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "transactional"])
-def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_over(
-    conn: Connection, database_url: str, delivery: str
+def test_stopping_worker_runs_none_of_its_last_claim(
+    conn: Connection, database_url: str, delivery: Delivery
 ) -> None:
     job_id, scoreboard, permits_fd = put(conn), Scoreboard(1), permits.create()
-    row, consumer = scoreboard.row(0), Consumer(QUEUE, callback=ACT, delivery=delivery)  # type: ignore[arg-type]
+    row, consumer = scoreboard.row(0), Consumer(QUEUE, callback=ACT, delivery=delivery)
 
-    def started(job: Job) -> Outcome:
-        pytest.fail("it has run")
+    def fail(job: Job) -> Outcome:
+        pytest.fail("the job has run")
 
     context = WorkerContext(
-        consumer, "w", row, permits_fd, started, WorkerJobContext(row), identity(permits_fd)
+        consumer, "w", row, permits_fd, fail, WorkerJobContext(row), identity(permits_fd)
     )
     database = Database(database_url, SCHEMA)
     worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), context)
@@ -205,3 +205,44 @@ def test_what_a_worker_claims_as_it_is_told_to_leave_is_left_to_those_that_take_
     assert states(conn) == {job_id: State.READY}
     for fd in (permits_fd, scoreboard.fd):
         os.close(fd)
+
+
+def test_supervisor_with_a_stopped_template_exits_in_time(
+    supervise: Supervise,
+) -> None:
+    with supervise(Consumer("q", callback=ACT, concurrency=2), grace_seconds=2.0) as supervisor:
+        supervisor.signal(supervisor.template(), signal.SIGSTOP)
+        victim = supervisor.workers()[0]
+        supervisor.signal(victim, signal.SIGKILL)
+        eventually(lambda: victim not in supervisor.workers())
+        began = time.monotonic()
+        supervisor.stop()
+        assert supervisor.wait_for_exit() == 0
+        assert time.monotonic() - began < 4.0
+
+
+def test_stopped_supervisor_holds_no_session_and_no_lock(
+    supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
+) -> None:
+    def sessions() -> list[object]:
+        return conn.execute(
+            "select application_name from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+            " and application_name like 'taskmaster %'"
+        ).fetchall()
+
+    def locks() -> list[object]:
+        return conn.execute(
+            "select locktype, objid from pg_locks where pid <> pg_backend_pid()"
+            " and database = (select oid from pg_database where datname = current_database())"
+        ).fetchall()
+
+    with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
+        publisher.put_many("q", [{}] * 50)
+        eventually(lambda: len(journal.finished()) == 50)
+        eventually(lambda: len(sessions()) == 4)  # supervisor, listener, two workers
+        supervisor.signal(supervisor.workers()[0], signal.SIGKILL)
+        eventually(lambda: len(supervisor.workers()) == 2)
+        supervisor.wait_for_exit()
+        eventually(lambda: sessions() == [])
+    eventually(lambda: locks() == [])  # autovacuum holds some for a moment

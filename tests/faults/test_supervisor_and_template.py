@@ -1,4 +1,4 @@
-"""The template and the supervisor, killed and stopped."""
+"""Supervisors and templates that are killed or stopped."""
 
 import signal
 from typing import Any
@@ -12,7 +12,7 @@ ORPHANS_GONE_WITHIN_SECONDS = 2.0
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 
 
-def test_a_killed_template_takes_no_worker_with_it_and_is_replaced(
+def test_killed_template_is_replaced_and_its_workers_go_on(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
@@ -24,7 +24,7 @@ def test_a_killed_template_takes_no_worker_with_it_and_is_replaced(
         assert supervisor.workers() == workers
         gates.open()
         eventually(lambda: admin.find() == [])
-        # And the new one can fork.
+        # The new template can fork.
         supervisor.signal(workers[0], signal.SIGKILL)
         eventually(
             lambda: len(supervisor.workers()) == 2 and workers[0] not in supervisor.workers()
@@ -34,7 +34,7 @@ def test_a_killed_template_takes_no_worker_with_it_and_is_replaced(
     assert [run.run for run in journal.runs_of(held)] == [1]
 
 
-def test_a_worker_and_the_template_killed_together_are_both_replaced(
+def test_worker_and_template_killed_together_are_replaced(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -46,7 +46,7 @@ def test_a_worker_and_the_template_killed_together_are_both_replaced(
         eventually(lambda: job_id in journal.finished())
 
 
-def test_a_stopped_template_does_not_keep_a_worker_from_being_replaced(
+def test_stopped_template_does_not_block_a_workers_replacement(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -59,7 +59,7 @@ def test_a_stopped_template_does_not_keep_a_worker_from_being_replaced(
         assert supervisor.template() != template
 
 
-def test_a_killed_supervisor_leaves_no_orphan_and_the_next_one_rescues_its_jobs(
+def test_next_supervisor_rescues_the_jobs_of_a_killed_one(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     consumer = Consumer("q", callback=ACT, batch=10)
@@ -73,10 +73,10 @@ def test_a_killed_supervisor_leaves_no_orphan_and_the_next_one_rescues_its_jobs(
     with supervise(consumer, **RESCUE):
         eventually(lambda: admin.find() == [])
     assert sorted(journal.finished()) == [running, *mates]
-    assert {run.run for run in journal.runs()} == {1}  # nobody is charged for it
+    assert {run.run for run in journal.runs()} == {1}  # no job is charged
 
 
-def test_a_supervisor_killed_over_a_callback_that_computes_leaves_no_orphan(
+def test_supervisor_killed_during_a_computation_leaves_no_orphan(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=2)) as supervisor:
@@ -86,7 +86,7 @@ def test_a_supervisor_killed_over_a_callback_that_computes_leaves_no_orphan(
         eventually(lambda: supervisor.processes() == [], within=ORPHANS_GONE_WITHIN_SECONDS)
 
 
-def test_what_callbacks_have_started_goes_with_a_killed_supervisor(
+def test_processes_of_callbacks_end_with_a_killed_supervisor(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -96,7 +96,7 @@ def test_what_callbacks_have_started_goes_with_a_killed_supervisor(
         eventually(lambda: supervisor.processes() == [], within=ORPHANS_GONE_WITHIN_SECONDS)
 
 
-def test_a_supervisor_killed_while_it_starts_leaves_nobody_waiting(
+def test_supervisor_killed_during_its_start_leaves_no_process(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, concurrency=3)) as supervisor:
@@ -106,7 +106,7 @@ def test_a_supervisor_killed_while_it_starts_leaves_nobody_waiting(
         eventually(lambda: journal.finished() == [job_id])
 
 
-def test_a_living_supervisor_rescues_the_jobs_of_one_that_was_killed_beside_it(
+def test_running_supervisor_rescues_the_jobs_of_a_killed_one(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     held = publisher.put("q", {"do": "hold_once"})
@@ -119,30 +119,30 @@ def test_a_living_supervisor_rescues_the_jobs_of_one_that_was_killed_beside_it(
     assert [run.run for run in journal.runs_of(held)] == [1, 1]
 
 
-def test_a_supervisor_that_slept_too_long_gives_way_to_the_one_that_took_its_jobs(
+def test_supervisor_stopped_too_long_leaves_its_jobs_to_others(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
-    with supervise(Consumer("q", callback=ACT), **RESCUE) as sleeper:
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as stopped:
         held = publisher.put("q", {"do": "hold"})
         eventually(lambda: journal.began() == [held])
         with supervise(Consumer("q", callback=ACT), **RESCUE):
-            worker = sleeper.worker()
-            sleeper.signal(sleeper.pid, signal.SIGSTOP)
+            worker = stopped.worker()
+            stopped.signal(stopped.pid, signal.SIGSTOP)
             eventually(lambda: len(journal.runs_of(held)) == 2, within=30.0)
-            sleeper.signal(sleeper.pid, signal.SIGCONT)
-            eventually(lambda: worker not in sleeper.workers())
+            stopped.signal(stopped.pid, signal.SIGCONT)
+            eventually(lambda: worker not in stopped.workers())
             gates.open()
             eventually(lambda: admin.find() == [])
     assert [run.ended is not None for run in journal.runs_of(held)] == [False, True]
 
 
-def test_a_job_whose_host_is_lost_each_time_it_runs_is_charged_from_the_second_time(
+def test_job_is_charged_from_the_second_lost_host_on(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
-    for lives in (1, 2):
+    for runs in (1, 2):
         with supervise(Consumer("q", callback=ACT), **RESCUE) as supervisor:
-            eventually(lambda lives=lives: len(journal.runs_of(job_id)) == lives)  # type: ignore[misc]
+            eventually(lambda runs=runs: len(journal.runs_of(job_id)) == runs)  # type: ignore[misc]
             supervisor.kill()
     with supervise(Consumer("q", callback=ACT), grace_seconds=0.1, **RESCUE) as supervisor:
         supervisor.expected_exit = None  # on a busy machine the timer comes first

@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped, or kill themselves."""
+"""Workers that are killed or stopped, or that crash by themselves."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.support.callbacks import ACT
 FAR_SECONDS = 60.0  # for what must not happen during the test
 
 
-def test_a_killed_idle_worker_is_replaced_and_nobody_is_charged(
+def test_killed_idle_worker_is_replaced_and_no_job_charged(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:
@@ -26,7 +26,7 @@ def test_a_killed_idle_worker_is_replaced_and_nobody_is_charged(
         eventually(lambda: admin.find() == [])
 
 
-def test_a_killed_busy_worker_costs_its_job_one_run_and_its_batch_mates_nothing(
+def test_killed_busy_worker_costs_its_job_one_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     payloads = [{}, {"do": "reject"}, {"do": "hold_once"}, {}, {"do": "hold"}]
@@ -50,12 +50,12 @@ def test_a_killed_busy_worker_costs_its_job_one_run_and_its_batch_mates_nothing(
     assert {run.pid for run in journal.runs_of(running)} > {victim}
 
 
-def test_the_history_of_a_job_that_was_killed_tells_the_cause(
+def test_failure_of_a_killed_job_names_the_signal(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_crashes=1)) as supervisor:
         worker = supervisor.worker()
-        job_id = publisher.put("q", {"do": "die"})
+        job_id = publisher.put("q", {"do": "crash"})
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
         eventually(lambda: supervisor.workers() not in ([], [worker]))
     (failure,) = admin.get(job_id).failures
@@ -68,13 +68,13 @@ def test_the_history_of_a_job_that_was_killed_tells_the_cause(
 @pytest.mark.parametrize(
     ("payload", "cause"),
     [
-        ({"do": "die", "signal": "SIGSEGV"}, "signal SIGSEGV"),
-        ({"do": "die", "signal": "SIGABRT"}, "signal SIGABRT"),
-        ({"do": "leave", "code": 0}, "exit code 0"),
-        ({"do": "leave", "code": 13}, "exit code 13"),
+        ({"do": "crash", "signal": "SIGSEGV"}, "signal SIGSEGV"),
+        ({"do": "crash", "signal": "SIGABRT"}, "signal SIGABRT"),
+        ({"do": "exit", "code": 0}, "exit code 0"),
+        ({"do": "exit", "code": 13}, "exit code 13"),
     ],
 )
-def test_a_job_that_keeps_killing_its_worker_is_rejected_after_max_crashes_with_each_cause(
+def test_job_that_keeps_crashing_is_rejected_after_max_crashes(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -95,11 +95,11 @@ def test_a_job_that_keeps_killing_its_worker_is_rejected_after_max_crashes_with_
     assert record.run_count == len(journal.runs_of(job_id)) == 3
 
 
-def test_a_job_that_crashed_once_runs_again_at_once(
+def test_job_that_crashed_once_runs_again_at_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, retry_base_seconds=FAR_SECONDS)):
-        job_id = publisher.put("q", {"do": "die_once"})
+        job_id = publisher.put("q", {"do": "crash_once"})
         eventually(lambda: admin.find() == [])
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
 
@@ -119,7 +119,7 @@ def test_only_the_killed_worker_is_replaced(
     assert len(journal.finished()) == 3
 
 
-def test_workers_killed_over_and_over_lose_no_job_and_ack_each_once(
+def test_repeatedly_killed_workers_lose_no_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids: list[int] = []
@@ -136,11 +136,11 @@ def test_workers_killed_over_and_over_lose_no_job_and_ack_each_once(
             os.kill(victim, signal.SIGKILL)
         eventually(lambda: admin.find() == [], within=20.0)
     assert set(journal.finished()) == set(ids)
-    # One that was killed between its end and its note of it may have run again, and none else.
+    # Only a job whose worker was killed before it recorded the end may have run again.
     assert len(journal.began()) <= len(ids) + 8
 
 
-def test_a_stopped_worker_does_not_keep_its_batch_mates_from_the_others(
+def test_batch_mates_in_a_stopped_worker_run_elsewhere(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     held, *mates = publisher.put_many("q", [{"do": "hold"}, *[{}] * 4])
@@ -155,7 +155,7 @@ def test_a_stopped_worker_does_not_keep_its_batch_mates_from_the_others(
     assert len(journal.began()) == 5
 
 
-def test_a_stopped_worker_does_not_keep_the_supervisor_from_leaving(
+def test_stopped_worker_does_not_keep_the_supervisor_running(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT), grace_seconds=0.3) as supervisor:
@@ -163,11 +163,11 @@ def test_a_stopped_worker_does_not_keep_the_supervisor_from_leaving(
         eventually(lambda: journal.began() == [job_id])
         supervisor.signal(supervisor.worker(), signal.SIGSTOP)
         supervisor.stop()
-        assert supervisor.left() == 0
+        assert supervisor.wait_for_exit() == 0
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
 
 
-def test_what_a_callback_has_started_goes_with_its_killed_worker(
+def test_processes_of_a_callback_end_with_its_killed_worker(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_crashes=1)) as supervisor:
@@ -179,10 +179,10 @@ def test_what_a_callback_has_started_goes_with_its_killed_worker(
         )
 
 
-def test_a_job_that_kills_its_worker_does_not_take_its_acked_batch_mates_along(
+def test_acked_batch_mates_of_a_crashing_job_stay_acked(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
-    ids = publisher.put_many("q", [*[{}] * 50, {"do": "die"}, *[{}] * 50])
+    ids = publisher.put_many("q", [*[{}] * 50, {"do": "crash"}, *[{}] * 50])
     with supervise(Consumer("q", callback=ACT, batch=200, max_crashes=2)):
         eventually(
             lambda: [(job.id, job.state) for job in admin.find()] == [(ids[50], State.REJECTED)]
@@ -191,7 +191,7 @@ def test_a_job_that_kills_its_worker_does_not_take_its_acked_batch_mates_along(
     assert mates == ids[:50] + ids[51:]  # each once
 
 
-def test_a_sigterm_to_one_worker_lets_its_job_finish_and_replaces_it(
+def test_sigterm_to_a_worker_lets_its_job_finish_and_replaces_it(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT)) as supervisor:

@@ -11,18 +11,18 @@ import taskmaster_middleware.sentry
 from taskmaster import Admin, Consumer, InvalidConfig, Publisher, State
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.ingest import Ingest, ingest
-from tests.support.sentried import FAIL
+from tests.support.sentry_callbacks import FAIL
+from tests.support.sentry_server import SentryServer, sentry_server
 
 
-def sentry(place: Ingest, **options: Any) -> dict[str, Any]:
+def sentry(place: SentryServer, **options: Any) -> dict[str, Any]:
     return {"use": "sentry", "dsn": place.dsn, **options}
 
 
 def test_exception_is_sent_with_its_job_and_without_the_payload(
     supervise: Supervise, publisher: Publisher
 ) -> None:
-    with ingest() as place:
+    with sentry_server() as place:
         consumer = Consumer(
             "mail", callback=FAIL, middleware=[sentry(place, environment="test")], max_runs=1
         )
@@ -47,7 +47,7 @@ def test_exception_is_sent_with_its_job_and_without_the_payload(
 def test_send_payload_sends_values_but_not_those_of_denied_keys(
     supervise: Supervise, publisher: Publisher
 ) -> None:
-    with ingest() as place:
+    with sentry_server() as place:
         middleware = sentry(place, send_payload=True, deny=["iban"])
         with supervise(Consumer("mail", callback=FAIL, middleware=[middleware], max_runs=1)):
             publisher.put(
@@ -62,7 +62,7 @@ def test_breadcrumbs_and_tags_do_not_leak_from_job_to_job(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with (
-        ingest() as place,
+        sentry_server() as place,
         supervise(Consumer("mail", callback=FAIL, middleware=[sentry(place)], max_runs=1)),
     ):
         ids = publisher.put_many("mail", [{"do": "nothing"}, {"do": "raise"}, {"do": "raise"}])
@@ -79,10 +79,10 @@ def test_breadcrumbs_and_tags_do_not_leak_from_job_to_job(
 def test_run_killed_with_its_worker_is_sent_by_another_process(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
-    with ingest() as place:
+    with sentry_server() as place:
         consumer = Consumer("mail", callback=FAIL, middleware=[sentry(place)], max_crashes=1)
         with supervise(consumer):
-            job_id = publisher.put("mail", {"do": "die", "to": "ada@example.com"})
+            job_id = publisher.put("mail", {"do": "crash", "to": "ada@example.com"})
             (event,) = eventually(place.events)
             eventually(lambda: admin.get(job_id).state == State.REJECTED)
     assert event["level"] == "fatal"
@@ -98,7 +98,7 @@ def test_run_killed_with_its_worker_is_sent_by_another_process(
 def test_run_killed_for_its_timeout_is_sent_with_its_stack(
     supervise: Supervise, publisher: Publisher
 ) -> None:
-    with ingest() as place:
+    with sentry_server() as place:
         consumer = Consumer(
             "mail",
             callback="tests.support.callbacks:act",
@@ -117,7 +117,7 @@ def test_run_killed_for_its_timeout_is_sent_with_its_stack(
 def test_run_is_a_transaction_in_the_trace_of_its_put(
     supervise: Supervise, database_url: str
 ) -> None:
-    with ingest() as place:
+    with sentry_server() as place:
         consumer = Consumer(
             "mail", callback=FAIL, middleware=[sentry(place, traces_sample_rate=1.0)]
         )
@@ -139,19 +139,18 @@ def test_run_is_a_transaction_in_the_trace_of_its_put(
 def test_hanging_ingest_delays_no_job_and_the_exit_by_2_seconds(
     supervise: Supervise, publisher: Publisher, journal: Journal, admin: Admin
 ) -> None:
-    with ingest(hangs=True) as place:
+    with sentry_server(hangs=True) as place:
         consumer = Consumer("mail", callback=ACT, middleware=[sentry(place)], max_runs=1)
         with supervise(consumer, grace_seconds=5.0) as supervisor:
-            ids = publisher.put_many(
-                "mail", [{"do": "raise"}] * 300
-            )  # more than Sentry's SDK keeps
+            # More than Sentry's SDK keeps.
+            ids = publisher.put_many("mail", [{"do": "raise"}] * 300)
             last = publisher.put("mail", {})
             eventually(lambda: place.requests > 0)
             eventually(
                 lambda: last in journal.finished() and len(journal.finished()) == len(ids) + 1
             )
             began = time.monotonic()
-            assert supervisor.left() == 0
+            assert supervisor.wait_for_exit() == 0
             assert time.monotonic() - began < 5.0  # two for the events, and room for a busy machine
     assert admin.get(ids[0]).state == State.REJECTED
 
@@ -159,20 +158,20 @@ def test_hanging_ingest_delays_no_job_and_the_exit_by_2_seconds(
 def test_supervisor_exits_in_order_while_crash_reports_hang(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
-    with ingest(hangs=True) as place:
+    with sentry_server(hangs=True) as place:
         consumer = Consumer(
             "mail", callback=FAIL, middleware=[sentry(place)], concurrency=2, max_crashes=1
         )
-        publisher.put_many("mail", [{"do": "die"}] * 40)
+        publisher.put_many("mail", [{"do": "crash"}] * 40)
         with supervise(consumer) as supervisor:
             eventually(lambda: place.requests > 0, within=20)
-            assert supervisor.left() == 0
+            assert supervisor.wait_for_exit() == 0
 
 
 def test_logged_payload_is_not_sent_with_the_next_error(
     supervise: Supervise, publisher: Publisher
 ) -> None:
-    with ingest() as place:
+    with sentry_server() as place:
         middleware = [sentry(place), {"use": "logging", "payload": True}]
         with supervise(Consumer("mail", callback=FAIL, middleware=middleware, max_runs=1)):
             publisher.put("mail", {"do": "nothing", "to": "ada@example.com"})

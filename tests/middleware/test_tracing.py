@@ -13,7 +13,7 @@ from taskmaster.job import ACK
 from taskmaster.testing import make_job
 from taskmaster_middleware.tracing import tracing
 from tests.support import Journal, Supervise, eventually
-from tests.support.telemetry import SET_UP, WORK
+from tests.support.tracing_sdk import SET_UP, WORK
 
 CONSUMER = Consumer(
     "mail", callback=WORK, middleware=[{"use": "tracing", "setup": SET_UP}], max_runs=1

@@ -1,7 +1,8 @@
-"""Starting: what cannot work says so in one sentence, and what will work later is waited for."""
+"""Starting: what cannot work is refused in one sentence, and what will work later is retried."""
 
 import re
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 from taskmaster import Consumer, Publisher, WorkersFailed
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.project import Project, project
+
+URL_OF_ANOTHER_LIBRARY = "postgresql+psycopg://u:s3cret@h/x"
 
 CALLBACKS = "tests.support.callbacks"
-Refused = Callable[..., str]
+Refuse = Callable[..., str]
 
 
 @pytest.fixture
-def refused(supervise: Supervise, journal: Journal) -> Refused:
-    """The sentence with which a start is refused; no worker may have been started for it."""
+def refusal(supervise: Supervise, journal: Journal) -> Refuse:
+    """Return the sentence with which a start is refused, without having started a worker."""
 
     def sentence(consumer: Consumer, *, workers: bool = False, **options: Any) -> str:
         with pytest.raises(WorkersFailed) as caught, supervise(consumer, within=40.0, **options):
@@ -32,7 +36,7 @@ def refused(supervise: Supervise, journal: Journal) -> Refused:
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Writes a module of the user's; its name."""
+    """Write a module of the user, and return its name."""
 
     def write(source: str) -> str:
         (tmp_path / "users_module.py").write_text(source)
@@ -42,11 +46,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], s
     return write
 
 
-def test_a_module_that_raises_at_import_is_named_with_key_and_error(
-    refused: Refused, module: Callable[[str], str]
+def test_module_that_raises_at_import_is_named_with_its_error(
+    refusal: Refuse, module: Callable[[str], str]
 ) -> None:
     name = module("import os\n\nraise RuntimeError('no display')\n")
-    sentence = refused(Consumer("mail", callback=f"{name}:send"))
+    sentence = refusal(Consumer("mail", callback=f"{name}:send"))
     assert re.search(
         r"consumers: consumer 'mail': callback: importing 'users_module' raised", sentence
     )
@@ -64,60 +68,58 @@ def test_a_module_that_raises_at_import_is_named_with_key_and_error(
         ("act", "module:name"),
     ],
 )
-def test_a_callback_that_cannot_be_used_is_refused_before_any_worker_starts(
-    refused: Refused, callback: str, words: str
+def test_unusable_callback_is_refused_before_any_worker_starts(
+    refusal: Refuse, callback: str, words: str
 ) -> None:
-    sentence = refused(Consumer("q", callback=callback))
+    sentence = refusal(Consumer("q", callback=callback))
     assert sentence.startswith("consumers: consumer 'q': callback")
     assert words in sentence
 
 
-def test_a_module_that_exits_at_import_is_a_sentence_too(
-    refused: Refused, module: Callable[[str], str]
+def test_module_that_exits_at_import_is_refused(
+    refusal: Refuse, module: Callable[[str], str]
 ) -> None:
-    sentence = refused(Consumer("q", callback=f"{module('raise SystemExit(0)')}:send"))
+    sentence = refusal(Consumer("q", callback=f"{module('raise SystemExit(0)')}:send"))
     assert "importing 'users_module' raised" in sentence
 
 
-def test_a_module_that_kills_the_template_stops_the_supervisor_with_the_reason(
-    refused: Refused, module: Callable[[str], str]
+def test_module_that_ends_the_template_stops_the_supervisor(
+    refusal: Refuse, module: Callable[[str], str]
 ) -> None:
-    sentence = refused(Consumer("q", callback=f"{module('import os; os._exit(9)')}:send"))
+    sentence = refusal(Consumer("q", callback=f"{module('import os; os._exit(9)')}:send"))
     assert sentence.endswith("importing 'users_module:send': it ended with exit code 9")
 
 
-def test_a_module_that_starts_a_thread_is_named(
-    refused: Refused, module: Callable[[str], str]
+def test_module_that_starts_a_thread_is_refused(
+    refusal: Refuse, module: Callable[[str], str]
 ) -> None:
     source = """
         import threading
         threading.Thread(target=threading.Event().wait, daemon=True).start()
         def send(job): ...
     """
-    sentence = refused(Consumer("q", callback=f"{module(source.replace(' ' * 8, ''))}:send"))
+    sentence = refusal(Consumer("q", callback=f"{module(source.replace(' ' * 8, ''))}:send"))
     assert "users_module:send starts a thread" in sentence
 
 
-def test_a_middleware_that_cannot_be_found_is_refused(refused: Refused) -> None:
-    sentence = refused(Consumer("q", callback=ACT, middleware=["no_such_middleware"]))
+def test_middleware_that_cannot_be_found_is_refused(refusal: Refuse) -> None:
+    sentence = refusal(Consumer("q", callback=ACT, middleware=["no_such_middleware"]))
     assert sentence.startswith("consumers: consumer 'q': middleware")
     assert "'no_such_middleware'" in sentence
 
 
-def test_a_component_that_raises_stops_the_supervisor_with_its_reason(refused: Refused) -> None:
+def test_component_that_raises_stops_the_supervisor(refusal: Refuse) -> None:
     consumer = Consumer("q", callback=ACT, component=f"{CALLBACKS}:broken_component")
-    sentence = refused(consumer, boot_attempts=3)
+    sentence = refusal(consumer, boot_attempts=3)
     assert sentence.startswith("3 workers in a row exited before their first claim")
     assert "consumer 'q': RuntimeError: no licence for the renderer" in sentence
 
 
-def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the_cause(
-    refused: Refused, journal: Journal
-) -> None:
+def test_worker_that_exits_at_boot_stops_the_supervisor(refusal: Refuse, journal: Journal) -> None:
     consumer = Consumer(
-        "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
+        "q", callback=ACT, component=f"{CALLBACKS}:component_exiting_until_the_gate_opens"
     )
-    sentence = refused(consumer, workers=True, boot_attempts=4, restart_base_seconds=0.02)
+    sentence = refusal(consumer, workers=True, boot_attempts=4, restart_base_seconds=0.02)
     assert sentence.startswith("4 workers in a row exited before their first claim")
     assert "consumer 'q': exit code 7" in sentence
     attempts = [line["at"] for line in journal.lines("entered")]
@@ -127,11 +129,11 @@ def test_a_worker_that_dies_at_boot_without_a_word_stops_the_supervisor_with_the
     assert waits[2] >= 0.08
 
 
-def test_a_worker_that_boots_at_the_third_attempt_works(
+def test_worker_that_boots_at_the_third_attempt_works(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     consumer = Consumer(
-        "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
+        "q", callback=ACT, component=f"{CALLBACKS}:component_exiting_until_the_gate_opens"
     )
 
     def open_later() -> None:
@@ -146,18 +148,78 @@ def test_a_worker_that_boots_at_the_third_attempt_works(
         opened.result(5.0)
 
 
-def test_a_consumer_that_cannot_boot_any_more_stops_the_supervisor_and_the_others_finish_their_jobs(
+def test_consumer_that_stops_booting_stops_the_supervisor(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     gates.open()
     broken = Consumer(
-        "q", callback=ACT, component=f"{CALLBACKS}:component_dying_until_the_gate_opens"
+        "q", callback=ACT, component=f"{CALLBACKS}:component_exiting_until_the_gate_opens"
     )
     with supervise(broken, Consumer("r", callback=ACT), boot_attempts=2) as supervisor:
         (gates.directory / "gate").unlink()
         held = publisher.put("r", {"do": "hold_until_stopping"})
         eventually(lambda: journal.began() == [held])
-        publisher.put("q", {"do": "die"})
-        eventually(supervisor.has_left)
+        publisher.put("q", {"do": "crash"})
+        eventually(supervisor.has_exited)
         supervisor.expected_exit = 1
     assert journal.finished() == [held]
+
+
+# -- commands
+
+
+@pytest.fixture
+def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+    with project(tmp_path / "project", database_url, journal, gates) as one:
+        yield one
+
+
+@pytest.mark.parametrize("command", [("check",), ("run",), ("put", "q", "1"), ("status",)])
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_command_refuses_an_invalid_url_without_its_password(
+    here: Project, command: tuple[str, ...], place: str
+) -> None:
+    here.configure({}, top=f'database_url = "{URL_OF_ANOTHER_LIBRARY}"' if place == "file" else "")
+    here.environment["TASKMASTER_DATABASE_URL"] = (
+        URL_OF_ANOTHER_LIBRARY if place == "environment" else ""
+    )
+    code, output = run_command(here, *command)
+    assert code == 1
+    assert "database_url must begin with postgresql://" in output
+    assert "s3cret" not in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("consumer", "top", "about"),
+    [
+        (
+            {},
+            'middleware = [{ use = "logging", format = "xml" }]',
+            "format must be 'text' or 'json', got 'xml'",
+        ),
+        (
+            {"callback": "tests.support.unusable_callbacks:take_no_job"},
+            "",
+            "must take one argument, the job",
+        ),
+        ({"callback": "tests.support.unusable_callbacks:generate"}, "", "generator function"),
+    ],
+)
+def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
+    here: Project, consumer: dict[str, Any], top: str, about: str
+) -> None:
+    here.configure({"concurrency": 3, **consumer}, top=top)
+    for command in ("check", "run"):
+        code, output = run_command(here, command)
+        assert code == 1
+        assert "Traceback" not in output
+        lines = [line for line in output.splitlines() if about in line]
+        assert len(lines) == 1, output
+        assert "consumer 'q'" in lines[0]
+
+
+def run_command(here: Project, *command: str) -> tuple[int, str]:
+    """Run a command that ends by itself, and return its exit code and output."""
+    process = here.start(*command, ready=False, stdin=subprocess.DEVNULL)
+    return process.wait(20), here.output()

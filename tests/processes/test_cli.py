@@ -1,4 +1,4 @@
-"""The command as people and programs see it: output, exit codes, JSON; on a real database."""
+"""The command as people and programs see it: output, exit codes and JSON, on a real database."""
 
 import json
 import os
@@ -13,10 +13,10 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from tests.support import Gates, Supervise, eventually
-from tests.support.misdeeds import DO
-from tests.support.supervised import MARK, expect_nobody
+from tests.support.misbehaving_callbacks import MISBEHAVE
+from tests.support.supervisor_process import MARK, expect_no_process
 
-ODD_NAMES = ['it\'s a "b" 🚀', "a.b;drop table ready;--", "[red]alarm[/red] %s {x}"]
+UNUSUAL_NAMES = ['it\'s a "b" 🚀', "a.b;drop table ready;--", "[red]alarm[/red] %s {x}"]
 
 CONFIG = """\
 [supervisor]
@@ -51,12 +51,13 @@ def environment(database_url: str) -> dict[str, str]:
 
 @pytest.fixture
 def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
-    """Runs `taskmaster …` in an empty directory; answers when it is done."""
+    """Run `taskmaster …` in an empty directory, and return when it is done."""
 
     def run(*arguments: str, stdin: str = "", **changes: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "taskmaster", *arguments],
-            cwd=tmp_path, env={**environment, **changes}, input=stdin, text=True, capture_output=True, timeout=30,
+            cwd=tmp_path, env={**environment, **changes}, input=stdin, text=True,
+            capture_output=True, timeout=30,
         )  # fmt: skip
 
     return run
@@ -64,7 +65,7 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Cli:
 
 @pytest.fixture
 def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
-    """Starts `taskmaster …` in the same directory; none of its processes may be left."""
+    """Start `taskmaster …` in the same directory. None of its processes may be left."""
     mark = f"cli-{os.urandom(6).hex()}"
     started: list[subprocess.Popen[str]] = []
 
@@ -87,7 +88,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.wait(10)
-    expect_nobody(mark)
+    expect_no_process(mark)
 
 
 @pytest.fixture
@@ -98,16 +99,18 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def said(process: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
-    """The one sentence of a command that failed: on stderr, without a traceback, and nothing on stdout."""
+def error_of(process: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
+    """Return the only sentence of a command that failed: on stderr, with nothing on stdout."""
     assert (process.returncode, process.stdout) == (code, ""), process.stderr
     assert process.stderr.startswith("taskmaster: ")
     assert process.stderr.count("\n") == 1
     return process.stderr
 
 
-def rejected(conn: Any, payload: str = "null", queue_name: str = "mail", reason: str = "no") -> int:
-    """A rejected job with one failure, as a worker leaves it."""
+def put_rejected(
+    conn: Any, payload: str = "null", queue_name: str = "mail", reason: str = "no"
+) -> int:
+    """Insert a rejected job with one failure, as a worker leaves it, and return its id."""
     failure = {
         "cause": "reject",
         "message": reason,
@@ -116,7 +119,8 @@ def rejected(conn: Any, payload: str = "null", queue_name: str = "mail", reason:
         "traceback": f"Traceback: {reason}",
     }
     (job_id,) = conn.execute(
-        "insert into rejected (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, failures)"
+        "insert into rejected"
+        " (id, queue_name, priority, run_count, crashes, rescues, created_at, payload, failures)"
         " values (nextval('job_ids'), %s, 0, 1, 0, 0, now(), %s::json, %s::jsonb) returning id",
         (queue_name, payload, json.dumps([failure])),
     ).fetchone()
@@ -134,22 +138,22 @@ def test_put_prints_the_id_and_nothing_else(cli: Cli, admin: Admin) -> None:
     assert (record.payload, record.priority, record.headers) == ({"to": "ada"}, 3, {"trace": "x"})
 
 
-def test_a_payload_left_out_is_null_and_a_delay_schedules(cli: Cli, admin: Admin) -> None:
+def test_missing_payload_is_null_and_a_delay_schedules(cli: Cli, admin: Admin) -> None:
     record = admin.get(int(cli("put", "mail", "--delay", "600").stdout))
 
     assert (record.payload, record.state) == (None, State.SCHEDULED)
 
 
-def test_an_odd_queue_name_is_shown_literally_and_never_injected(cli: Cli) -> None:
-    for name in ODD_NAMES:
+def test_unusual_queue_name_is_shown_literally(cli: Cli) -> None:
+    for name in UNUSUAL_NAMES:
         assert cli("put", name, "1").returncode == 0
 
     for command in (("status",), ("jobs",)):
         shown = cli(*command).stdout
-        assert [name for name in ODD_NAMES if name not in shown] == []
+        assert [name for name in UNUSUAL_NAMES if name not in shown] == []
     queues = json.loads(cli("status", "--json").stdout)["queues"]
-    assert {queue["queue_name"] for queue in queues} == set(ODD_NAMES)
-    for name in ODD_NAMES:
+    assert {queue["queue_name"] for queue in queues} == set(UNUSUAL_NAMES)
+    for name in UNUSUAL_NAMES:
         assert cli("delete", "--queue", name, "--yes").returncode == 0
     assert json.loads(cli("jobs", "--json").stdout) == []
 
@@ -166,7 +170,7 @@ def test_an_odd_queue_name_is_shown_literally_and_never_injected(cli: Cli) -> No
         (("mail", json.dumps("x" * 1_000_001)), "1,000,000"),
     ],
 )
-def test_what_cannot_be_put_is_refused_in_one_sentence(
+def test_invalid_put_is_refused_in_one_sentence(
     cli: Cli, arguments: tuple[str, ...], about: str
 ) -> None:
     arguments = tuple(argument for argument in arguments if len(argument) < 100_000) + (
@@ -174,12 +178,12 @@ def test_what_cannot_be_put_is_refused_in_one_sentence(
     )
     stdin = json.dumps("x" * 1_000_001) if "-" in arguments else ""
 
-    assert about in said(cli("put", *arguments, stdin=stdin), code=2)
+    assert about in error_of(cli("put", *arguments, stdin=stdin), code=2)
 
 
-def test_a_number_too_large_for_a_job_is_refused_and_not_rounded(cli: Cli, admin: Admin) -> None:
+def test_number_too_large_for_a_job_is_refused_and_not_rounded(cli: Cli, admin: Admin) -> None:
     assert cli("put", "mail", "18446744073709551616").returncode == 2
-    assert "1e999" in said(cli("put", "mail", '{"a": 1e999}'), code=2)
+    assert "1e999" in error_of(cli("put", "mail", '{"a": 1e999}'), code=2)
     assert admin.size("mail") == 0
 
 
@@ -190,10 +194,10 @@ def test_lines_from_stdin_are_put_in_order(cli: Cli, admin: Admin) -> None:
     assert [admin.get(job_id).payload for job_id in ids] == [{"n": 1}, "zwei", 3]
 
 
-def test_one_bad_line_is_named_and_nothing_is_put(cli: Cli, admin: Admin) -> None:
+def test_invalid_line_is_named_and_no_line_is_put(cli: Cli, admin: Admin) -> None:
     good = "\n".join(str(number) for number in range(6000))
 
-    sentence = said(cli("put", "mail", "-", stdin=f"{good}\noops\n7\n"), code=2)
+    sentence = error_of(cli("put", "mail", "-", stdin=f"{good}\noops\n7\n"), code=2)
 
     assert "line 6001" in sentence
     assert admin.size("mail") == 0
@@ -207,7 +211,7 @@ def test_status_counts_jobs_by_state_and_shows_supervisors(
 ) -> None:
     publisher.put_many("mail", [1, 2, 3])
     publisher.put("mail", 4, delay=600)
-    rejected(conn)
+    put_rejected(conn)
     conn.execute("insert into supervisors (name) values ('host:1')")
 
     document = json.loads(cli("status", "--json").stdout)
@@ -226,16 +230,16 @@ def test_status_counts_jobs_by_state_and_shows_supervisors(
     ]
 
 
-def test_status_and_show_tell_how_far_a_run_is(
+def test_status_and_show_print_the_progress_of_a_run(
     cli: Cli, supervise: Supervise, publisher: Publisher, gates: Gates
 ) -> None:
-    with supervise(Consumer("mail", callback=DO)):
+    with supervise(Consumer("mail", callback=MISBEHAVE)):
         job_id = publisher.put(
             "mail",
             {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"},
         )
         for command in (["status"], ["show", str(job_id)]):
-            eventually(lambda told=command: "25%" in cli(*told).stdout)  # type: ignore[misc]
+            eventually(lambda command=command: "25%" in cli(*command).stdout)  # type: ignore[misc]
             assert "a quarter of the pages" in cli(*command).stdout
         gates.open()
 
@@ -245,7 +249,7 @@ def test_jobs_are_listed_by_queue_and_state_up_to_a_limit(
 ) -> None:
     ids = publisher.put_many("mail", [1, 2, 3])
     publisher.put("other", 4)
-    rejected(conn, reason="the printer is on fire")
+    put_rejected(conn, reason="the printer is on fire")
 
     found = json.loads(
         cli("jobs", "--queue", "mail", "--state", "ready", "--limit", "2", "--json").stdout
@@ -255,8 +259,8 @@ def test_jobs_are_listed_by_queue_and_state_up_to_a_limit(
     assert "the printer is on fire" in cli("jobs", "--state", "rejected").stdout
 
 
-def test_show_tells_all_about_a_job(cli: Cli, conn: Any) -> None:
-    job_id = rejected(conn, '{"to": "ada", "parts": [1, 2]}', reason="no such address")
+def test_show_prints_payload_state_and_failures_of_a_job(cli: Cli, conn: Any) -> None:
+    job_id = put_rejected(conn, '{"to": "ada", "parts": [1, 2]}', reason="no such address")
 
     text = cli("show", str(job_id)).stdout
     document = json.loads(cli("show", str(job_id), "--json").stdout)
@@ -274,13 +278,15 @@ def test_show_tells_all_about_a_job(cli: Cli, conn: Any) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_data_never_steers_the_terminal(cli: Cli, conn: Any, options: tuple[str, ...]) -> None:
-    evil = "\x1b[31m\x9b2J\x07\x7f"
-    job_id = rejected(
+def test_control_characters_in_data_never_reach_the_terminal(
+    cli: Cli, conn: Any, options: tuple[str, ...]
+) -> None:
+    control = "\x1b[31m\x9b2J\x07\x7f"
+    job_id = put_rejected(
         conn,
-        json.dumps({"x": evil}, ensure_ascii=False).replace("\x1b", "\\u001b"),
-        f"q{evil}",
-        evil,
+        json.dumps({"x": control}, ensure_ascii=False).replace("\x1b", "\\u001b"),
+        f"q{control}",
+        control,
     )
 
     for command in (("jobs",), ("show", str(job_id)), ("status",)):
@@ -292,19 +298,19 @@ def test_data_never_steers_the_terminal(cli: Cli, conn: Any, options: tuple[str,
 # -- requeue, delete
 
 
-def test_a_rejected_job_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
-    job_id = rejected(conn)
+def test_rejected_job_is_requeued(cli: Cli, admin: Admin, conn: Any) -> None:
+    job_id = put_rejected(conn)
 
     assert cli("requeue", str(job_id)).returncode == 0
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
 
-    assert str(job_id) in said(cli("requeue", str(job_id)))
+    assert str(job_id) in error_of(cli("requeue", str(job_id)))
 
 
-def test_programs_read_json_from_every_command_that_changes_something(
+def test_every_command_that_changes_something_prints_json(
     cli: Cli, conn: Any, project: Path
 ) -> None:
-    rejected(conn)
+    put_rejected(conn)
     assert json.loads(cli("requeue", "--queue", "mail", "--json").stdout) == {"requeued": 1}
     assert json.loads(cli("delete", "--queue", "mail", "--yes", "--json").stdout) == {"deleted": 1}
     assert json.loads(cli("migrate", "--json").stdout)["applied"] == []
@@ -315,16 +321,14 @@ def test_programs_read_json_from_every_command_that_changes_something(
     ]
 
 
-def test_a_whole_queue_is_put_back(cli: Cli, admin: Admin, conn: Any) -> None:
-    ids = [rejected(conn), rejected(conn), rejected(conn, queue_name="other")]
+def test_rejected_jobs_of_a_queue_are_requeued(cli: Cli, admin: Admin, conn: Any) -> None:
+    ids = [put_rejected(conn), put_rejected(conn), put_rejected(conn, queue_name="other")]
 
     assert "2" in cli("requeue", "--queue", "mail").stdout
     assert [admin.get(job_id).state for job_id in ids] == [State.READY, State.READY, State.REJECTED]
 
 
-def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(
-    cli: Cli, publisher: Publisher, admin: Admin
-) -> None:
+def test_queue_is_not_deleted_without_yes(cli: Cli, publisher: Publisher, admin: Admin) -> None:
     publisher.put_many("mail", [1, 2])
 
     refused = cli("delete", "--queue", "mail")
@@ -334,16 +338,16 @@ def test_a_queue_is_not_deleted_by_a_script_that_did_not_say_so(
     assert admin.size("mail") == 2
 
 
-def test_delete_takes_only_the_state_that_was_named(
+def test_delete_removes_only_jobs_in_the_named_state(
     cli: Cli, publisher: Publisher, admin: Admin, conn: Any
 ) -> None:
     kept = publisher.put("mail", 1)
-    gone = rejected(conn)
+    gone = put_rejected(conn)
 
     assert cli("delete", "--queue", "mail", "--state", "rejected", "--yes").returncode == 0
 
     assert [record.id for record in admin.find()] == [kept]
-    assert str(gone) in said(cli("delete", str(gone)))
+    assert str(gone) in error_of(cli("delete", str(gone)))
     assert cli("delete", str(kept)).returncode == 0
     assert admin.find() == []
 
@@ -364,7 +368,7 @@ def test_delete_takes_only_the_state_that_was_named(
         (("nonsense",), "nonsense"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_says_what_would_be_right(
+def test_wrong_usage_is_exit_code_2_with_a_hint(
     cli: Cli, arguments: tuple[str, ...], hint: str
 ) -> None:
     process = cli(*arguments)
@@ -377,18 +381,22 @@ def test_wrong_usage_is_exit_code_2_and_says_what_would_be_right(
 @pytest.mark.parametrize(
     "arguments", [("status",), ("put", "mail", "1"), ("show", "1"), ("migrate",)]
 )
-def test_a_database_that_is_down_is_one_sentence(cli: Cli, arguments: tuple[str, ...]) -> None:
-    sentence = said(cli(*arguments, TASKMASTER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"))
+def test_command_without_a_database_prints_one_sentence(
+    cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    sentence = error_of(
+        cli(*arguments, TASKMASTER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    )
 
     assert "cannot connect" in sentence
 
 
-def test_a_job_that_is_not_there_is_one_sentence(cli: Cli) -> None:
-    assert "424242" in said(cli("show", "424242"))
-    said(cli("show", str(2**63)), code=1)
+def test_show_of_a_missing_job_prints_one_sentence(cli: Cli) -> None:
+    assert "424242" in error_of(cli("show", "424242"))
+    error_of(cli("show", str(2**63)), code=1)
 
 
-def test_a_reader_that_leaves_early_sees_no_traceback(
+def test_closed_pipe_causes_no_traceback(
     environment: dict[str, str], publisher: Publisher, tmp_path: Path
 ) -> None:
     publisher.put_many("mail", ["x" * 1000] * 500)
@@ -407,8 +415,10 @@ def test_a_reader_that_leaves_early_sees_no_traceback(
     process.wait(10)
 
 
-def test_an_empty_database_is_migrated_once(cli: Cli, empty_database_url: str) -> None:
-    assert "taskmaster migrate" in said(cli("status", TASKMASTER_DATABASE_URL=empty_database_url))
+def test_empty_database_is_migrated_once(cli: Cli, empty_database_url: str) -> None:
+    assert "taskmaster migrate" in error_of(
+        cli("status", TASKMASTER_DATABASE_URL=empty_database_url)
+    )
 
     for _ in range(2):
         assert cli("migrate", TASKMASTER_DATABASE_URL=empty_database_url).returncode == 0
@@ -419,7 +429,7 @@ def test_an_empty_database_is_migrated_once(cli: Cli, empty_database_url: str) -
 # -- init, check, run
 
 
-def test_what_init_writes_runs(cli: Cli, start: Start, tmp_path: Path) -> None:
+def test_files_written_by_init_run(cli: Cli, start: Start, tmp_path: Path) -> None:
     assert cli("init").returncode == 0
     assert cli("check").returncode == 0
     process = start("run")
@@ -447,7 +457,7 @@ def test_what_init_writes_runs(cli: Cli, start: Start, tmp_path: Path) -> None:
         ('["logging"]', "", ""),
     ],
 )
-def test_metrics_that_are_set_up_by_half_are_told_apart_from_a_system_where_nothing_runs(
+def test_check_hints_at_half_configured_metrics(
     cli: Cli, project: Path, middleware: str, http: str, hint: str
 ) -> None:
     written = CONFIG.replace("[supervisor]", f"[supervisor]\n{http}")
@@ -464,12 +474,12 @@ def test_metrics_that_are_set_up_by_half_are_told_apart_from_a_system_where_noth
 def test_init_never_overwrites(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text("mine")
 
-    assert "jobs.py" in said(cli("init"))
+    assert "jobs.py" in error_of(cli("init"))
     assert (tmp_path / "jobs.py").read_text() == "mine"
     assert not (tmp_path / "taskmaster.toml").exists()
 
 
-def test_run_says_when_it_is_ready_and_leaves_in_order(
+def test_run_logs_ready_and_exits_with_0(
     cli: Cli, start: Start, project: Path, admin: Admin
 ) -> None:
     process = start("run")
@@ -489,7 +499,7 @@ def test_run_says_when_it_is_ready_and_leaves_in_order(
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
-def test_a_directory_without_configuration_is_told_about_init(cli: Cli, command: str) -> None:
+def test_missing_configuration_points_to_init(cli: Cli, command: str) -> None:
     process = cli(command)
 
     assert process.returncode == 1
@@ -506,7 +516,7 @@ def test_a_directory_without_configuration_is_told_about_init(cli: Cli, command:
         ("import os; os._exit(7)", "7"),
     ],
 )
-def test_check_names_what_is_wrong_with_a_callback_and_lives(
+def test_check_names_the_fault_of_a_callback_and_survives_it(
     cli: Cli, project: Path, module: str, about: str
 ) -> None:
     (project / "mails.py").write_text(module)
@@ -519,7 +529,7 @@ def test_check_names_what_is_wrong_with_a_callback_and_lives(
     assert "Traceback" not in process.stderr
 
 
-def test_check_says_that_all_is_well(cli: Cli, project: Path) -> None:
+def test_check_passes_for_a_working_project(cli: Cli, project: Path) -> None:
     process = cli("check")
 
     assert process.returncode == 0, process.stderr
@@ -534,6 +544,5 @@ def test_check_runs_no_user_code_in_the_command_itself(cli: Cli, project: Path) 
 
     assert cli("check").returncode == 0
 
-    assert (
-        int((project / "pid").read_text()) != os.getpid()
-    )  # a child of the command, not of this test
+    # It ran in a child of the command.
+    assert int((project / "pid").read_text()) != os.getpid()

@@ -13,7 +13,7 @@ import pytest
 
 from taskmaster.store.connection import Connection
 from tests.support import eventually
-from tests.support.supervised import MARK, expect_nobody
+from tests.support.supervisor_process import MARK, expect_no_process
 
 # Tiles that take long enough for a worker to be killed in the middle of one.
 TINY = ("--width", "640", "--tile-ms", "40", "--probes", "5")
@@ -57,7 +57,7 @@ def start(database_url: str, tmp_path: Path, scratch: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=10)
-    expect_nobody(mark)
+    expect_no_process(mark)
 
 
 def schemas(conn: Connection) -> list[str]:

@@ -1,4 +1,4 @@
-"""The exporter: what it says agrees with what really happened, and nobody's death loses a count."""
+"""The exporter: metrics agree with what happened, and no crash loses a count."""
 
 import signal
 import struct
@@ -13,10 +13,10 @@ from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.options import host_and_port
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.exporter_service import exporter_service
-from tests.support import Gates, Journal, Supervise, Supervised, eventually
+from tests.support import Gates, Journal, RunningSupervisor, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.counters import COUNT
-from tests.support.descriptors import opened
+from tests.support.counting_callbacks import COUNT
+from tests.support.descriptors import open_descriptors
 from tests.support.scraping import Exporter
 
 ANY = "127.0.0.1:0"
@@ -24,13 +24,13 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 COUNTING = Path("/dev/shm")
 
 
-def exporter_pid(supervisor: Supervised) -> int:
-    pids = supervisor.titled("taskmaster exporter")
+def exporter_pid(supervisor: RunningSupervisor) -> int:
+    pids = supervisor.pids_by_title("taskmaster exporter")
     assert len(pids) == 1
     return pids[0]
 
 
-def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_all_the_time(
+def test_counts_agree_with_callbacks_while_workers_are_killed(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     consumer = Consumer(
@@ -52,25 +52,25 @@ def test_the_counts_agree_with_what_the_callbacks_did_though_workers_are_killed_
         eventually(lambda: exporter.sum("taskmaster_queue_jobs") == 5, within=30)
         assert len(set(journal.finished())) == 105
         counted = exporter.sum("taskmaster_jobs_total")
-        # A run that was killed between its end in the callback and its end in the chain is in the journal only.
+        # A run that was killed between its end in the callback and that in the chain is in the
+        # journal only.
         assert 0 <= len(journal.finished()) - counted <= 5
         assert 5 <= exporter.sum("taskmaster_jobs_total", outcome="reject") <= 10
-        # And one that was killed between its counts is in the first of them only.
+        # One that was killed between its counts is in the first of them only.
         assert 0 <= counted - exporter.sum("taskmaster_job_duration_seconds_count") <= 5
         eventually(
             lambda: exporter.sum("taskmaster_worker_exits_total", cause="signal SIGKILL") == 5
         )
-        eventually(
-            lambda: exporter.sum("taskmaster_workers", state="idle") == 3
-        )  # each has looked again
+        # Each successor has looked for jobs again.
+        eventually(lambda: exporter.sum("taskmaster_workers", state="idle") == 3)
 
 
-def is_replaced(supervisor: Supervised, killed: int) -> bool:
+def is_replaced(supervisor: RunningSupervisor, killed: int) -> bool:
     workers = supervisor.workers()
     return len(workers) == 3 and killed not in workers
 
 
-def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
+def test_killed_exporter_is_replaced_without_losing_a_count(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
@@ -80,51 +80,46 @@ def test_a_killed_exporter_is_replaced_and_says_what_the_one_before_it_said(
         killed = exporter_pid(supervisor)
         supervisor.signal(killed, signal.SIGKILL)
         eventually(lambda: exporter_pid(supervisor) != killed)
-        assert (
-            exporter.sum("taskmaster_jobs_total") == 30
-        )  # asked at the same address: nobody is turned away
+        # The successor listens on the same socket.
+        assert exporter.sum("taskmaster_jobs_total") == 30
         assert exporter.get("/healthz").status == 200
 
 
-def test_a_question_of_an_exporter_that_is_buried_in_the_same_moment_does_not_end_the_supervisor() -> (
-    None
-):
+def test_request_of_an_exited_exporter_does_not_end_supervisor() -> None:
     service = exporter_service(
         ":0",
         Database("postgresql://unused", "taskmaster"),
         "/nowhere",
-        lambda number: pytest.fail("no exporter asks"),
+        lambda number: pytest.fail("no exporter has sent a request"),
         source="test",
     )
     service.reply()
     service.close()
 
 
-def test_a_users_own_counts_survive_a_kill_and_what_the_dead_held_is_forgotten(
+def test_users_counters_survive_a_kill_and_gauges_do_not(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with supervise(Consumer("q", callback=COUNT), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         publisher.put("q", {"kind": "tame"})
         eventually(lambda: exporter.sum("test_held") == 1)
-        publisher.put("q", {"kind": "wild", "dies": True})
-        eventually(
-            lambda: exporter.sum("test_things_total", kind="wild") == 2
-        )  # before its death and after it
+        publisher.put("q", {"kind": "wild", "crash": True})
+        # One count before the crash and one after it.
+        eventually(lambda: exporter.sum("test_things_total", kind="wild") == 2)
         assert exporter.sum("test_things_total", kind="tame") == 1
-        assert exporter.sum("test_held") == 1  # its successor's
+        assert exporter.sum("test_held") == 1  # that of the successor
 
 
-def test_what_children_of_callbacks_count_takes_nothing_from_what_the_worker_counts(
+def test_counts_in_children_do_not_disturb_those_of_the_worker(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with supervise(Consumer("q", callback=COUNT, middleware=["metrics"]), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         publisher.put_many("q", [{"kind": "own", "forks": 2, "comes_back": True}] * 5)
-        eventually(
-            lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 5
-        )  # what is counted last
-        assert exporter.sum("taskmaster_jobs_total") == 5  # no child has come through the chain
+        # This is counted last.
+        eventually(lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 5)
+        assert exporter.sum("taskmaster_jobs_total") == 5  # no child has returned through the chain
         assert exporter.sum("taskmaster_job_duration_seconds_count") == 5
         assert exporter.sum("test_things_total", kind="own") == 5 * (1 + 100)
         publisher.put("q", {"kind": "own", "starts": True})
@@ -138,7 +133,7 @@ def test_what_children_of_callbacks_count_takes_nothing_from_what_the_worker_cou
     assert writers == {"0", "template"}
 
 
-def test_a_reload_counts_on_while_old_workers_and_new_ones_count_together(
+def test_reload_continues_the_counts(
     supervise: Supervise, publisher: Publisher, journal: Journal
 ) -> None:
     consumer = Consumer("q", callback=ACT, concurrency=2, middleware=["metrics"])
@@ -150,17 +145,17 @@ def test_a_reload_counts_on_while_old_workers_and_new_ones_count_together(
             total += 200
             before = set(supervisor.workers())
             supervisor.signal(supervisor.pid, signal.SIGHUP)
-            eventually(partial(are_others, supervisor, before))
+            eventually(partial(are_replaced, supervisor, before))
         eventually(lambda: exporter.sum("taskmaster_jobs_total") == total)
         assert len(journal.finished()) == total
 
 
-def are_others(supervisor: Supervised, before: set[int]) -> bool:
+def are_replaced(supervisor: RunningSupervisor, before: set[int]) -> bool:
     workers = set(supervisor.workers())
     return len(workers) == len(before) and not workers & before
 
 
-def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -> None:
+def test_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         plain, modern = exporter.get("/metrics"), exporter.get("/metrics", accept=OPEN_METRICS)
@@ -175,15 +170,14 @@ def test_the_format_is_the_one_that_the_scraper_asks_for(supervise: Supervise) -
         )
 
 
-def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_last(
+def test_scrape_of_a_briefly_busy_supervisor_is_complete(
     supervise: Supervise,
 ) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         started = time.monotonic()
-        eventually(
-            lambda: time.monotonic() - started > 3.0
-        )  # longer than an answer counts, without any scrape
+        # Longer than a report counts, without any scrape.
+        eventually(lambda: time.monotonic() - started > 3.0)
         supervisor.signal(supervisor.pid, signal.SIGSTOP)
         text = exporter.get("/metrics").text
         supervisor.signal(supervisor.pid, signal.SIGCONT)
@@ -192,7 +186,7 @@ def test_a_scrape_that_finds_the_supervisor_busy_for_a_moment_says_what_it_said_
     assert 'taskmaster_wakeups_total{source="notify"} 0.0' in text
 
 
-def test_readiness_says_what_is_missing_while_the_loop_is_healthy(
+def test_readyz_names_the_reason_while_healthz_is_ok(
     supervise: Supervise, publisher: Publisher, gates: Gates
 ) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
@@ -211,7 +205,7 @@ def test_readiness_says_what_is_missing_while_the_loop_is_healthy(
         gates.open("gate")
 
 
-def test_a_supervisor_that_hangs_is_not_healthy_and_a_scrape_does_not_hang_with_it(
+def test_hanging_supervisor_is_unhealthy_and_scrapes_go_on(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
@@ -222,21 +216,20 @@ def test_a_supervisor_that_hangs_is_not_healthy_and_a_scrape_does_not_hang_with_
         assert exporter.get("/healthz").status == 503
         assert exporter.sum("taskmaster_jobs_total") == 1
         eventually(lambda: exporter.sum("taskmaster_supervisor_up") == 0)
-        assert "taskmaster_listener_up" not in exporter.get("/metrics").text  # nobody knows
+        assert "taskmaster_listener_up" not in exporter.get("/metrics").text  # unknown now
         supervisor.signal(supervisor.pid, signal.SIGCONT)
         eventually(lambda: exporter.get("/healthz").status == 200)
 
 
-def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_anew(
+def test_unreadable_metric_file_is_skipped_and_counted(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     before = set(COUNTING.glob("taskmaster-metrics-*"))
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
         exporter = Exporter(supervisor.pid)
         publisher.put("q", {})
-        eventually(
-            lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 1
-        )  # what is counted last
+        # This is counted last.
+        eventually(lambda: exporter.sum("taskmaster_job_wait_seconds_count") == 1)
         (torn,) = [
             file
             for directory in set(COUNTING.glob("taskmaster-metrics-*")) - before
@@ -245,9 +238,8 @@ def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_ane
         ]
         torn.write_bytes(struct.pack("iii", 4096, 0, 1 << 20))  # a key that is longer than the file
         assert exporter.sum("taskmaster_unreadable_metric_files_total") == 1
-        assert (
-            exporter.sum("taskmaster_job_duration_seconds_count") == 1
-        )  # the other files are as they were
+        # The other files are unchanged.
+        assert exporter.sum("taskmaster_job_duration_seconds_count") == 1
         supervisor.signal(supervisor.worker(), signal.SIGKILL)
         publisher.put("q", {})
         eventually(lambda: exporter.sum("taskmaster_jobs_total") == 1)
@@ -255,16 +247,16 @@ def test_a_torn_file_of_counts_is_left_out_and_counted_and_its_worker_begins_ane
 
 
 def holders(directory: Path) -> set[str]:
-    """The pids that have the directory open."""
+    """Return the pids that have the directory open."""
     return {
         process.name
         for process in Path("/proc").iterdir()
-        if process.name.isdigit() and str(directory) in opened(int(process.name)).values()
+        if process.name.isdigit() and str(directory) in open_descriptors(int(process.name)).values()
     }
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, end: str) -> None:
+def test_no_file_of_the_exporter_is_left_after_the_end(supervise: Supervise, end: str) -> None:
     with supervise(Consumer("q", callback=ACT, middleware=["metrics"]), http=ANY) as supervisor:
         (directory,) = [
             one
@@ -274,11 +266,11 @@ def test_nothing_is_left_of_the_exporter_nor_of_its_files(supervise: Supervise, 
         if end == "kill":
             supervisor.kill()
         else:
-            supervisor.left()
+            supervisor.wait_for_exit()
         eventually(lambda: not directory.exists())
 
 
-def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
+def test_address_in_use_is_refused_in_one_sentence(supervise: Supervise) -> None:
     with supervise(Consumer("q", callback=ACT), http=ANY) as supervisor:
         taken = f"127.0.0.1:{Exporter(supervisor.pid).port}"
         sentence = f"http = '{taken}': address already in use"
@@ -290,18 +282,18 @@ def test_an_address_that_is_taken_is_one_sentence(supervise: Supervise) -> None:
 
 
 @pytest.mark.parametrize("http", ["9464", "localhost", "127.0.0.1:65536", "127.0.0.1:x", 9464, ""])
-def test_what_is_no_address_is_refused_with_an_example(http: object) -> None:
+def test_invalid_address_is_refused_with_an_example(http: object) -> None:
     with pytest.raises(
         InvalidConfig, match=r'http must be "host:port" like "127\.0\.0\.1:9464", got'
     ):
         SupervisorOptions(http=http)  # type: ignore[arg-type]
 
 
-def test_an_address_without_a_host_is_on_loopback() -> None:
+def test_address_without_a_host_is_on_loopback() -> None:
     assert host_and_port(":9464") == ("127.0.0.1", 9464)
 
 
-def test_a_queues_odd_name_is_a_label_like_any_other(
+def test_unusual_queue_name_is_exported_as_a_label(
     supervise: Supervise, publisher: Publisher
 ) -> None:
     name = 'o\'dd "q"; {drop}\\ \n😀'
@@ -309,6 +301,7 @@ def test_a_queues_odd_name_is_a_label_like_any_other(
         exporter = Exporter(supervisor.pid)
         publisher.put(name, {})
         eventually(lambda: exporter.sum("taskmaster_jobs_total", queue=name) == 1)
+        # The next count of the queue.
         eventually(
             lambda: exporter.sum("taskmaster_queue_oldest_seconds", queue=name) == 0, within=30
-        )  # as counted anew
+        )

@@ -1,4 +1,4 @@
-"""What is heard on the channel, which is anybody's to notify on, and until when puts notify on it."""
+"""Notifications on the channel, which any session may send, and when puts send them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.services import database_services
+from tests.support.database_services import database_services
 from tests.support.store import SCHEMA, beat, put, register
 
 FOREIGN = [
@@ -38,37 +38,37 @@ def notify(conn: Connection, payload: str) -> None:
 
 
 @pytest.fixture
-def arrived() -> list[Notifications]:
-    """What the listener has passed on."""
+def notifications() -> list[Notifications]:
+    """All that the listener has passed on."""
     return []
 
 
 @pytest.fixture
-def listener(database_url: str, arrived: list[Notifications]) -> Iterator[Listener]:
-    listener = Listener(Database(database_url, SCHEMA), arrived.append, lambda: True)
+def listener(database_url: str, notifications: list[Notifications]) -> Iterator[Listener]:
+    listener = Listener(Database(database_url, SCHEMA), notifications.append, lambda: True)
     listener.run_due(0.0)
-    assert len(arrived) == 1
+    assert len(notifications) == 1
     yield listener
     listener.close()
 
 
 @pytest.mark.parametrize("payload", [*FOREIGN, TOO_LONG])
-def test_a_notification_that_is_not_ours_is_passed_over_and_what_follows_is_heard(
-    listener: Listener, arrived: list[Notifications], conn: Connection, payload: str
+def test_foreign_notification_is_skipped_and_the_next_is_read(
+    listener: Listener, notifications: list[Notifications], conn: Connection, payload: str
 ) -> None:
     notify(conn, payload)
     notify(conn, "2 behind it")
 
     def jobs() -> Counter[str]:
         listener.read()
-        return sum((one.jobs for one in arrived), Counter[str]())
+        return sum((one.jobs for one in notifications), Counter[str]())
 
     eventually(lambda: "behind it" in jobs())
     assert jobs()["behind it"] == 2
     assert listener.is_up
 
 
-def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
+def test_supervisor_survives_foreign_notifications(
     supervise: Supervise, publisher: Publisher, journal: Journal, conn: Connection
 ) -> None:
     with supervise(
@@ -87,27 +87,28 @@ def test_a_supervisor_lives_on_after_notifications_that_are_not_ours(
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.1, 1.0, 5.0, 60.0])
-def test_puts_notify_for_longer_than_the_sleeper_is_silent_between_two_heartbeats(
+def test_puts_notify_for_longer_than_a_heartbeat_interval(
     seconds: float,
 ) -> None:
     options = SupervisorOptions(heartbeat_seconds=seconds, gone_after_seconds=3 * seconds)
     assert options.notify_ms >= max(3_000, 2 * seconds * 1_000)
 
 
-def test_a_put_between_two_long_heartbeats_is_heard(conn: Connection, database_url: str) -> None:
+def test_put_between_two_long_heartbeats_notifies(conn: Connection, database_url: str) -> None:
     with database_services(database_url, LONG_HEARTBEATS, idle=True) as services:
         services.step()
         assert open_for_seconds(conn) > 2 * 5.0
 
 
-def test_a_worker_that_falls_asleep_has_puts_notify_beyond_long_heartbeats(
+def test_idle_worker_makes_puts_notify_beyond_long_heartbeats(
     supervise: Supervise, conn: Connection
 ) -> None:
     with supervise(Consumer("q", callback=ACT), heartbeat_seconds=30.0, gone_after_seconds=100.0):
-        eventually(lambda: open_for_seconds(conn) > 2 * 30.0)  # the heartbeat found nobody idle yet
+        # The heartbeat found no idle worker yet.
+        eventually(lambda: open_for_seconds(conn) > 2 * 30.0)
 
 
-def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connection) -> None:
+def test_short_idle_period_does_not_shorten_a_longer_one(conn: Connection) -> None:
     us = register(conn)
     beat(conn, us, idle=True, idle_ms=15_000)
     supervisors.announce_idle(conn, "taskmaster", 3_000)
@@ -115,27 +116,28 @@ def test_a_short_sleep_does_not_end_what_a_longer_one_has_asked_for(conn: Connec
     assert open_for_seconds(conn) > 10.0
 
 
-def test_a_put_notifies_while_somebody_sleeps_and_no_longer(
+def test_put_notifies_while_a_worker_is_idle_and_no_longer(
     conn: Connection, database_url: str
 ) -> None:
     us = register(conn)
     with psycopg.connect(database_url, autocommit=True) as listening:
         listening.execute("listen taskmaster")
         beat(conn, us, idle=False, idle_ms=15_000)
-        put(conn, queue="nobody asleep")
+        put(conn, queue="no worker idle")
         beat(conn, us, idle=True, idle_ms=15_000)
-        put(conn, queue="asleep")
+        put(conn, queue="idle")
         conn.execute(
-            "select setval('idle_until', (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)"
+            "select setval('idle_until',"
+            " (extract(epoch from clock_timestamp()) * 1000)::bigint - 1)"
         )
         put(conn, queue="too long ago")
         notify(conn, "end")
-        heard = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=2)]
-    assert heard == ["1 asleep", "end"]
+        received = [notify.payload for notify in listening.notifies(timeout=5.0, stop_after=2)]
+    assert received == ["1 idle", "end"]
 
 
 def open_for_seconds(conn: Connection) -> float:
-    """How much longer puts notify."""
+    """Return how much longer puts notify."""
     found = conn.execute(
         "select last_value / 1000.0 - extract(epoch from clock_timestamp()) from idle_until"
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Values that Python, SQL or the shell let through, and that JSON or Postgres do not."""
+"""Values that Python, SQL or the shell accept, and that JSON or Postgres refuse."""
 
 import json
 import os
@@ -32,7 +32,7 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def cli(database_url: str, tmp_path: Path) -> Cli:
-    """Runs `taskmaster …` in an empty directory; answers when it is done."""
+    """Run `taskmaster …` in an empty directory, and return when it is done."""
 
     def run(*arguments: str | bytes) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -44,22 +44,22 @@ def cli(database_url: str, tmp_path: Path) -> Cli:
     return run
 
 
-# -- delays that are floats of another make
+# -- delays of another type than float
 
 
 @pytest.mark.parametrize("outcome", [Snooze(Seconds(1.5)), Retry(Seconds(1.5))])
-def test_a_delay_of_a_subclass_of_float_can_be_kept_in_the_slot(outcome: Outcome) -> None:
+def test_delay_of_a_float_subclass_is_kept_in_the_row(outcome: Outcome) -> None:
     settlement = for_outcome(Run(1, 1, 0), outcome, Consumer("q", callback=ACT), FAILURE)
     assert settlement is not None
     assert type(settlement.delay_seconds) is float
     assert orjson.loads(orjson.dumps(to_entry(settlement)))["delay_seconds"] == 1.5
 
 
-def test_a_callback_that_answers_in_floats_of_its_own_costs_no_worker_and_no_run(
+def test_delay_of_a_float_subclass_costs_no_worker_and_no_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(
-        Consumer("q", callback="tests.support.callbacks:answer_in_own_seconds", batch=5)
+        Consumer("q", callback="tests.support.callbacks:return_own_seconds", batch=5)
     ) as supervisor:
         worker = supervisor.worker()
         snoozed, retried = publisher.put_many("q", ["snooze", "retry"])
@@ -80,7 +80,7 @@ def put_by_sql(conn: Connection, payload: str, headers: str | None = None) -> in
 
 @pytest.mark.parametrize("payload", UNREADABLE)
 @pytest.mark.parametrize("where", ["payload", "headers"])
-def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
+def test_unreadable_json_rejects_its_job_and_no_batch_mate(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -108,9 +108,7 @@ def test_json_that_cannot_be_read_rejects_its_job_and_not_its_batch_mates(
 
 
 @pytest.mark.parametrize("payload", [*UNREADABLE, BARELY_READABLE])
-def test_json_that_cannot_be_read_is_shown_all_the_same(
-    cli: Cli, conn: Connection, payload: str
-) -> None:
+def test_commands_show_unreadable_json(cli: Cli, conn: Connection, payload: str) -> None:
     kept = rejected(conn)
     conn.execute("update rejected set payload = %s::json, headers = %s::json", (payload, payload))
     waiting = put_by_sql(conn, payload)
@@ -124,12 +122,12 @@ def test_json_that_cannot_be_read_is_shown_all_the_same(
         assert (plain.returncode, plain.stderr) == (0, ""), command
         assert all(str(job_id) in plain.stdout for job_id in ids)
         assert (document.returncode, document.stderr) == (0, ""), command
-        found = parsed(document.stdout)
+        found = parse(document.stdout)
         assert [record["id"] for record in (found if isinstance(found, list) else [found])] == ids
 
 
-def parsed(document: str) -> Any:
-    """JSON that is nested deeper than a test, which is called deep down itself, could read."""
+def parse(document: str) -> Any:
+    """Parse JSON that is nested deeper than the recursion limit of a test allows."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10_000)
     try:
@@ -138,7 +136,7 @@ def parsed(document: str) -> Any:
         sys.setrecursionlimit(limit)
 
 
-def test_a_client_encoding_from_the_environment_does_not_garble_a_payload(
+def test_client_encoding_in_the_environment_garbles_no_payload(
     monkeypatch: pytest.MonkeyPatch, supervise: Supervise, database_url: str, journal: Journal
 ) -> None:
     monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
@@ -149,7 +147,7 @@ def test_a_client_encoding_from_the_environment_does_not_garble_a_payload(
     assert journal.lines("began")[0]["payload"] == {"name": "Ängström 🚀"}
 
 
-# -- arguments that are no text
+# -- arguments that are not text
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_a_client_encoding_from_the_environment_does_not_garble_a_payload(
         ("jobs", "--config", b"\xff.toml"),
     ],
 )
-def test_an_argument_that_is_no_text_is_refused_in_one_sentence(
+def test_argument_that_is_not_text_is_refused_in_one_sentence(
     cli: Cli, admin: Admin, arguments: tuple[str | bytes, ...]
 ) -> None:
     done = cli(*arguments)

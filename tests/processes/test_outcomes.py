@@ -1,4 +1,4 @@
-"""What becomes of a job by what its callback answers or raises."""
+"""The state of a job after its callback has returned or raised."""
 
 import os
 import socket
@@ -8,9 +8,10 @@ import pytest
 from taskmaster import Admin, Consumer, JobNotFound, JobRecord, Publisher, State
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.unusable_callbacks import return_nothing
 
 
-def gone(admin: Admin, job_id: int) -> bool:
+def is_gone(admin: Admin, job_id: int) -> bool:
     try:
         admin.get(job_id)
     except JobNotFound:
@@ -18,48 +19,48 @@ def gone(admin: Admin, job_id: int) -> bool:
     return False
 
 
-def once(admin: Admin, job_id: int, state: State) -> JobRecord:
-    """The job, once it is in that state."""
+def wait_for_state(admin: Admin, job_id: int, state: State) -> JobRecord:
+    """Wait until the job is in a state, and return it."""
     eventually(lambda: admin.get(job_id).state == state)
     return admin.get(job_id)
 
 
-def test_an_acked_job_is_gone_and_was_run_once(
+def test_acked_job_is_gone_and_was_run_once(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT)):
         job_id = publisher.put("q", {"do": "ack"})
-        eventually(lambda: gone(admin, job_id))
+        eventually(lambda: is_gone(admin, job_id))
     assert journal.finished() == [job_id]
 
 
-def test_a_rejected_job_stays_with_its_data_and_is_not_run_again_until_requeued(
+def test_rejected_job_keeps_its_data_and_runs_only_if_requeued(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     payload = {"do": "reject", "reason": "the image is broken: ä", "kept": [1, None]}
     with supervise(Consumer("q", callback=ACT)):
         job_id = publisher.put("q", payload, headers={"trace": "t"}, priority=4)
-        record = once(admin, job_id, State.REJECTED)
+        record = wait_for_state(admin, job_id, State.REJECTED)
         assert (record.payload, record.headers, record.priority) == (payload, {"trace": "t"}, 4)
         assert record.run_count == 1
         other = publisher.put("q")
-        eventually(lambda: gone(admin, other))
+        eventually(lambda: is_gone(admin, other))
         assert len(journal.runs_of(job_id)) == 1
 
         admin.requeue(job_id)
         eventually(lambda: len(admin.get(job_id).failures) == 2)
-        again = once(admin, job_id, State.REJECTED)
+        again = wait_for_state(admin, job_id, State.REJECTED)
         assert again.run_count == 1
         assert [run.run for run in journal.runs_of(job_id)] == [1, 1]
         assert [failure.message for failure in again.failures] == ["the image is broken: ä"] * 2
 
 
-def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kept(
+def test_exception_is_retried_with_backoff_until_max_runs(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=3, retry_base_seconds=0.1)):
         job_id = publisher.put("q", {"do": "raise"})
-        record = once(admin, job_id, State.REJECTED)
+        record = wait_for_state(admin, job_id, State.REJECTED)
     runs = journal.runs_of(job_id)
     assert [run.run for run in runs] == [1, 2, 3]
     assert runs[1].began - runs[0].began >= 0.075
@@ -68,13 +69,13 @@ def test_an_exception_is_retried_with_a_growing_wait_until_max_runs_and_then_kep
     assert [failure.run for failure in record.failures] == [1, 2, 3]
 
 
-def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
+def test_failure_records_exception_place_run_and_duration(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
         worker = supervisor.worker()
         job_id = publisher.put("q", {"do": "raise_unstorable"})
-        (failure,) = once(admin, job_id, State.REJECTED).failures
+        (failure,) = wait_for_state(admin, job_id, State.REJECTED).failures
         assert supervisor.worker() == worker  # an exception ends the run, not the worker
     assert failure.cause == "exception"
     assert failure.message == "ValueError: a NUL \ufffd, a surrogate ?, quotes ' \" and \\ and 🦀"
@@ -87,23 +88,23 @@ def test_the_history_tells_what_was_raised_where_on_which_run_and_for_how_long(
     assert failure.at.endswith("+00:00")
 
 
-def test_a_failed_run_that_succeeds_the_second_time_is_acked(
+def test_job_that_succeeds_the_second_time_is_acked(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, retry_base_seconds=0.01)):
         job_id = publisher.put("q", {"do": "raise_once"})
-        eventually(lambda: gone(admin, job_id))
+        eventually(lambda: is_gone(admin, job_id))
     assert [run.run for run in journal.runs_of(job_id)] == [1, 2]
 
 
-def test_a_callback_decides_when_it_is_run_again(
+def test_callback_chooses_the_delay_of_its_retry(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(Consumer("q", callback=ACT)):
         job_id = publisher.put(
             "q", {"do": "retry", "seconds": 3600, "reason": "the printer is busy"}
         )
-        record = once(admin, job_id, State.SCHEDULED)
+        record = wait_for_state(admin, job_id, State.SCHEDULED)
     assert record.run_count == 1
     assert record.run_at is not None
     assert 3500 < (record.run_at - record.created_at).total_seconds() < 3700
@@ -113,56 +114,56 @@ def test_a_callback_decides_when_it_is_run_again(
     )
 
 
-def test_a_snooze_does_not_use_up_a_run(
+def test_snooze_does_not_use_up_a_run(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)):
         job_id = publisher.put("q", {"do": "snooze_once", "seconds": 0.05})
-        eventually(lambda: gone(admin, job_id))
+        eventually(lambda: is_gone(admin, job_id))
     first, second = journal.runs_of(job_id)
     assert (first.run, second.run) == (1, 1)
     assert second.began - first.began >= 0.05
 
 
-def test_an_unknown_answer_is_a_failure_that_says_so_and_no_silent_reject(
+def test_result_that_is_no_outcome_is_recorded_as_a_failure(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
-    answers: list[object] = ["done", True, 0, ["ack"], {"ack": 1}]
+    results: list[object] = ["done", True, 0, ["ack"], {"ack": 1}]
     with supervise(Consumer("q", callback=ACT, max_runs=1)):
-        ids = publisher.put_many("q", [{"do": "unknown", "answer": answer} for answer in answers])
-        for job_id, answer in zip(ids, answers, strict=True):
-            (failure,) = once(admin, job_id, State.REJECTED).failures
+        ids = publisher.put_many("q", [{"do": "unknown", "result": result} for result in results])
+        for job_id, result in zip(ids, results, strict=True):
+            (failure,) = wait_for_state(admin, job_id, State.REJECTED).failures
             assert failure.cause == "exception"
             assert "InvalidOutcome" in failure.message
-            assert repr(answer) in failure.message
+            assert repr(result) in failure.message
             assert "allowed are None, Ack()" in failure.message
 
 
-def test_a_middleware_that_answers_nonsense_fails_the_run(
+def test_middleware_that_returns_no_outcome_fails_the_run(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
-    middleware = ["tests.support.callbacks:answering_nonsense"]
+    middleware = ["tests.support.callbacks:return_42"]
     with supervise(Consumer("q", callback=ACT, max_runs=1, middleware=middleware)):
         job_id = publisher.put("q")
-        (failure,) = once(admin, job_id, State.REJECTED).failures
+        (failure,) = wait_for_state(admin, job_id, State.REJECTED).failures
     assert "returned 42" in failure.message
 
 
 @pytest.mark.parametrize(
     ("act", "word"), [("sys_exit", "SystemExit"), ("interrupt", "KeyboardInterrupt")]
 )
-def test_an_exit_in_a_callback_fails_the_run_and_leaves_the_worker_alive(
+def test_exit_in_a_callback_fails_the_run_and_not_the_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, act: str, word: str
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
         worker = supervisor.worker()
         job_id = publisher.put("q", {"do": act})
-        (failure,) = once(admin, job_id, State.REJECTED).failures
+        (failure,) = wait_for_state(admin, job_id, State.REJECTED).failures
         assert word in failure.message
         assert supervisor.worker() == worker
 
 
-def test_one_bad_job_in_a_batch_does_not_touch_its_mates(
+def test_failing_job_does_not_affect_its_batch_mates(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     asked = ["ack", "raise", "reject", "ack", "retry", "unknown", "ack"]
@@ -179,7 +180,7 @@ def test_one_bad_job_in_a_batch_does_not_touch_its_mates(
     assert {record.state for record in admin.find()} == {State.REJECTED}
 
 
-def test_more_failures_than_the_slot_can_note_are_not_lost(
+def test_more_failures_than_the_row_holds_are_not_lost(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{"do": "reject", "reason": "x" * 1_900}] * 400)
@@ -196,11 +197,22 @@ def test_more_failures_than_the_slot_can_note_are_not_lost(
         ("raise_unwritable", "SyntaxError, which cannot be written (TypeError)"),
     ],
 )
-def test_a_reason_that_cannot_be_written_does_not_cost_the_outcome_or_the_worker(
+def test_reason_that_cannot_be_written_costs_no_outcome(
     supervise: Supervise, publisher: Publisher, admin: Admin, do: str, message: str
 ) -> None:
     with supervise(Consumer("q", callback=ACT, max_runs=1)) as supervisor:
         worker = supervisor.worker()
-        record = once(admin, publisher.put("q", {"do": do}), State.REJECTED)
+        record = wait_for_state(admin, publisher.put("q", {"do": do}), State.REJECTED)
         assert message in record.failures[0].message
         assert supervisor.worker() == worker
+
+
+def test_middleware_that_returns_none_is_named_in_the_failure(
+    supervise: Supervise, publisher: Publisher, admin: Admin
+) -> None:
+    with supervise(Consumer("q", callback=ACT, middleware=[return_nothing], max_runs=1)):
+        job_id = publisher.put("q")
+        eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    (failure,) = admin.get(job_id).failures
+    assert "a middleware returned None" in failure.message
+    assert "the callback" not in failure.message

@@ -141,20 +141,19 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
     assert total(found["Queue depth A"], state="rejected") == 3
     assert total(found["Workers by state A"], state="busy") == 2
     outcomes = found["Runs by outcome A"]
+    # 45 runs were acked and 3 rejected.
     assert total(outcomes, outcome="ack") == pytest.approx(
         15 * total(outcomes, outcome="reject"), rel=0.05
-    )  # 45 and 3
-    assert total(found["Runs by queue A"], queue="mail") == pytest.approx(
-        total(outcomes), rel=0.05
-    )  # asked a moment later
+    )
+    # This query came a moment later.
+    assert total(found["Runs by queue A"], queue="mail") == pytest.approx(total(outcomes), rel=0.05)
     assert 0 < total(found["Oldest ready job A"]) < 60
     assert 0 < total(found["TaskmasterOldestJobTooOld 0"]) < 60
     assert total(found["TaskmasterBacklogGrowing 1"]) > 0
     assert total(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
     assert total(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
-    assert total(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(
-        1, rel=0.5
-    )  # extrapolated
+    # Prometheus extrapolates.
+    assert total(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)
     assert 0.05 < total(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
     assert 0 < total(found["Duration, quantiles A"]) < 0.05
     assert (

@@ -1,27 +1,17 @@
-"""Consumers at work: how many at once, on which queues, with what."""
+"""Running consumers: concurrency, order, queues, components and middlewares."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from taskmaster import Admin, Consumer, Job, Publisher, State
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.queues import is_drained
 
 KEEP = "tests.support.callbacks:keep_payload"
 
 
-def done(admin: Admin) -> Callable[[], bool]:
-    """No job is left; what is left is shown."""
-
-    def nothing_left() -> bool:
-        assert admin.find(most=3) == []
-        return True
-
-    return nothing_left
-
-
-def test_concurrency_three_runs_three_at_once_and_never_four(
+def test_three_workers_run_three_jobs_at_once_and_never_four(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     publisher.put_many("q", [{"do": "hold"}] * 10)
@@ -29,7 +19,7 @@ def test_concurrency_three_runs_three_at_once_and_never_four(
         eventually(lambda: len(journal.began()) == 3)
         assert len(supervisor.workers()) == 3
         gates.open()
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
     assert journal.most_at_once() == 3
     assert len(journal.finished()) == len(set(journal.finished())) == 10
 
@@ -38,10 +28,9 @@ def test_one_worker_runs_one_job_at_a_time_in_the_order_of_put(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     ids = publisher.put_many("q", [{}] * 300)
-    with supervise(
-        Consumer("q", callback=ACT), slow_after_seconds=60.0
-    ):  # what is given back goes to the end
-        eventually(done(admin))
+    # A released job would go to the end.
+    with supervise(Consumer("q", callback=ACT), slow_after_seconds=60.0):
+        eventually(lambda: is_drained(admin))
     assert journal.finished() == ids
     assert journal.most_at_once() == 1
 
@@ -51,15 +40,15 @@ def test_several_consumers_run_their_own_queues_and_no_other(
 ) -> None:
     names = ["a", "b", "c"]
     ids = {name: publisher.put(name, name) for name in names}
-    nobodys = publisher.put("d")
+    without_consumer = publisher.put("d")
     with supervise(*(Consumer(name, callback=KEEP) for name in names)) as supervisor:
-        eventually(lambda: [record.id for record in admin.find()] == [nobodys])
+        eventually(lambda: [record.id for record in admin.find()] == [without_consumer])
         workers = {name: supervisor.workers(name) for name in names}
     seen = {line["queue_name"]: (line["id"], line["pid"]) for line in journal.lines("began")}
     assert seen == {name: (ids[name], workers[name][0]) for name in names}
 
 
-def test_a_held_queue_does_not_hold_the_others(
+def test_blocked_queue_does_not_block_the_others(
     supervise: Supervise, publisher: Publisher, admin: Admin, gates: Gates
 ) -> None:
     with supervise(Consumer("slow", callback=ACT), Consumer("quick", callback=ACT)):
@@ -69,7 +58,7 @@ def test_a_held_queue_does_not_hold_the_others(
         eventually(lambda: admin.find(queue_name="quick") == [])
         assert admin.find(queue_name="slow", state=State.RUNNING)
         gates.open()
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
 
 
 def test_jobs_put_before_the_start_are_found_at_the_start(
@@ -77,11 +66,11 @@ def test_jobs_put_before_the_start_are_found_at_the_start(
 ) -> None:
     ids = publisher.put_many("q", [{}] * 5)
     with supervise(Consumer("q", callback=ACT)):
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
     assert journal.finished() == ids
 
 
-def test_the_tables_are_made_before_the_first_consumer_starts(
+def test_tables_are_created_before_the_first_consumer_starts(
     supervise: Supervise, empty_database_url: str, journal: Journal
 ) -> None:
     with (
@@ -102,12 +91,12 @@ PAYLOADS: list[Any] = [
 ]
 
 
-def test_a_callback_gets_the_payload_that_was_put(
+def test_callback_receives_the_payload_that_was_put(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(Consumer("q", callback=KEEP)):
         publisher.put_many("q", PAYLOADS, headers={"trace": "ä"}, priority=3)
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
     lines = journal.lines("began")
     assert [line["payload"] for line in lines] == PAYLOADS
     assert all(
@@ -131,11 +120,11 @@ def test_closures_and_lambdas_serve_as_callbacks(
     with supervise(*consumers):
         publisher.put("closure", "closure")
         publisher.put("lambda", "lambda")
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
     assert sorted(path.read_text().splitlines()) == ["hello closure", "hello lambda"]
 
 
-def test_a_component_is_entered_once_per_worker_and_closed_when_it_leaves(
+def test_component_is_entered_once_per_worker_and_closed(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     component = "tests.support.callbacks:component"
@@ -144,20 +133,20 @@ def test_a_component_is_entered_once_per_worker_and_closed_when_it_leaves(
         Consumer("q", callback=callback, component=component, concurrency=2)
     ) as supervisor:
         publisher.put_many("q", [{}] * 10)
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
         workers = supervisor.workers()
     assert sorted(line["pid"] for line in journal.lines("entered")) == workers
     assert sorted(line["pid"] for line in journal.lines("closed")) == workers
     assert all(line["component"] == f"of {line['pid']}" for line in journal.lines("began"))
 
 
-def test_the_first_middleware_is_the_outermost(
+def test_first_middleware_of_a_consumer_is_the_outermost(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     middleware = ["tests.support.callbacks:outer", "tests.support.callbacks:inner"]
     with supervise(Consumer("q", callback=ACT, middleware=middleware)):
         publisher.put("q")
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
     seen = [(line["word"], line.get("name")) for line in journal.lines()]
     assert seen == [
         ("before", "outer"),
@@ -178,13 +167,13 @@ NAMES = [
 ]
 
 
-def test_any_queue_name_works_from_put_to_ack_and_wakes_its_worker(
+def test_any_queue_name_works_from_put_to_ack(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(*(Consumer(name, callback=KEEP) for name in NAMES)):
         for name in NAMES:
             publisher.put(name)
-        eventually(done(admin))
+        eventually(lambda: is_drained(admin))
     assert sorted(line["queue_name"] for line in journal.lines("began")) == sorted(NAMES)
 
 
@@ -201,6 +190,6 @@ def test_two_schemas_in_one_database_do_not_see_each_other(
         theirs.put("q", "there")
         theirs.put("q", "later", delay=0.05)
         eventually(lambda: len(journal.finished()) == 2)
-        eventually(done(there))
+        eventually(lambda: is_drained(there))
     assert [record.id for record in admin.find(state=State.READY)] == [here]
     assert [line["payload"] for line in journal.lines("began")] == ["there", "later"]

@@ -1,4 +1,4 @@
-"""`Supervisor.start()`: a supervisor beside an application, which may fork, fail to read what is reported, and die."""
+"""`Supervisor.start()` beside an application that forks, and commands without descriptors."""
 
 import os
 import subprocess
@@ -13,19 +13,19 @@ from taskmaster import Consumer, InvalidConfig, Supervisor
 from taskmaster.processes.ipc.lifeline import Lifeline
 from tests.support import Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.descriptors import opened
+from tests.support.descriptors import open_descriptors
 
 
 @contextmanager
-def forked() -> Iterator[int]:
-    """A child that does nothing until it is let go, as a pool of an application would keep it."""
-    let_go, hold = os.pipe()
+def idle_child() -> Iterator[int]:
+    """Fork a child that is idle until the end of the block, like that of an application's pool."""
+    release, hold = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(hold)
-        os.read(let_go, 1)
+        os.read(release, 1)
         os._exit(0)
-    os.close(let_go)
+    os.close(release)
     try:
         yield pid
     finally:
@@ -33,22 +33,22 @@ def forked() -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def open_descriptors() -> set[str]:
+def own_descriptors() -> set[str]:
     return {fd.name for fd in Path("/proc/self/fd").iterdir()}
 
 
-def test_a_fork_of_the_application_does_not_keep_its_supervisor_alive() -> None:
+def test_fork_of_the_application_does_not_keep_its_supervisor() -> None:
     lifeline = Lifeline()
-    pipe = opened(os.getpid())[lifeline.read_fd]
-    with forked() as child:
-        eventually(lambda: pipe not in opened(child).values())
-        assert opened(child)
+    pipe = open_descriptors(os.getpid())[lifeline.read_fd]
+    with idle_child() as child:
+        eventually(lambda: pipe not in open_descriptors(child).values())
+        assert open_descriptors(child)
     lifeline.close()
     lifeline.close()
 
 
-def test_starting_and_stopping_leaves_no_descriptor_behind(supervise: Supervise) -> None:
-    before = open_descriptors()
+def test_start_and_stop_leave_no_descriptor_behind(supervise: Supervise) -> None:
+    before = own_descriptors()
     with supervise(Consumer("q", callback=ACT)):
         pass
     with (
@@ -56,18 +56,18 @@ def test_starting_and_stopping_leaves_no_descriptor_behind(supervise: Supervise)
         supervise(Consumer("q", callback="nowhere:send")),
     ):
         pass
-    assert open_descriptors() == before
+    assert own_descriptors() == before
 
 
 @pytest.mark.parametrize("url", ["postgresql://[", "host=a port", "postgresql://h/d?nonsense=1"])
-def test_a_database_url_that_is_none_is_refused_and_not_tried_for_ever(url: str) -> None:
+def test_malformed_database_url_is_refused_at_once(url: str) -> None:
     supervisor = Supervisor(url, consumers=[Consumer("q", callback=ACT)])
     with pytest.raises(Exception, match="database_url cannot be read"):
         supervisor.start(within_seconds=20)
 
 
 @pytest.mark.parametrize("schema", ["", "pg_x", "a\0b", "x" * 64])
-def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(
+def test_schema_name_that_postgres_refuses_is_refused_at_once(
     schema: str,
 ) -> None:
     with pytest.raises(InvalidConfig, match=r"^schema must"):
@@ -75,9 +75,7 @@ def test_a_schema_name_that_postgres_would_not_take_is_refused_when_it_is_named(
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_command_whose_standard_descriptors_are_closed_works_all_the_same(
-    closed: str, database_url: str
-) -> None:
+def test_command_works_with_closed_standard_descriptors(closed: str, database_url: str) -> None:
     environment = {**os.environ, "TASKMASTER_DATABASE_URL": database_url}
     for command in ("put mail 1", "status", "put mail - </dev/null", "requeue --queue mail"):
         line = f"exec {sys.executable} -m taskmaster {command} {closed}"

@@ -23,7 +23,7 @@ def test_two_supervisors_share_the_work_and_run_nothing_twice(
     assert {run.pid for run in journal.runs()} == workers
 
 
-def test_one_of_two_supervisors_leaves_and_the_other_goes_on(
+def test_supervisor_goes_on_after_another_one_has_stopped(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     consumer = Consumer("q", callback=ACT)
@@ -36,7 +36,7 @@ def test_one_of_two_supervisors_leaves_and_the_other_goes_on(
     assert len(journal.began()) == 21
 
 
-def test_a_put_wakes_an_idle_supervisor_though_the_other_is_busy(
+def test_put_wakes_the_idle_supervisor_if_the_other_is_busy(
     supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     consumer = Consumer("q", callback=ACT)
@@ -50,7 +50,7 @@ def test_a_put_wakes_an_idle_supervisor_though_the_other_is_busy(
         eventually(lambda: held in journal.finished())
 
 
-def test_a_scheduled_job_is_run_once_though_two_supervisors_promote(
+def test_scheduled_job_runs_once_if_two_supervisors_promote(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     consumer = Consumer("q", callback=ACT, concurrency=2)
@@ -60,7 +60,7 @@ def test_a_scheduled_job_is_run_once_though_two_supervisors_promote(
     assert sorted(journal.began()) == ids
 
 
-def test_a_supervisor_taken_for_dead_stops_what_it_runs_and_starts_anew(
+def test_evicted_supervisor_stops_its_jobs_and_registers_again(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -72,11 +72,11 @@ def test_a_supervisor_taken_for_dead_stops_what_it_runs_and_starts_anew(
         job_id = publisher.put("q", {"do": "hold_once"})
         eventually(lambda: journal.began() == [job_id])
         worker = supervisor.worker()
-        # What a rescuer does to it.
+        # A supervisor that rescues does this.
         conn.execute("update leases set supervisor = -1")
         conn.execute("delete from supervisors")
         eventually(lambda: supervisor.workers() not in ([], [worker]))
-        # Nobody is registered as -1, so the next look for the lost finds the job.
+        # No supervisor is registered as -1, so the next rescue finds the job.
         eventually(lambda: len(journal.runs_of(job_id)) == 2)
         assert journal.runs_of(job_id)[1].pid != worker
         gates.open()

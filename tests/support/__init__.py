@@ -1,8 +1,8 @@
-"""What the tests share: waiting for facts, a server with databases, supervisors in processes of their own."""
+"""Helpers for the tests: waiting for facts, a server with databases, supervisor processes."""
 
 from tests.support.journal import Gates, Journal, Run
 from tests.support.server import Server, running_server
-from tests.support.supervised import Supervise, Supervised, supervised
+from tests.support.supervisor_process import RunningSupervisor, Supervise, run_supervisor
 from tests.support.waiting import eventually
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "Run",
     "Server",
     "Supervise",
-    "Supervised",
+    "RunningSupervisor",
     "eventually",
     "running_server",
-    "supervised",
+    "run_supervisor",
 ]

@@ -36,17 +36,23 @@ def _hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return Ack()
 
 
+def _hold_and_reject(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Hold, and reject. Each settlement that is written adds a failure."""
+    wait_at()
+    return Reject("as it should be")
+
+
 def _hold_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return _hold(job, asked) if job.run_count == 1 else Ack()
 
 
 def _hold_until_stopping(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    wait_until(lambda: job.stopping, "nobody asked to stop")
+    wait_until(lambda: job.stopping, "the worker was not asked to stop")
     return Ack()
 
 
 def _spin(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Compute for so many seconds."""
+    """Compute for that number of seconds."""
     until = time.monotonic() + asked["seconds"]
     while time.monotonic() < until:
         sum(range(500))
@@ -72,6 +78,8 @@ def _snooze_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 class Unwritable:
+    """A reason that cannot be converted to text."""
+
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
@@ -81,6 +89,8 @@ def _reject_unwritable(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 class Fatal(Unwritable):
+    """A reason whose conversion to text ends the process."""
+
     def __str__(self) -> str:
         raise SystemExit("no words and no process")
 
@@ -94,20 +104,20 @@ def _raise_unwritable(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _unknown(job: Job, asked: dict[str, Any]) -> Any:
-    return asked.get("answer", "done")
+    return asked.get("result", "done")
 
 
-def _die(job: Job, asked: dict[str, Any]) -> Outcome | None:
+def _crash(job: Job, asked: dict[str, Any]) -> Outcome | None:
     os.kill(os.getpid(), getattr(signal, asked.get("signal", "SIGKILL")))
     wait_at("never")
     return None
 
 
-def _die_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    return _die(job, asked) if job.run_count == 1 else Ack()
+def _crash_once(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    return _crash(job, asked) if job.run_count == 1 else Ack()
 
 
-def _leave(job: Job, asked: dict[str, Any]) -> Outcome | None:
+def _exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
     os._exit(asked.get("code", 0))
 
 
@@ -120,14 +130,14 @@ def _interrupt(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _grandchild(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Start a process that would outlive us, and hold."""
+    """Start a process that would outlive its worker, and hold."""
     child = subprocess.Popen([sys.executable, "-c", "import select; select.select([], [], [], 60)"])
     note("grandchild", child=child.pid)
     return _hold(job, asked)
 
 
 def _sleep_in_c(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """A minute in C code that knows nothing of Python's signals."""
+    """Sleep a minute in C code, which does not run Python's signal handlers."""
     libc = ctypes.PyDLL(None) if asked.get("holding_the_gil") else ctypes.CDLL(None)
     seconds = 60
     while seconds:  # a signal shortens one sleep, not the sum of them
@@ -142,20 +152,20 @@ def _swallow(job: Job, asked: dict[str, Any]) -> Outcome | None:
     while time.monotonic() < deadline:
         try:
             wait_at("never")
-        except BaseException:  # noqa: BLE001 — just that is meant
+        except BaseException:  # noqa: BLE001 — that is the test
             continue
     return None
 
 
 def _eat(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Take that much resident memory, and hold."""
+    """Take that amount of resident memory, and hold."""
     eaten = b"x" * (asked["mb"] * 1024 * 1024)
     wait_at("never")
     return Reject(str(len(eaten)))
 
 
 def _hash(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Minutes of CPU in C."""
+    """Compute for minutes in C code."""
     hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2_000_000_000)
     return None
 
@@ -169,6 +179,7 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "retry": lambda job, asked: Retry(asked.get("seconds"), asked.get("reason", "later")),
     "snooze_once": _snooze_once,
     "hold": _hold,
+    "hold_and_reject": _hold_and_reject,
     "hold_once": _hold_once,
     "hold_until_stopping": _hold_until_stopping,
     "spin": _spin,
@@ -176,9 +187,9 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "raise_once": _raise_once,
     "raise_unstorable": _raise_unstorable,
     "unknown": _unknown,
-    "die": _die,
-    "die_once": _die_once,
-    "leave": _leave,
+    "crash": _crash,
+    "crash_once": _crash_once,
+    "exit": _exit,
     "sys_exit": _sys_exit,
     "interrupt": _interrupt,
     "grandchild": _grandchild,
@@ -190,7 +201,7 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
 
 
 def keep_payload(job: Job) -> None:
-    """Note everything that the job carries."""
+    """Note the payload and all attributes of the job."""
     note_job(
         "began",
         job,
@@ -207,7 +218,7 @@ def keep_payload(job: Job) -> None:
 
 @contextmanager
 def component() -> Iterator[str]:
-    """Note when it is entered and closed; `job.component` is the pid of the worker that entered it."""
+    """Note when the component is entered and closed. Its value names the pid of the worker."""
     note("entered")
     yield f"of {os.getpid()}"
     note("closed")
@@ -225,14 +236,7 @@ def broken_component() -> Iterator[None]:
 
 
 @contextmanager
-def dying_component() -> Iterator[None]:
-    """Die at boot, without a word."""
-    os._exit(7)
-    yield
-
-
-@contextmanager
-def component_dying_until_the_gate_opens() -> Iterator[None]:
+def component_exiting_until_the_gate_opens() -> Iterator[None]:
     note("entered")
     if not is_open("gate"):
         os._exit(7)
@@ -243,24 +247,24 @@ def component_dying_until_the_gate_opens() -> Iterator[None]:
 
 
 def outer(handler: Handler) -> Handler:
-    return _noting("outer", handler)
+    return _note_around("outer", handler)
 
 
 def inner(handler: Handler) -> Handler:
-    return _noting("inner", handler)
+    return _note_around("inner", handler)
 
 
-def _noting(name: str, handler: Handler) -> Handler:
-    def noting(job: Job) -> Outcome:
+def _note_around(name: str, handler: Handler) -> Handler:
+    def handle(job: Job) -> Outcome:
         note_job("before", job, name=name)
         outcome = handler(job)
         note_job("after", job, name=name)
         return outcome
 
-    return noting
+    return handle
 
 
-def answering_nonsense(handler: Handler) -> Handler:
+def return_42(handler: Handler) -> Handler:
     def nonsense(job: Job) -> Any:
         handler(job)
         return 42
@@ -268,15 +272,15 @@ def answering_nonsense(handler: Handler) -> Handler:
     return nonsense
 
 
-# -- answers in numbers of their own
+# -- delays in a type of their own
 
 
 class Seconds(float):
-    """A float as numpy's are: a subclass, which orjson does not write."""
+    """A subclass of float like numpy's, which orjson does not encode."""
 
 
-def answer_in_own_seconds(job: Job) -> Outcome | None:
-    """On the first run answer as the payload says, in `Seconds`."""
+def return_own_seconds(job: Job) -> Outcome | None:
+    """Return what the payload says in the first run, with a delay in `Seconds`."""
     note_job("began", job)
     first = len(own_journal().runs_of(job.id)) == 1
     note_job("ended", job)

@@ -1,11 +1,11 @@
-"""What processes have open, as the kernel says it: descriptors and processes come and go while one looks."""
+"""The open descriptors of a process, which may close some or exit during the look."""
 
 import os
 from pathlib import Path
 
 
-def opened(pid: int) -> dict[int, str]:
-    """What each descriptor of a process stands for; empty when the process is gone."""
+def open_descriptors(pid: int) -> dict[int, str]:
+    """Return what each descriptor of a process refers to. Empty if the process is gone."""
     found = {}
     try:
         fds = [int(fd.name) for fd in Path(f"/proc/{pid}/fd").iterdir()]
@@ -14,6 +14,6 @@ def opened(pid: int) -> dict[int, str]:
     for fd in fds:
         try:
             found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")  # noqa: PTH115 — it is no path
-        except OSError:  # closed meanwhile
+        except OSError:  # closed since it was listed
             continue
     return found

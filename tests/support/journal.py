@@ -1,4 +1,7 @@
-"""What really ran: callbacks append to a file, tests read it. Gates hold a callback until the test lets it go on."""
+"""A file to which callbacks append what they do, and gates at which they wait.
+
+A test reads the journal, and opens a gate to let callbacks continue.
+"""
 
 import json
 import os
@@ -12,11 +15,14 @@ from tests.support.waiting import pause
 
 JOURNAL = "TASKMASTER_TEST_JOURNAL"
 GATES = "TASKMASTER_TEST_GATES"
-HOLD_SECONDS = 30.0  # nobody waits at a gate for longer, whatever the test forgot
+HOLD_SECONDS = 30.0  # the limit for waiting at a gate that the test never opens
 
 
 class Run(NamedTuple):
-    """One start of a callback. Times are monotonic; `ended` is None while it runs, or when it was cut off."""
+    """One start of a callback. Times are monotonic.
+
+    `ended` is None while it runs, and if it was cut off.
+    """
 
     id: int
     pid: int
@@ -33,13 +39,13 @@ class Journal:
         path.touch()
 
     def lines(self, word: str | None = None) -> list[dict[str, Any]]:
-        """What was written, in order; with `word`, only lines of that kind."""
-        whole, _, _ = self.path.read_text().rpartition("\n")  # what comes after it is being written
+        """Return the lines in order, only those of one kind if `word` is given."""
+        whole, _, _ = self.path.read_text().rpartition("\n")  # the last line may be incomplete
         lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if word is None or line["word"] == word]
 
     def runs(self) -> list[Run]:
-        """Every start of a callback, in order."""
+        """Return every start of a callback, in order."""
         ended = {(line["id"], line["pid"], line["run"]): line["at"] for line in self.lines("ended")}
         return [
             Run(
@@ -56,15 +62,15 @@ class Journal:
         return [run for run in self.runs() if run.id == job_id]
 
     def began(self) -> list[int]:
-        """Ids, in the order in which they were started."""
+        """Return ids in the order in which their callbacks were started."""
         return [run.id for run in self.runs()]
 
     def finished(self) -> list[int]:
-        """Ids, in the order of their start, of the runs that came to their end."""
+        """Return the ids of the runs that ended, in the order of their start."""
         return [run.id for run in self.runs() if run.ended is not None]
 
     def most_at_once(self) -> int:
-        """How many callbacks ran at the same time, at most."""
+        """Return the largest number of callbacks that ran at the same time."""
         most = running = 0
         for line in self.lines():
             running += {"began": 1, "ended": -1}.get(str(line["word"]), 0)
@@ -84,7 +90,7 @@ class Gates:
 
 
 def note(word: str, **facts: object) -> None:
-    """Append one line; from any process, each line in one write."""
+    """Append one line in one write, so that processes do not mix theirs."""
     line = json.dumps({"word": word, "pid": os.getpid(), "at": time.monotonic()} | facts) + "\n"
     fd = os.open(os.environ[JOURNAL], os.O_WRONLY | os.O_APPEND)
     try:
@@ -98,7 +104,7 @@ def note_job(word: str, job: Job, **facts: object) -> None:
 
 
 def own_journal() -> Journal:
-    """The journal, as a callback sees it."""
+    """Return the journal as a callback sees it."""
     return Journal(Path(os.environ[JOURNAL]))
 
 
@@ -108,7 +114,7 @@ def is_open(name: str) -> bool:
 
 def wait_at(name: str = "gate") -> None:
     """Wait until the test opens the gate."""
-    wait_until(lambda: is_open(name), f"nobody opened the gate {name!r}")
+    wait_until(lambda: is_open(name), f"the gate {name!r} was not opened")
 
 
 def wait_until(fact: Callable[[], bool], otherwise: str) -> None:

@@ -1,4 +1,4 @@
-"""`taskmaster run` as a user has it: a directory whose taskmaster.toml and jobs.py the test writes and rewrites."""
+"""`taskmaster run` in a directory whose taskmaster.toml and jobs.py a test writes and rewrites."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.journal import GATES, JOURNAL, Gates, Journal
-from tests.support.supervised import MARK, expect_nobody, marked, title_of
+from tests.support.supervisor_process import MARK, expect_no_process, pids_with_mark, title_of
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -22,16 +22,16 @@ QUICK = {
     "restart_base_seconds": 0.01,
 }
 READY_WITHIN_SECONDS = 20.0
-LEAVES_WITHIN_SECONDS = 20.0
+EXITS_WITHIN_SECONDS = 20.0
 
 JOBS = """\
 from contextlib import contextmanager
-from tests.support.callbacks import act as told
+from tests.support.callbacks import act as act_as_told
 from tests.support.journal import note
 
 def act(job):
     note("version", id=job.id, version={version!r})
-    return told(job)
+    return act_as_told(job)
 
 @contextmanager
 def component():
@@ -40,7 +40,7 @@ def component():
 
 
 class Project:
-    """The directory, and the supervisor that runs in it."""
+    """The directory and the supervisor that runs in it."""
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
         self.directory = directory
@@ -51,17 +51,17 @@ class Project:
         }  # fmt: skip
         self.log = directory / "run.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self.version("old")
+        self.write_version("old")
         self.configure({})
 
     # -- what a user writes
 
-    def version(self, name: str, more: str = "") -> None:
-        """Write jobs.py anew; each run notes the name of the version that it ran."""
+    def write_version(self, name: str, more: str = "") -> None:
+        """Write jobs.py. Each run notes the name of the version."""
         (self.directory / "jobs.py").write_text(JOBS.format(version=name) + more)
 
     def configure(self, *consumers: Mapping[str, Any], top: str = "", **options: float) -> None:
-        """Write taskmaster.toml anew: tables of `consumer`, with queue "q" and the callback of jobs.py by default."""
+        """Write taskmaster.toml with these consumers, by default of queue "q" and jobs.py."""
         supervisor = "".join(f"{key} = {value}\n" for key, value in {**QUICK, **options}.items())
         tables = [{"queue_name": "q", "callback": "jobs:act", **consumer} for consumer in consumers]
         written = "".join(
@@ -78,7 +78,7 @@ class Project:
     def start(
         self, *arguments: str, ready: bool = True, through: Sequence[str] = (), **options: Any
     ) -> "subprocess.Popen[bytes]":
-        """`taskmaster run`, with its output in run.log. `through`: a command that becomes it."""
+        """Start `taskmaster run` with its output in run.log, by the command `through` if given."""
         with self.log.open("w") as log:
             streams = {"stdout": log, "stderr": log, **options}
             command = [*through, sys.executable, "-m", "taskmaster", *(arguments or ("run",))]
@@ -86,7 +86,7 @@ class Project:
                 command, cwd=self.directory, env=self.environment, **streams
             )
         if ready:
-            eventually(lambda: "ready: " in self.said(), within=READY_WITHIN_SECONDS)
+            eventually(lambda: "ready: " in self.output(), within=READY_WITHIN_SECONDS)
         return self.process
 
     @property
@@ -98,54 +98,54 @@ class Project:
         os.kill(self.pid, signal.SIGHUP)
 
     def reload(self) -> None:
-        """SIGHUP, and wait until the new configuration is at work."""
-        before = self.reloads()
+        """Send SIGHUP, and wait until the new configuration is in use."""
+        before = self.reload_count()
         self.hup()
-        eventually(lambda: self.reloads() > before, within=READY_WITHIN_SECONDS)
+        eventually(lambda: self.reload_count() > before, within=READY_WITHIN_SECONDS)
 
-    def reloads(self) -> int:
-        return self.said().count("reloaded: ")
+    def reload_count(self) -> int:
+        return self.output().count("reloaded: ")
 
-    def said(self) -> str:
-        """All that it has printed and logged."""
+    def output(self) -> str:
+        """Return all that the supervisor has printed and logged."""
         return self.log.read_text(errors="replace")
 
-    def sentence(self, words: str) -> str:
-        """The one line of the log with these words; fails while there is none."""
-        lines = [line for line in self.said().splitlines() if words in line]
-        assert len(lines) == 1, self.said()
-        assert "Traceback" not in self.said()
+    def log_line(self, words: str) -> str:
+        """Return the only line of the log with these words. Fail if there is another number."""
+        lines = [line for line in self.output().splitlines() if words in line]
+        assert len(lines) == 1, self.output()
+        assert "Traceback" not in self.output()
         return lines[0]
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM, and return the exit code."""
         os.kill(self.pid, signal.SIGTERM)
-        return self.left()
+        return self.wait_for_exit()
 
-    def left(self) -> int:
+    def wait_for_exit(self) -> int:
         assert self.process is not None
-        return self.process.wait(LEAVES_WITHIN_SECONDS)
+        return self.process.wait(EXITS_WITHIN_SECONDS)
 
     # -- its processes
 
     def workers(self, queue_name: str = "") -> list[int]:
-        return self.titled(f"taskmaster worker {queue_name}")
+        return self.pids_by_title(f"taskmaster worker {queue_name}")
 
     def templates(self) -> list[int]:
-        return self.titled("taskmaster template")
+        return self.pids_by_title("taskmaster template")
 
-    def titled(self, title: str) -> list[int]:
-        return [pid for pid in marked(self.mark) if title_of(pid).startswith(title)]
+    def pids_by_title(self, title: str) -> list[int]:
+        return [pid for pid in pids_with_mark(self.mark) if title_of(pid).startswith(title)]
 
     def signal_all(self, number: signal.Signals) -> None:
-        """To the supervisor, the template and all workers, as far as one has not ended another by then."""
-        for pid in marked(self.mark):
+        """Send a signal to the supervisor, the template and all workers that still run."""
+        for pid in pids_with_mark(self.mark):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
 
 def versions(journal: Journal, job_id: int) -> list[str]:
-    """Which version of the code ran a job, run by run."""
+    """Return which version of the code ran a job, run by run."""
     return [line["version"] for line in journal.lines("version") if line["id"] == job_id]
 
 
@@ -157,7 +157,7 @@ def _toml(value: Any) -> str:
 def project(
     directory: Path, database_url: str, journal: Journal, gates: Gates
 ) -> Iterator[Project]:
-    """A directory on the test's database; nothing that was started in it may be left."""
+    """Yield a directory on the test's database. No process started in it may be left at the end."""
     directory.mkdir()
     environment = {
         "TASKMASTER_DATABASE_URL": database_url,
@@ -171,5 +171,5 @@ def project(
         if one.process is not None:
             if one.process.poll() is None:
                 one.process.kill()
-            one.process.wait(LEAVES_WITHIN_SECONDS)
-            expect_nobody(one.mark)
+            one.process.wait(EXITS_WITHIN_SECONDS)
+            expect_no_process(one.mark)

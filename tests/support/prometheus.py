@@ -1,4 +1,4 @@
-"""A real Prometheus: the one on the path, else Debian's package, fetched once into the environment's directory."""
+"""A real Prometheus: the one on the path, or Debian's package, downloaded into .venv once."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ SCRAPE_SECONDS = 0.2
 
 
 def tool(name: str) -> str:
-    """The path of `prometheus` or `promtool`. Fails with the way out when it cannot be had."""
+    """Return the path of `prometheus` or `promtool`. Fail with advice if it is not available."""
     if found := shutil.which(name):
         return found
     with FileLock(f"{HERE}.lock", timeout=FETCH_SECONDS):
@@ -36,7 +36,10 @@ def tool(name: str) -> str:
 
 
 def _fetch() -> None:
-    """Debian's package, unpacked without being installed: that needs no rights, unless the lists are not there yet."""
+    """Download Debian's package and unpack it.
+
+    Without an installation that needs no rights, unless the package lists are missing.
+    """
     HERE.mkdir(exist_ok=True)
     try:
         if _run("apt-get", "download", "prometheus", check=False):
@@ -44,10 +47,10 @@ def _fetch() -> None:
             _run("apt-get", "download", "prometheus")
         _run("sh", "-c", "dpkg-deb --extract prometheus_*.deb .")
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or b""
+        output = getattr(error, "stderr", None) or b""
         pytest.fail(
             "these tests need Prometheus on the path, or a Debian from which it can be fetched"
-            f" (apt-get update; apt-get install prometheus): {error} {said.decode()[-300:]}",
+            f" (apt-get update; apt-get install prometheus): {error} {output.decode()[-300:]}",
             pytrace=False,
         )
 
@@ -59,17 +62,15 @@ def _run(*command: str, check: bool = True) -> int:
 
 
 class Prometheus:
-    """One that runs."""
+    """A running Prometheus."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The samples of an instant vector, each with `metric` and `value` (a number)."""
-        with urlopen(
-            f"{self._url}/api/v1/query?{urlencode({'query': expr})}", timeout=10
-        ) as answer:
-            data = json.load(answer)["data"]
+        """Return the samples of an instant vector, each with `metric` and `value` (a number)."""
+        with urlopen(f"{self._url}/api/v1/query?{urlencode({'query': expr})}", timeout=10) as reply:
+            data = json.load(reply)["data"]
         if data["resultType"] == "scalar":
             return [{"metric": {}, "value": float(data["result"][1])}]
         return [
@@ -77,7 +78,7 @@ class Prometheus:
         ]
 
     def value(self, expr: str) -> float | None:
-        """The only sample's; None: there is none."""
+        """Return the value of the only sample. None if there is none."""
         found = self.query(expr)
         assert len(found) <= 1, found
         return found[0]["value"] if found else None

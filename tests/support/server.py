@@ -1,4 +1,4 @@
-"""A real Postgres for the tests, and databases on it, one for each test at a time."""
+"""A real Postgres for the tests, and one database on it for each running test."""
 
 import os
 import secrets
@@ -19,10 +19,11 @@ from tests.support.waiting import eventually
 
 TEST_DATABASE_URL = "TASKMASTER_TEST_DATABASE_URL"
 SCHEMA = "taskmaster"
-# The sessions of a database but for our own, each told to end.
+# End every session of the database except this one.
 OTHERS = (
     "select pg_terminate_backend(pid) from pg_stat_activity"
-    " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
+    " where datname = current_database() and pid <> pg_backend_pid()"
+    " and backend_type = 'client backend'"
 )
 SCHEMAS = (
     "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
@@ -30,19 +31,24 @@ SCHEMAS = (
 
 
 class Server:
-    """A server and the databases that we make on it. To make one costs five times what it costs to empty one."""
+    """A server and the databases created on it.
+
+    They are reused, because creating one takes five times as long as clearing one.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.prefix = f"taskmaster_test_{secrets.token_hex(4)}"
-        self.made = 0
+        self.created = 0
         self.free: list[str] = []
 
     @contextmanager
     def database(self, *, empty: bool = False) -> Iterator[str]:
-        """The URL of a database as if it were fresh, without us or with our schema. Whoever is still connected at the
-        end is not for long."""
-        name = self.free.pop() if self.free else self.make()
+        """Yield the URL of a database like a fresh one, with our schema unless `empty`.
+
+        Sessions that are still open at the end are terminated.
+        """
+        name = self.free.pop() if self.free else self.create()
         if not empty:
             with connect(self.url_of(name), SCHEMA) as conn:
                 migrate.migrate(conn, SCHEMA)
@@ -52,9 +58,9 @@ class Server:
             self.clear(name)
             self.free.append(name)
 
-    def make(self) -> str:
-        self.made += 1
-        name = f"{self.prefix}_{self.made}"
+    def create(self) -> str:
+        self.created += 1
+        name = f"{self.prefix}_{self.created}"
         self.execute("create database {} template template0", name)
         return name
 
@@ -71,8 +77,8 @@ class Server:
             conn.execute("grant usage on schema public to public")
 
     def drop(self) -> None:
-        """Drop all that were made."""
-        for number in range(1, self.made + 1):
+        """Drop all databases created here."""
+        for number in range(1, self.created + 1):
             self.execute("drop database if exists {} with (force)", f"{self.prefix}_{number}")
 
     def execute(self, statement: str, *names: str) -> None:
@@ -80,7 +86,7 @@ class Server:
             conn.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     def url_of(self, database: str, **changes: str) -> str:
-        """The server's URL with another database and other parameters."""
+        """Return the server's URL with another database and other parameters."""
         parameters = {**conninfo_to_dict(self.url), "dbname": database, **changes}
         return "postgresql:///?" + "&".join(
             f"{key}={quote(str(value), safe='/')}" for key, value in parameters.items()
@@ -89,7 +95,7 @@ class Server:
 
 @contextmanager
 def running_server() -> Iterator[Server]:
-    """The server named by TASKMASTER_TEST_DATABASE_URL, else an embedded one of our own."""
+    """Yield the server named by TASKMASTER_TEST_DATABASE_URL, or start an embedded one."""
     if url := os.environ.get(TEST_DATABASE_URL):
         yield from _until_dropped(Server(url))
         return
@@ -102,7 +108,7 @@ def running_server() -> Iterator[Server]:
 
 
 def _spare_the_disk(url: str) -> None:
-    """Not synced to disk: the tests kill processes, which the kernel's cache survives, and no machines."""
+    """Turn off syncing to disk. Tests kill processes and no machines, so the cache survives."""
     with psycopg.connect(url, autocommit=True) as conn:
         for name in ("fsync", "full_page_writes"):
             conn.execute(sql.SQL("alter system set {} = off").format(sql.Identifier(name)))

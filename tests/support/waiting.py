@@ -1,4 +1,4 @@
-"""Waiting for facts, never for time."""
+"""Wait for facts, never for time."""
 
 import select
 import time
@@ -7,29 +7,30 @@ from typing import TypeVar
 
 POLL_SECONDS = 0.01
 
-Answer = TypeVar("Answer")
+Fact = TypeVar("Fact")
 
 
-def eventually(fact: Callable[[], Answer], *, within: float = 20.0) -> Answer:
-    """Ask every 10 ms until the answer is true, and return it; after `within` seconds fail, showing the last answer.
+def eventually(fact: Callable[[], Fact], *, within: float = 20.0) -> Fact:
+    """Call `fact` every 10 ms until it returns something true, and return that.
 
-    A fact that fails an assertion is not true yet.
+    Fail after `within` seconds and show what it returned last. A fact that fails an assertion is
+    not true yet.
     """
     deadline = time.monotonic() + within
     while True:
         late = time.monotonic() >= deadline
         try:
-            answer = fact()
+            found = fact()
         except AssertionError:
             if late:
                 raise
         else:
-            if answer:
-                return answer
-            assert not late, f"not within {within:g} s; the last answer was {answer!r}"
+            if found:
+                return found
+            assert not late, f"not within {within:g} s; the last result was {found!r}"
         pause(POLL_SECONDS)
 
 
 def pause(seconds: float) -> None:
-    """Let others run. Only for polling: nothing may depend on how long it takes."""
+    """Let other processes run. Only for polling: no test may depend on how long it takes."""
     select.select([], [], [], seconds)

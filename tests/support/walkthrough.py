@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.markdown import Block, blocks
-from tests.support.supervised import MARK, expect_nobody
+from tests.support.supervisor_process import MARK, expect_no_process
 from tests.support.transcript import is_shown, missing_lines
 from tests.support.waiting import eventually
 
@@ -159,7 +159,7 @@ def walkthrough(directory: Path) -> Iterator[Walkthrough]:
     try:
         yield one
         one.stop()
-        expect_nobody(one.mark)
+        expect_no_process(one.mark)
     finally:
         one.clean_up()
 

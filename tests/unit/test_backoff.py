@@ -1,14 +1,14 @@
-"""How long to wait before the next restart."""
+"""The delay before the next restart."""
 
 from taskmaster.backoff import Backoff
 
 
-def test_a_worker_that_keeps_dying_is_not_restarted_in_a_hot_loop() -> None:
+def test_delay_doubles_up_to_its_maximum() -> None:
     backoff = Backoff(base_seconds=0.1, max_seconds=1.0)
     assert [round(backoff.record(0.0), 3) for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
 
 
-def test_an_old_failure_does_not_delay_a_restart_after_a_healthy_life() -> None:
+def test_failure_after_a_healthy_life_is_not_delayed() -> None:
     backoff = Backoff(base_seconds=0.1, healthy_seconds=10.0)
     for _ in range(5):
         backoff.record(1.0)
@@ -22,7 +22,7 @@ def test_ten_thousand_failures_do_not_overflow() -> None:
     assert max(parked) == 30.0
 
 
-def test_a_connection_that_came_back_starts_the_backoff_anew() -> None:
+def test_reset_starts_the_backoff_again() -> None:
     backoff = Backoff(base_seconds=0.05)
     backoff.record()
     backoff.record()

@@ -1,4 +1,4 @@
-"""How many jobs one claim takes."""
+"""The number of jobs that one claim takes."""
 
 import pytest
 from hypothesis import given
@@ -8,11 +8,11 @@ from taskmaster.consumer import MAX_BATCH
 from taskmaster.processes.worker.batch_size import TARGET_SECONDS, BatchSize
 
 
-def test_the_first_claim_of_slow_jobs_does_not_take_five_hundred() -> None:
+def test_first_claim_takes_one_job() -> None:
     assert BatchSize().next() == 1
 
 
-def test_jobs_of_a_second_are_claimed_one_by_one() -> None:
+def test_jobs_of_one_second_are_claimed_one_by_one() -> None:
     size = BatchSize()
     size.record(1, 1.0)
     assert size.next() == 1
@@ -27,7 +27,7 @@ def test_quick_jobs_are_claimed_in_batches_that_grow_in_steps() -> None:
     assert wanted == [1, 8, 64, MAX_BATCH, MAX_BATCH]
 
 
-def test_one_slow_batch_shrinks_the_next_claim_at_once() -> None:
+def test_slow_batch_shrinks_the_next_claim_at_once() -> None:
     size = BatchSize()
     for _ in range(4):
         size.record(size.next(), 0.0001)
@@ -36,20 +36,20 @@ def test_one_slow_batch_shrinks_the_next_claim_at_once() -> None:
     assert size.next() == 1
 
 
-def test_a_fixed_batch_stays_what_the_consumer_asked_for() -> None:
+def test_fixed_batch_size_never_changes() -> None:
     size = BatchSize(fixed=7)
     size.record(7, 100.0)
     assert size.next() == 7
 
 
-def test_a_batch_that_was_taken_back_whole_says_nothing_about_speed() -> None:
+def test_batch_without_a_started_job_does_not_count() -> None:
     size = BatchSize()
     size.record(0, 5.0)
     assert size.mean_seconds is None
 
 
 @given(st.lists(st.tuples(st.integers(0, MAX_BATCH), st.floats(0, 1e6)), max_size=30))
-def test_a_claim_is_never_empty_nor_larger_than_the_slots_can_hold(
+def test_claim_is_never_empty_nor_larger_than_a_row_holds(
     batches: list[tuple[int, float]],
 ) -> None:
     size = BatchSize()
@@ -58,7 +58,7 @@ def test_a_claim_is_never_empty_nor_larger_than_the_slots_can_hold(
         assert 1 <= size.next() <= MAX_BATCH
 
 
-def test_a_claim_takes_about_the_target_of_work() -> None:
+def test_claim_takes_about_the_target_seconds_of_work() -> None:
     size = BatchSize()
     for _ in range(10):
         size.record(size.next(), size.last * 0.001)
@@ -66,7 +66,7 @@ def test_a_claim_takes_about_the_target_of_work() -> None:
 
 
 @pytest.mark.parametrize("fixed", [None, 500])
-def test_a_claim_that_failed_for_its_size_is_tried_smaller(fixed: int | None) -> None:
+def test_claim_that_failed_for_its_size_is_tried_smaller(fixed: int | None) -> None:
     size = BatchSize(fixed=fixed)
     for _ in range(5):
         size.record(size.next(), 0.0001)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.code_statistics import count, violations
+from tools.code_statistics import count, long_test_names, violations
 from tools.participles import is_named_by_participle
 from tools.source import Module, classes, constructions, functions
 
@@ -99,3 +99,9 @@ def test_large_code_and_positional_fields_are_reported(
         "Point is built from 5 fields by position: name them",
         "101 columns: at most 100",
     ]
+
+
+def test_test_name_of_more_than_60_characters_is_reported() -> None:
+    short, long = f"test_{'x' * 55}", f"test_{'x' * 56}"
+    source = f"def {short}(): ...\nclass A:\n    def {long}(self): ...\ndef {long[1:]}(): ..."
+    assert list(long_test_names([module(source)])) == [f"{PATH}:3: {long} has 61 characters"]

@@ -20,7 +20,7 @@ class Clock:
 def full(
     cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False, seconds: float = 0.001
 ) -> None:
-    """Record a claim that got all it wanted."""
+    """Record a claim that found as many jobs as it wanted."""
     cursor.start(sweep)
     cursor.record(claimed, wanted=len(claimed), sweep=sweep, seconds=seconds)
 
@@ -30,13 +30,13 @@ def short(cursor: Cursor, *claimed: tuple[int, int], sweep: bool = False) -> Non
     cursor.record(claimed, wanted=len(claimed) + 1, sweep=sweep, seconds=0.001)
 
 
-def test_a_new_worker_looks_at_everything() -> None:
+def test_new_cursor_begins_with_a_full_sweep() -> None:
     cursor = Cursor(Clock())
     assert cursor.is_sweep_due()
     assert set(cursor.start(True)) == {BOTTOM}
 
 
-def test_a_claim_does_not_walk_over_the_dead_entries_of_the_last_one() -> None:
+def test_claim_begins_behind_the_entries_of_the_last_one() -> None:
     cursor = Cursor(Clock())
     full(cursor, (0, 100), (0, 101), sweep=True)
     assert not cursor.is_sweep_due()
@@ -44,7 +44,7 @@ def test_a_claim_does_not_walk_over_the_dead_entries_of_the_last_one() -> None:
     assert cursor.start(False)[1] == BOTTOM
 
 
-def test_a_row_committed_late_is_found_by_the_sweep_of_the_next_second() -> None:
+def test_row_committed_late_is_found_by_the_next_sweep() -> None:
     clock = Clock()
     cursor = Cursor(clock)
     full(cursor, (0, 100), sweep=True)
@@ -55,14 +55,14 @@ def test_a_row_committed_late_is_found_by_the_sweep_of_the_next_second() -> None
     assert cursor.start(True)[0] == BOTTOM
 
 
-def test_a_claim_that_came_back_short_is_followed_by_a_sweep_before_the_worker_sleeps() -> None:
+def test_short_claim_is_followed_by_a_sweep() -> None:
     cursor = Cursor(Clock())
     full(cursor, (0, 100), sweep=True)
     short(cursor)
     assert cursor.is_sweep_due()
 
 
-def test_what_a_sweep_finds_late_does_not_pull_the_cursor_back_onto_dead_entries() -> None:
+def test_job_found_by_a_sweep_does_not_move_the_cursor_back() -> None:
     cursor = Cursor(Clock())
     full(cursor, (0, 100), (0, 101), sweep=True)
     full(cursor, (0, 5), (0, 200), sweep=True)
@@ -88,37 +88,35 @@ def swept(
     cursor.raise_floors(cursor.lanes(claimed, wanted=wanted), horizon, seconds=0.0)
 
 
-def test_the_floor_never_passes_a_position_that_an_open_transaction_may_still_commit() -> None:
+def test_floor_never_passes_what_may_still_be_committed() -> None:
     cursor = Cursor(Clock())
     swept(cursor, xmin=5, xmax=10, drawn=1000)
     swept(cursor, xmin=9, xmax=20, drawn=2000)
     swept(cursor, xmin=9, xmax=20, drawn=2000)
-    assert (
-        cursor.start(True)[0] == BOTTOM
-    )  # whoever drew a position before the first look may be open still
+    # A transaction that drew a position before the first sweep may be open still.
+    assert cursor.start(True)[0] == BOTTOM
     swept(cursor, xmin=10, xmax=30, drawn=3000)
-    assert (
-        cursor.start(True)[0] == BOTTOM
-    )  # settled now, but perhaps not yet for the snapshot of this sweep
+    # It has ended now, but perhaps not yet in the snapshot of this sweep.
+    assert cursor.start(True)[0] == BOTTOM
     swept(cursor, xmin=30, xmax=30, drawn=3000)
     assert cursor.start(True)[0] == 1000
 
 
-def test_the_floor_stays_below_the_lowest_job_that_is_there() -> None:
+def test_floor_stays_below_the_lowest_job() -> None:
     cursor = Cursor(Clock())
     for _ in range(3):
         swept(cursor, (0, 7), xmin=10, xmax=10, drawn=1000)
     assert cursor.start(True)[:2] == [6, 1000]
 
 
-def test_a_full_claim_says_nothing_of_the_priorities_that_it_did_not_come_to() -> None:
+def test_full_claim_raises_no_floor_of_later_priorities() -> None:
     cursor = Cursor(Clock())
     for _ in range(3):
         swept(cursor, (0, 7), wanted=1, xmin=10, xmax=10, drawn=1000)
     assert cursor.start(True)[:2] == [6, BOTTOM]
 
 
-def test_a_job_that_the_floor_wrongly_passed_is_found_within_a_minute() -> None:
+def test_job_below_the_floor_is_found_within_a_minute() -> None:
     clock = Clock()
     cursor = Cursor(clock)
     for _ in range(3):

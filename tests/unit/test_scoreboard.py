@@ -1,4 +1,4 @@
-"""The shared table by which the supervisor knows what a dead worker was doing."""
+"""The shared table that tells the supervisor what a worker was doing when it exited."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def row(scoreboard: Scoreboard) -> ScoreboardRow:
     return scoreboard.row(0)
 
 
-def test_a_worker_that_died_between_two_batches_leaves_nothing_to_settle(
+def test_settled_batch_leaves_no_batch_to_settle(
     row: ScoreboardRow,
 ) -> None:
     assert row.batch.unsettled() is None
@@ -39,7 +39,7 @@ def test_a_worker_that_died_between_two_batches_leaves_nothing_to_settle(
     assert row.settled_batches == 1
 
 
-def test_the_running_job_is_told_from_those_that_ended_and_those_not_started(
+def test_ended_current_and_unstarted_jobs_are_distinguished(
     row: ScoreboardRow,
 ) -> None:
     row.batch.begin(TOKEN, [10, 20, 30, 40])
@@ -64,14 +64,14 @@ def test_the_running_job_is_told_from_those_that_ended_and_those_not_started(
     assert unsettled_batch.started_ns == run.started_ns > 0
 
 
-def test_a_worker_that_died_after_its_claim_has_no_running_job(row: ScoreboardRow) -> None:
+def test_batch_before_its_first_job_has_no_current_job(row: ScoreboardRow) -> None:
     row.batch.begin(TOKEN, [1, 2])
     unsettled_batch = row.batch.unsettled()
     assert unsettled_batch is not None
     assert (unsettled_batch.current, unsettled_batch.unstarted) == (None, [1, 2])
 
 
-def test_a_worker_that_died_while_settling_has_only_ended_jobs(row: ScoreboardRow) -> None:
+def test_batch_after_its_last_job_has_only_ended_jobs(row: ScoreboardRow) -> None:
     row.batch.begin(TOKEN, [1, 2])
     row.batch.start_job(2)
     row.batch.end_job(2)
@@ -84,7 +84,7 @@ def test_a_worker_that_died_while_settling_has_only_ended_jobs(row: ScoreboardRo
     )
 
 
-def test_what_was_noted_of_the_last_batch_is_not_taken_for_this_one(row: ScoreboardRow) -> None:
+def test_new_batch_has_no_entries_of_the_last_one(row: ScoreboardRow) -> None:
     row.batch.begin(TOKEN, [1])
     assert row.batch.write_entry({"id": 1, "state": "rejected"})
     row.batch.finish()
@@ -99,7 +99,7 @@ def test_entries_with_line_ends_and_emoji_come_back_whole(row: ScoreboardRow) ->
     assert row.batch.entries() == [entry]
 
 
-def test_a_full_journal_says_so_and_keeps_what_it_has(row: ScoreboardRow) -> None:
+def test_full_journal_refuses_an_entry_and_keeps_the_others(row: ScoreboardRow) -> None:
     row.batch.begin(TOKEN, [1, 2])
     big = {"id": 1, "failure": "x" * (JOURNAL_BYTES // 2)}
     assert row.batch.write_entry(big)
@@ -107,7 +107,7 @@ def test_a_full_journal_says_so_and_keeps_what_it_has(row: ScoreboardRow) -> Non
     assert row.batch.entries() == [big]
 
 
-def test_the_largest_batch_fits_and_does_not_run_into_the_next_slot(scoreboard: Scoreboard) -> None:
+def test_largest_batch_fits_into_its_row(scoreboard: Scoreboard) -> None:
     first, second = scoreboard.row(0), scoreboard.row(1)
     second.batch.begin(TOKEN, [9])
     ids = [2**63 - 1 - n for n in range(MAX_BATCH)]
@@ -117,7 +117,7 @@ def test_the_largest_batch_fits_and_does_not_run_into_the_next_slot(scoreboard: 
     assert second.batch.current() == (TOKEN, [9])
 
 
-def test_a_new_worker_does_not_inherit_what_the_dead_one_was_told(row: ScoreboardRow) -> None:
+def test_cleared_row_has_nothing_of_the_worker_before(row: ScoreboardRow) -> None:
     row.batch.begin(TOKEN, [1])
     row.phase = Phase.IDLE
     row.batch.write_entry({"boot": "no licence"})
@@ -128,7 +128,7 @@ def test_a_new_worker_does_not_inherit_what_the_dead_one_was_told(row: Scoreboar
     assert row.batch.entries() == []
 
 
-def test_the_supervisor_sees_what_another_process_writes(scoreboard: Scoreboard) -> None:
+def test_write_of_another_process_is_visible(scoreboard: Scoreboard) -> None:
     theirs = Scoreboard(2, os.dup(scoreboard.fd))
     theirs.row(1).batch.begin(TOKEN, [5])
     theirs.notified_until_ns = 77

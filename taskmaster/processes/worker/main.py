@@ -36,13 +36,19 @@ log = logging.getLogger("taskmaster.worker")
 
 
 def main(
-    plan: Plan, prepared: Prepared, scoreboard: Scoreboard, order: WorkerOrder, fds: WorkerFds
+    plan: Plan,
+    prepared: Prepared,
+    scoreboard: Scoreboard,
+    order: WorkerOrder,
+    fds: WorkerFds,
+    *,
+    confirm_seconds: float = CONFIRM_SECONDS,
 ) -> int:
     """Run the worker that was ordered. Return the exit code."""
     setproctitle(f"taskmaster worker {prepared.consumer.queue_name}")
     row = scoreboard.row(order.row)
     wakeups = WakeupReader(fds.wakeups)
-    if not wakeups.get(CONFIRM_SECONDS):
+    if not wakeups.get(confirm_seconds):
         return 1  # the order was given up: the slot may belong to another worker by now
     output.capture((fds.stdout, fds.stderr))
     log_into_memory()

@@ -24,9 +24,6 @@ OUT_OF_MEMORY = "out of memory"
 SIGKILLED = "signal SIGKILL"
 LOOK_SECONDS = 2.0  # longer than it takes until a killed process is reaped
 OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
-CGROUPS = Path("/proc/self/cgroup")
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-VMSTAT = Path("/proc/vmstat")
 
 
 def exit_reason(
@@ -53,6 +50,15 @@ def _is_current_run(limit: LimitExceeded, batch: UnsettledBatch | None) -> bool:
     return (batch.current, batch.started_ns) == (limit.job_id, limit.started_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class KernelFiles:
+    """The files in which the kernel counts OOM kills. Tests pass files of their own."""
+
+    cgroups: Path = Path("/proc/self/cgroup")
+    cgroup_root: Path = Path("/sys/fs/cgroup")
+    vmstat: Path = Path("/proc/vmstat")
+
+
 @dataclass(slots=True)
 class OomWatch:
     """Distinguishes an OOM kill by the kernel from any other SIGKILL, by the kernel's counter.
@@ -62,17 +68,18 @@ class OomWatch:
     the counter at the look before it.
     """
 
-    older: int = field(default_factory=lambda: oom_kills())
+    files: KernelFiles = KernelFiles()
+    older: int = field(init=False)
     newer: int = field(init=False)
     looked_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self.newer = self.older
+        self.newer = self.older = oom_kills(self.files)
 
     def run_due(self, now: float) -> None:
         """Forget the kills that are older than two looks."""
         if now - self.looked_at >= LOOK_SECONDS:
-            self.older, self.newer, self.looked_at = self.newer, oom_kills(), now
+            self.older, self.newer, self.looked_at = self.newer, oom_kills(self.files), now
 
     def cause(self, status: int) -> str:
         """Return a wait status in words: `exit code 3`, `signal SIGKILL`, `out of memory`."""
@@ -80,32 +87,32 @@ class OomWatch:
         if described != SIGKILLED:
             return described
         before = self.older
-        self.older = self.newer = oom_kills()
+        self.older = self.newer = oom_kills(self.files)
         return OUT_OF_MEMORY if self.newer > before else described
 
 
-def oom_kills() -> int:
+def oom_kills(files: KernelFiles) -> int:
     """Return how many processes the kernel has killed because memory ran out.
 
     The count is that of our cgroup, or of the machine if no cgroup counts. A cgroup counts its
     processes "killed by any kind of OOM killer" (the kernel's cgroup-v2.rst, memory.events). So
     the count includes kills because the machine ran out of memory, and excludes other containers.
     """
-    ours = [found for path in _cgroup_files() if (found := _count(path)) is not None]
-    return sum(ours) if ours else _count(VMSTAT) or 0
+    ours = [found for path in _cgroup_files(files) if (found := _count(path)) is not None]
+    return sum(ours) if ours else _count(files.vmstat) or 0
 
 
-def _cgroup_files() -> Iterator[Path]:
+def _cgroup_files(files: KernelFiles) -> Iterator[Path]:
     """Yield the files in which our cgroups count OOM kills.
 
     That is memory.events in version 2 and memory.oom_control in version 1.
     """
-    for line in _read_text(CGROUPS).splitlines():
+    for line in _read_text(files.cgroups).splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
-            yield CGROUP_ROOT / path.lstrip("/") / "memory.events"
+            yield files.cgroup_root / path.lstrip("/") / "memory.events"
         elif "memory" in controllers.split(","):
-            yield CGROUP_ROOT / "memory" / path.lstrip("/") / "memory.oom_control"
+            yield files.cgroup_root / "memory" / path.lstrip("/") / "memory.oom_control"
 
 
 def _count(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""Callbacks that leave traces for Sentry."""
+"""A callback that leaves breadcrumbs and tags for Sentry."""
 
 import os
 import signal
@@ -7,19 +7,19 @@ import sentry_sdk
 
 from taskmaster import Job
 
-FAIL = "tests.support.sentried:fail"
+FAIL = "tests.support.sentry_callbacks:fail"
 
 
 class Wrong(Exception):
-    """What the callbacks raise."""
+    """Raised by the callback."""
 
 
 def fail(job: Job) -> None:
-    """Leave a breadcrumb and a tag; then raise or die, as the payload says."""
+    """Leave a breadcrumb and a tag, then raise or crash as the payload says."""
     sentry_sdk.add_breadcrumb(message=f"crumb of {job.id}")
     sentry_sdk.set_tag("mine", job.id)
     what = job.payload["do"]
     if what == "raise":
         raise Wrong(f"job {job.id}")
-    if what == "die":
+    if what == "crash":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own, found with all its offspring by a mark in their environment."""
+"""A supervisor in its own process. A mark in the environment finds it and all its children."""
 
 import os
 import secrets
@@ -15,17 +15,17 @@ from tests.support.waiting import eventually
 
 MARK = "TASKMASTER_TEST_MARK"
 GONE_WITHIN_SECONDS = 3.0
-LEAVES_WITHIN_SECONDS = 20.0
+EXITS_WITHIN_SECONDS = 20.0
 PROC = Path("/proc")
 
 
 @dataclass(slots=True)
-class Supervised:
+class RunningSupervisor:
     """A running supervisor and its processes."""
 
     running: BackgroundSupervisor
     mark: str
-    expected_exit: int | None = 0  # None: whatever it is
+    expected_exit: int | None = 0  # None allows any
     exit_code: int | None = None
     asked: bool = False
     stopped: bool = False
@@ -35,65 +35,65 @@ class Supervised:
         return self.running.pid
 
     def workers(self, queue_name: str = "") -> list[int]:
-        """Pids of the workers, of one queue or of all, oldest first."""
-        return self.titled(f"taskmaster worker {queue_name}")
+        """Return the pids of the workers of one queue or of all, oldest first."""
+        return self.pids_by_title(f"taskmaster worker {queue_name}")
 
     def worker(self) -> int:
-        """The pid of the only worker; fails when there is another number of them."""
+        """Return the pid of the only worker. Fail if there is another number of them."""
         pids = self.workers()
         assert len(pids) == 1, f"workers: {pids}"
         return pids[0]
 
     def template(self) -> int:
-        """The pid of the template; fails while there is none."""
-        pids = self.titled("taskmaster template")
+        """Return the pid of the only template. Fail if there is another number of them."""
+        pids = self.pids_by_title("taskmaster template")
         assert len(pids) == 1, f"templates: {pids}"
         return pids[0]
 
-    def titled(self, title: str) -> list[int]:
-        return [pid for pid in marked(self.mark) if title_of(pid).startswith(title)]
+    def pids_by_title(self, title: str) -> list[int]:
+        return [pid for pid in pids_with_mark(self.mark) if title_of(pid).startswith(title)]
 
     def stop(self, *, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ask it to leave, without waiting."""
+        """Ask the supervisor to stop, without waiting."""
         self.asked = True
         self.signal(self.pid, number)
 
     def stop_all(self, number: signal.Signals) -> None:
-        """The same for all its processes, as a terminal or an init system does it."""
+        """Send the signal to all processes, as a terminal or an init system does."""
         for pid in [*self.workers(), self.template()]:
             self.signal(pid, number)
         self.stop(number=number)
 
     def signal(self, pid: int, number: signal.Signals) -> None:
-        """Send a signal to one of its processes."""
+        """Send a signal to one of the processes."""
         os.kill(pid, number)
 
-    def left(self) -> int:
-        """Wait until it has left, as asked before or now; its exit code."""
+    def wait_for_exit(self) -> int:
+        """Wait for the exit, ask for it unless that was done, and return the exit code."""
         if not self.stopped:
             self.stopped = True
             if self.asked:  # a second SIGTERM would shorten the grace
-                eventually(self.has_left, within=LEAVES_WITHIN_SECONDS)
+                eventually(self.has_exited, within=EXITS_WITHIN_SECONDS)
             self.exit_code = self.running.stop()
         assert self.exit_code is not None
         return self.exit_code
 
-    def has_left(self) -> bool:
+    def has_exited(self) -> bool:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def kill(self) -> None:
-        """SIGKILL it."""
+        """Kill the supervisor with SIGKILL."""
         self.stopped = True
         self.expected_exit = None
         self.exit_code = self.running.kill()
 
     def processes(self) -> list[str]:
-        """All that is left of it, as readers like to see it."""
-        return [f"{pid} {title_of(pid)}" for pid in marked(self.mark)]
+        """Return pid and title of each process that still runs."""
+        return [f"{pid} {title_of(pid)}" for pid in pids_with_mark(self.mark)]
 
 
 class Supervise(Protocol):
-    """`with supervise(consumer, …, grace_seconds=0.5) as supervisor:` starts a supervisor and ends it."""
+    """Start a supervisor and stop it: `with supervise(consumer, …, grace_seconds=0.5) as one:`."""
 
     def __call__(
         self,
@@ -102,44 +102,43 @@ class Supervise(Protocol):
         url: str | None = None,
         within: float = 20.0,
         **options: Any,
-    ) -> AbstractContextManager[Supervised]: ...
+    ) -> AbstractContextManager[RunningSupervisor]: ...
 
 
 @contextmanager
-def supervised(
+def run_supervisor(
     supervisor: Supervisor, environment: Mapping[str, str], *, within: float = 20.0
-) -> Iterator[Supervised]:
-    """Start `supervisor` and end it; nothing that it has started may be left."""
+) -> Iterator[RunningSupervisor]:
+    """Start `supervisor` and stop it. No process that it started may be left."""
     mark = secrets.token_hex(8)
-    with _environment(
-        {**environment, MARK: mark, "SPT_NOENV": "1"}
-    ):  # setproctitle would write over the mark
+    # Without SPT_NOENV setproctitle would write over the mark.
+    with _environment({**environment, MARK: mark, "SPT_NOENV": "1"}):
         try:
-            one = Supervised(supervisor.start(within_seconds=within), mark)
+            one = RunningSupervisor(supervisor.start(within_seconds=within), mark)
         except BaseException:
-            expect_nobody(mark)
+            expect_no_process(mark)
             raise
     try:
         yield one
     finally:
-        code = one.left()
-        expect_nobody(mark)
-    assert one.expected_exit in (None, code), f"the supervisor left with {code}"
+        code = one.wait_for_exit()
+        expect_no_process(mark)
+    assert one.expected_exit in (None, code), f"the supervisor exited with {code}"
 
 
-def expect_nobody(mark: str, *, within: float = GONE_WITHIN_SECONDS) -> None:
-    """Fail when processes with this mark are left; and end them, for the tests that follow."""
+def expect_no_process(mark: str, *, within: float = GONE_WITHIN_SECONDS) -> None:
+    """Fail if processes with this mark are left, and kill them for the sake of later tests."""
     try:
-        eventually(lambda: not marked(mark), within=within)
+        eventually(lambda: not pids_with_mark(mark), within=within)
     except AssertionError:
-        left = [(pid, title_of(pid)) for pid in marked(mark)]
+        left = [(pid, title_of(pid)) for pid in pids_with_mark(mark)]
         for pid, _ in left:
             _quietly(lambda pid=pid: os.kill(pid, signal.SIGKILL))  # type: ignore[misc]
         raise AssertionError(f"processes are left: {left}") from None
 
 
-def marked(mark: str, name: str = MARK) -> list[int]:
-    """Pids of living processes with this mark, lowest first. A zombie has no environment any more."""
+def pids_with_mark(mark: str, name: str = MARK) -> list[int]:
+    """Return the pids of processes with this mark, lowest first. Zombies have none."""
     wanted = f"{name}={mark}".encode()
     pids = sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
     return [pid for pid in pids if wanted in _read(pid, "environ").split(b"\0")]

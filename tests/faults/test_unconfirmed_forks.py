@@ -1,4 +1,4 @@
-"""Workers that nobody knows, and workers that nobody wants any more by the time they are born."""
+"""Workers whose fork is never confirmed, or confirmed when they are no longer wanted."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from setproctitle import getproctitle, setproctitle
 
 from taskmaster import Admin, Consumer, Publisher, SupervisorOptions
 from taskmaster.processes.ipc import permits
@@ -19,16 +20,17 @@ from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.wakeups import WakeupQueue, WakeupReader
 from taskmaster.processes.supervisor.pool.pool import WorkerPool
 from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess
-from taskmaster.processes.worker import main as worker_main
+from taskmaster.processes.worker.main import main
 from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.exits import pending_settlements
+from tests.support.worker_exits import pending_settlements
 
 SERIAL = 7
 
-# Imported by the template only. For each fuse it dies between the two forks of a worker: nobody hears of that birth.
+# Only the template imports this. For each fuse it is killed between the two forks of a worker, so
+# it never reports that fork.
 FATAL_FORKS = """\
 import os, signal
 from contextlib import contextmanager
@@ -48,14 +50,14 @@ def burn():
             os.unlink(f"{os.environ[GATES]}/fuse {fuse}")
         except FileNotFoundError:
             continue
-        note("template died")
+        note("template killed")
         os.kill(TEMPLATE, signal.SIGKILL)
 
 os.register_at_fork(after_in_parent=burn)
 """
 
 
-def test_workers_whose_births_were_lost_with_the_template_leave_and_their_places_are_filled_once(
+def test_workers_of_a_killed_template_exit_and_are_replaced_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -74,33 +76,33 @@ def test_workers_whose_births_were_lost_with_the_template_leave_and_their_places
             gates.open(f"fuse {fuse}")
         for worker in supervisor.workers():
             supervisor.signal(worker, signal.SIGKILL)
-        eventually(lambda: len(journal.lines("template died")) == 3)
-        dead = {line["pid"] for line in journal.lines("template died")}
+        eventually(lambda: len(journal.lines("template killed")) == 3)
+        killed = {line["pid"] for line in journal.lines("template killed")}
         eventually(
             lambda: (
-                [line["template"] in dead for line in journal.lines("entered")].count(False) == 2
+                [line["template"] in killed for line in journal.lines("entered")].count(False) == 2
             )
         )
         entered = [line["pid"] for line in journal.lines("entered")]
         eventually(lambda: supervisor.workers() == sorted(entered[-2:]))
-        assert len(entered) == 4  # those whose births were lost have begun nothing
+        assert len(entered) == 4  # the unconfirmed ones have claimed nothing
         ids = publisher.put_many("q", [{}] * 40)
         eventually(lambda: admin.find(most=1) == [])
         assert {run.pid for run in journal.runs()} <= set(entered[-2:])
     assert sorted(journal.began()) == ids
 
 
-# -- not known
+# -- not known to the supervisor
 
 
 @contextmanager
-def never_entered() -> Iterator[None]:
-    raise AssertionError("a worker that nobody knows was about to work")
+def forbidden_component() -> Iterator[None]:
+    raise AssertionError("an unknown worker was about to run")
     yield
 
 
-def be_a_worker(wakeups_fd: int, scoreboard: Scoreboard) -> int:
-    """Be the worker of slot 0, in this process; the exit code."""
+def run_as_worker(wakeups_fd: int, scoreboard: Scoreboard, confirm_seconds: float = 10.0) -> int:
+    """Run this process as the worker of slot 0, and return the exit code."""
     consumer = Consumer("q", callback=ACT)
     plan = Plan(
         database=Database("", "nowhere"),
@@ -109,28 +111,34 @@ def be_a_worker(wakeups_fd: int, scoreboard: Scoreboard) -> int:
         workers=1,
         notify_ms=3_000,
     )
-    prepared = Prepared(consumer, lambda job: None, never_entered, [], [], "test")
+    prepared = Prepared(consumer, lambda job: None, forbidden_component, [], [], "test")
     permits_fd = permits.create()
     try:
-        fds = WorkerFds(wakeups_fd, permits_fd, *[scoreboard.fd] * 4)  # the others are never used
-        return worker_main.main(
-            plan, prepared, scoreboard, WorkerOrder(SERIAL, 0, 0, "stray", 1, 0), fds
+        # The other descriptors are not used.
+        fds = WorkerFds(wakeups_fd, permits_fd, *[scoreboard.fd] * 4)
+        return main(
+            plan,
+            prepared,
+            scoreboard,
+            WorkerOrder(SERIAL, 0, 0, "unknown", 1, 0),
+            fds,
+            confirm_seconds=confirm_seconds,
         )
     finally:
         os.close(permits_fd)
 
 
 @pytest.fixture
-def scoreboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scoreboard]:
-    """Slots of which the first is another worker's by now, in the middle of a batch."""
-    monkeypatch.setattr(worker_main, "setproctitle", lambda title: None)  # it would be pytest's
-    scoreboard = Scoreboard(1)
+def scoreboard() -> Iterator[Scoreboard]:
+    """A scoreboard whose only row belongs to another worker, in the middle of a batch."""
+    title, scoreboard = getproctitle(), Scoreboard(1)
     scoreboard.row(0).batch.begin(uuid4(), [1, 2])
     yield scoreboard
     os.close(scoreboard.fd)
+    setproctitle(title)  # the worker has changed that of this process
 
 
-def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot_of_another(
+def test_unknown_worker_exits_without_writing_to_its_row(
     scoreboard: Scoreboard,
 ) -> None:
     before = bytes(scoreboard.row(0).cells)
@@ -138,24 +146,21 @@ def test_a_worker_that_the_supervisor_let_go_of_leaves_without_touching_the_slot
     reader_fd = os.dup(wakeups.reader_fd)
     wakeups.close()
     with pytest.raises(SystemExit, match="worker exits: the supervisor has closed its pipe"):
-        be_a_worker(reader_fd, scoreboard)
+        run_as_worker(reader_fd, scoreboard)
     assert bytes(scoreboard.row(0).cells) == before
     assert scoreboard.row(0).batch.entries() == []
 
 
-def test_a_worker_whose_birth_is_not_confirmed_leaves_without_touching_the_slot_of_another(
-    scoreboard: Scoreboard, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_main, "CONFIRM_SECONDS", 0.01)
+def test_unconfirmed_worker_exits_without_writing_to_its_row(scoreboard: Scoreboard) -> None:
     before = bytes(scoreboard.row(0).cells)
     wakeups = WakeupQueue()
-    assert be_a_worker(os.dup(wakeups.reader_fd), scoreboard) == 1
+    assert run_as_worker(os.dup(wakeups.reader_fd), scoreboard, 0.01) == 1
     assert bytes(scoreboard.row(0).cells) == before
     assert scoreboard.row(0).batch.entries() == []
     wakeups.close()
 
 
-def test_a_worker_that_the_supervisor_lets_go_of_later_leaves_too() -> None:
+def test_worker_exits_when_its_wakeup_pipe_is_closed() -> None:
     wakeups = WakeupQueue()
     reader = WakeupReader(os.dup(wakeups.reader_fd))
     wakeups.put()
@@ -166,12 +171,12 @@ def test_a_worker_that_the_supervisor_lets_go_of_later_leaves_too() -> None:
         reader.get(1.0)
 
 
-# -- not wanted
+# -- confirmed late
 
 
 @pytest.fixture
 def child() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process in a group of its own, as workers are."""
+    """A process in its own group, like a worker."""
     command = [sys.executable, "-c", "import select; select.select([], [], [], 60)"]
     with subprocess.Popen(command, process_group=0) as process:
         yield process
@@ -180,7 +185,7 @@ def child() -> Iterator["subprocess.Popen[bytes]"]:
 
 @pytest.fixture
 def pool(conn: Connection) -> Iterator[WorkerPool]:
-    """A crew that has ordered its only worker."""
+    """A pool that has ordered its only worker."""
     scoreboard = Scoreboard(1)
     unused = pending_settlements(conn, 0)
     pool = WorkerPool([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard, unused)
@@ -190,17 +195,17 @@ def pool(conn: Connection) -> Iterator[WorkerPool]:
     os.close(scoreboard.fd)
 
 
-def test_a_worker_that_was_ended_before_it_was_born_is_killed_at_its_birth(
+def test_worker_killed_before_its_fork_is_killed_at_its_fork(
     pool: WorkerPool, child: "subprocess.Popen[bytes]"
 ) -> None:
     (process,) = pool.processes()
     process.kill()
     pool.on_forked(Forked(SERIAL, child.pid))
     assert child.wait(5.0) == -signal.SIGKILL
-    assert pool.owns(child.pid)  # so that its death is heard of, and its place filled
+    assert pool.owns(child.pid)  # so its exit is handled and it is replaced
 
 
-def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
+def test_forked_worker_is_told_that_it_may_begin(
     pool: WorkerPool, child: "subprocess.Popen[bytes]"
 ) -> None:
     (process,) = pool.processes()
@@ -211,7 +216,7 @@ def test_a_worker_that_is_wanted_hears_at_its_birth_that_it_may_begin(
     assert child.poll() is None
 
 
-def test_a_worker_that_was_ordered_before_an_eviction_does_not_work_for_the_supervisor_that_was_taken_for_dead(
+def test_worker_ordered_before_an_eviction_claims_for_the_new_id(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -225,22 +230,21 @@ def test_a_worker_that_was_ordered_before_an_eviction_does_not_work_for_the_supe
         template, worker = supervisor.template(), supervisor.worker()
         supervisor.signal(template, signal.SIGSTOP)
         supervisor.signal(worker, signal.SIGKILL)
-        eventually(
-            lambda: worker not in supervisor.workers()
-        )  # another one is ordered, and cannot be born yet
-        (evicted,) = registered(conn)
+        # Its successor is ordered and not forked yet.
+        eventually(lambda: worker not in supervisor.workers())
+        (evicted,) = supervisor_ids(conn)
         conn.execute("delete from supervisors")
-        eventually(lambda: registered(conn) not in ([], [evicted]))
+        eventually(lambda: supervisor_ids(conn) not in ([], [evicted]))
         supervisor.signal(template, signal.SIGCONT)
         held = publisher.put("q", {"do": "hold"})
         eventually(lambda: held in journal.began())
         assert [
             row[0] for row in conn.execute("select supervisor from leases").fetchall()
-        ] == registered(conn)
+        ] == supervisor_ids(conn)
         gates.open()
         eventually(lambda: admin.find() == [])
     assert journal.finished() == [first, held]
 
 
-def registered(conn: Connection) -> list[int]:
+def supervisor_ids(conn: Connection) -> list[int]:
     return [row[0] for row in conn.execute("select id from supervisors").fetchall()]

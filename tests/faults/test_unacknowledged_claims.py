@@ -1,7 +1,8 @@
-"""A database that has done what it was told and cannot say so, or does not come to it."""
+"""Claims whose reply never reached the worker, and which another session committed late."""
 
 import os
 import select
+import signal
 import socket
 import tempfile
 import time
@@ -9,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
 from threading import Thread
+from typing import Any
 from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
-from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
+from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.job import ACK
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.plan import Database
@@ -27,7 +29,6 @@ from taskmaster.store.cursor import Cursor
 from taskmaster.store.leases import Claimant
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.services import database_services
 from tests.support.store import (
     QUEUE,
     SCHEMA,
@@ -41,18 +42,38 @@ from tests.support.store import (
     states,
 )
 
-STOLEN = "this answer never arrives"
+RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
+CLAIMS_WAITING = """
+select pid, application_name from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock'
+   and query like '%insert into leases%'
+"""
+SLOW_CLAIMS = (
+    "create table claims (worker text)",
+    """create function slow_claim() returns trigger language plpgsql as $$
+begin
+  insert into taskmaster.claims values (new.worker);
+  perform pg_advisory_xact_lock_shared(1);
+  return null;
+end $$""",
+    "create trigger slow_claim after insert on leases for each row execute function slow_claim()",
+)
+
+LOST_REPLY = "this reply never arrives"
 PORT = 5432
 LIVES_SECONDS = 30.0
 
 
-class Thief(ThreadingUnixStreamServer):
-    """Stands between clients and the server. Cuts the first connection on which STOLEN is answered, in its place."""
+class CuttingProxy(ThreadingUnixStreamServer):
+    """Stands between clients and the server, and cuts one connection.
+
+    It is the first on which the server sends LOST_REPLY, which is not passed on.
+    """
 
     def __init__(self, directory: str, conn: Connection) -> None:
-        super().__init__(f"{directory}/.s.PGSQL.{PORT}", Between)
+        super().__init__(f"{directory}/.s.PGSQL.{PORT}", ProxiedConnection)
         self.host, self.port = conn.info.host, conn.info.port
-        self.stolen = 0
+        self.cuts = 0
 
     def connect(self) -> socket.socket:
         if not self.host.startswith("/"):
@@ -61,14 +82,14 @@ class Thief(ThreadingUnixStreamServer):
         upstream.connect(f"{self.host}/.s.PGSQL.{self.port}")
         return upstream
 
-    def steals(self, answer: bytes) -> bool:
-        stealing = not self.stolen and STOLEN.encode() in answer
-        self.stolen += stealing
-        return stealing
+    def is_cut_by(self, reply: bytes) -> bool:
+        is_cut = not self.cuts and LOST_REPLY.encode() in reply
+        self.cuts += is_cut
+        return is_cut
 
 
-class Between(BaseRequestHandler):
-    server: Thief
+class ProxiedConnection(BaseRequestHandler):
+    server: CuttingProxy
 
     def handle(self) -> None:
         with self.server.connect() as upstream, suppress(OSError):
@@ -76,15 +97,15 @@ class Between(BaseRequestHandler):
             while readable := select.select(list(other), [], [], LIVES_SECONDS)[0]:
                 for end in readable:
                     data = end.recv(65_536)
-                    if not data or (end is upstream and self.server.steals(data)):
+                    if not data or (end is upstream and self.server.is_cut_by(data)):
                         return
                     other[end].sendall(data)
 
 
 @contextmanager
-def thief(database_url: str, conn: Connection) -> Iterator[tuple[Thief, str]]:
-    """A thief, and the URL by which the database is reached through it."""
-    with tempfile.TemporaryDirectory() as directory, Thief(directory, conn) as one:
+def cutting_proxy(database_url: str, conn: Connection) -> Iterator[tuple[CuttingProxy, str]]:
+    """Yield a proxy, and the URL by which the database is reached through it."""
+    with tempfile.TemporaryDirectory() as directory, CuttingProxy(directory, conn) as one:
         parameters = {**conninfo_to_dict(database_url), "host": directory, "port": PORT}
         thread = Thread(target=one.serve_forever, args=(0.01,))
         thread.start()
@@ -99,7 +120,7 @@ def thief(database_url: str, conn: Connection) -> Iterator[tuple[Thief, str]]:
             thread.join(LIVES_SECONDS)
 
 
-def test_a_worker_whose_claim_was_never_answered_gives_it_back_and_runs_it_once(
+def test_claim_without_a_reply_is_released_and_runs_once(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -107,36 +128,34 @@ def test_a_worker_whose_claim_was_never_answered_gives_it_back_and_runs_it_once(
     conn: Connection,
     database_url: str,
 ) -> None:
-    lost = publisher.put_many("q", [{"note": STOLEN}, {}, {}])
+    lost = publisher.put_many("q", [{"note": LOST_REPLY}, {}, {}])
     with (
-        thief(database_url, conn) as (one, url),
+        cutting_proxy(database_url, conn) as (one, url),
         supervise(Consumer("q", callback=ACT, batch=2), url=url) as system,
     ):
         worker = system.worker()
         eventually(lambda: admin.find(most=1) == [])
-        assert one.stolen == 1
-        assert (
-            system.worker() == worker
-        )  # alive all the time, so nobody else would have given it back
+        assert one.cuts == 1
+        assert system.worker() == worker  # it never exited, so only itself could release the claim
     assert sorted(journal.began()) == lost
     assert {run.run for run in journal.runs()} == {1}
 
 
-def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_nothing_of_others(
+def test_reconnected_worker_releases_only_its_own_claims(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
-    forgotten, others, foreign = put_many(conn, 2), put(conn), put(conn)
+    lost, others, foreign = put_many(conn, 2), put(conn), put(conn)
     us, them = register(conn), register(conn)
     cut = connection()
-    assert ids(claim(cut, batch=2, supervisor=us)) == forgotten
+    assert ids(claim(cut, batch=2, supervisor=us)) == lost
     cut.close()
-    leases.claim(conn, Claimant(us, "its neighbour", QUEUE), Cursor(), batch=1)
+    leases.claim(conn, Claimant(us, "another worker", QUEUE), Cursor(), batch=1)
     leases.claim(conn, Claimant(them, f"worker of {us}", QUEUE), Cursor(), batch=1)
 
     assert leases.release_unacknowledged(connection(), us, f"worker of {us}") == 2
 
     ready, running = (
-        dict.fromkeys(forgotten, State.READY),
+        dict.fromkeys(lost, State.READY),
         dict.fromkeys([others, foreign], State.RUNNING),
     )
     assert states(conn) == ready | running
@@ -145,7 +164,7 @@ def test_a_worker_gives_back_what_it_claimed_before_its_connection_was_cut_and_n
     assert leases_left(conn) == 3
 
 
-def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_back_too(
+def test_claim_committed_after_the_reconnect_is_released(
     conn: Connection, database_url: str
 ) -> None:
     us, job_id = register(conn), put(conn)
@@ -168,57 +187,43 @@ def test_a_claim_that_is_committed_when_its_worker_has_connected_anew_is_given_b
     with delivery.connect() as own:
         delivery.release_unacknowledged(own, until=delivery.unacknowledged_until or 0.0)
         assert delivery.is_unsure
-        leases.claim(
-            conn, delivery.claimant, Cursor(), batch=1
-        )  # sent on the connection that was cut
+        # Sent on the connection that was cut.
+        leases.claim(conn, delivery.claimant, Cursor(), batch=1)
         assert states(conn) == {job_id: State.RUNNING}
 
-        def given_back() -> bool:
+        def is_released() -> bool:
             delivery.release_unacknowledged(own, until=0.0)
             return states(conn) == {job_id: State.READY}
 
-        eventually(given_back)
-        assert not delivery.is_unsure  # it has looked when nothing could come any more
+        eventually(is_released)
+        assert not delivery.is_unsure  # it has looked when no claim could commit any more
     for fd in (permits_fd, scoreboard.fd):
         os.close(fd)
 
 
-def test_a_supervisor_told_to_leave_while_the_database_does_not_answer_it_leaves_within_its_grace_and_two_seconds(
-    supervise: Supervise, conn: Connection, connection: Callable[[], Connection]
+def test_claim_committed_after_its_worker_was_killed_is_released(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
 ) -> None:
-    with supervise(Consumer("q", callback=ACT, concurrency=2), grace_seconds=0.1) as supervisor:
-        supervisor.expected_exit = None  # the kernel may have to end it
-        locking = connection()
-        with locking.transaction():
-            locking.execute("lock table supervisors in access exclusive mode")
-            eventually(lambda: waits_for_a_lock(conn, "taskmaster supervisor%"))
-            told = time.monotonic()
-            supervisor.stop()
-            supervisor.left()
-            assert time.monotonic() - told < 0.1 + 2.0
-            eventually(lambda: supervisor.processes() == [], within=1.0)
-
-
-def waits_for_a_lock(conn: Connection, name: str) -> bool:
-    found = conn.execute(
-        "select 1 from pg_stat_activity"
-        " where application_name like %s and wait_event_type = 'Lock' and datname = current_database()",
-        (name,),
-    )
-    return found.fetchone() is not None
-
-
-def test_a_due_job_that_somebody_has_locked_does_not_make_the_supervisor_spin(
-    conn: Connection, connection: Callable[[], Connection], database_url: str
-) -> None:
-    job_id = put(conn, delay=60.0)
-    conn.execute("update scheduled set run_at = clock_timestamp() - interval '1 s'")
-    options = SupervisorOptions(heartbeat_seconds=0.5)
-    locking = connection()
-    with database_services(database_url, options) as services:
-        with locking.transaction():
-            locking.execute("select from scheduled for update")
-            assert services.steps_within(1.0) < 30
-            assert states(conn) == {job_id: State.SCHEDULED}
-        services.steps_within(0.2)  # once it is unlocked, it does not wait for a heartbeat
-        assert states(conn) == {job_id: State.READY}
+    for statement in SLOW_CLAIMS:
+        conn.execute(statement)
+    with supervise(Consumer("q", callback=ACT), **RESCUE) as supervisor:
+        conn.execute("select pg_advisory_lock(1)")
+        job_id = publisher.put("q")
+        ((backend, name),) = eventually(lambda: conn.execute(CLAIMS_WAITING).fetchall())
+        victim, killed_at = supervisor.worker(), time.monotonic()
+        supervisor.signal(victim, signal.SIGKILL)
+        eventually(
+            lambda: (
+                supervisor.workers() not in ([], [victim]) and time.monotonic() > killed_at + 3.0
+            )
+        )
+        assert conn.execute(CLAIMS_WAITING).fetchall() == [(backend, name)]
+        assert journal.began() == []
+        conn.execute("select pg_advisory_unlock(1)")
+        eventually(lambda: job_id in journal.finished() and admin.find() == [])
+        claimants = [
+            f"taskmaster {worker}"
+            for (worker,) in conn.execute("select worker from claims").fetchall()
+        ]
+    assert (claimants[0], len(claimants)) == (name, 2)
+    assert [(run.id, run.run) for run in journal.runs()] == [(job_id, 1)]

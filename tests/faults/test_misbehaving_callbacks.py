@@ -1,4 +1,4 @@
-"""What callbacks do to their process: each run ends fairly, the worker is replaced when it must be, nothing is left."""
+"""Callbacks that misbehave in their process: no other job is affected and no process is left."""
 
 import os
 import signal
@@ -11,38 +11,33 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.consumer import DELIVERIES, Delivery
-from tests.support import Gates, Journal, Supervise, Supervised, eventually
-from tests.support.descriptors import opened
-from tests.support.misdeeds import DO, MIB
-from tests.support.supervised import title_of
+from tests.support import Gates, Journal, RunningSupervisor, Supervise, eventually
+from tests.support.descriptors import open_descriptors
+from tests.support.misbehaving_callbacks import MIB, MISBEHAVE
+from tests.support.queues import is_drained
+from tests.support.supervisor_process import title_of
 
 FAR_SECONDS = 60.0
-FIRM = {"max_runs": 1, "max_crashes": 1}  # the first failure is the last
+ONCE = {"max_runs": 1, "max_crashes": 1}  # the first failure is the last
 
 
 def consumer(**keys: Any) -> Consumer:
-    return Consumer("q", callback=DO, **{**FIRM, **keys})
+    return Consumer("q", callback=MISBEHAVE, **{**ONCE, **keys})
 
 
-def drained(admin: Admin) -> bool:
-    """No job is left; what is left is shown."""
-    assert admin.find(most=3) == []
-    return True
-
-
-def pids(supervisor: Supervised) -> set[int]:
-    """Of all its processes."""
+def pids(supervisor: RunningSupervisor) -> set[int]:
+    """Return the pids of all processes of the supervisor."""
     return {int(text.split()[0]) for text in supervisor.processes()}
 
 
-def child(journal: Journal) -> int:
-    """The one child that a callback has told of."""
+def child_pid(journal: Journal) -> int:
+    """Wait until a callback has noted its child, and return the pid."""
     (line,) = eventually(lambda: journal.lines("child"))
     return int(line["child"])
 
 
 def zombies(pid: int) -> list[int]:
-    """Children of a process that are dead and not waited for."""
+    """Return the children of a process that have exited and are not reaped."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(one) for one in children if ") Z " in stat_of(one)]
 
@@ -50,132 +45,141 @@ def zombies(pid: int) -> list[int]:
 def stat_of(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text()
-    except OSError:  # waited for meanwhile
+    except OSError:  # reaped since it was listed
         return ""
 
 
 # -- threads and children
 
 
-@pytest.mark.parametrize("misdeed", ["threads", "subprocess"])
-def test_what_an_acked_callback_leaves_running_neither_holds_its_worker_nor_outlives_it(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str
+@pytest.mark.parametrize("action", ["threads", "subprocess"])
+def test_leftovers_of_a_callback_neither_hold_nor_outlive_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, action: str
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
-        ids = publisher.put_many("q", [{"do": misdeed}, {}, {}])
-        eventually(lambda: drained(admin))
+        ids = publisher.put_many("q", [{"do": action}, {}, {}])
+        eventually(lambda: is_drained(admin))
         assert supervisor.worker() == worker
         supervisor.stop()
-        assert supervisor.left() == 0  # and the fixture finds nobody
+        assert supervisor.wait_for_exit() == 0  # and the fixture finds no process
     assert journal.finished() == ids
 
 
-def test_a_subprocess_left_running_goes_with_its_worker(
+def test_leftover_subprocess_is_killed_with_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer()) as supervisor:
         publisher.put("q", {"do": "subprocess"})
-        eventually(lambda: drained(admin))
-        eventually(
-            lambda: child(journal) in pids(supervisor)
-        )  # it may be about to become another program
+        eventually(lambda: is_drained(admin))
+        # The child may be about to become another program.
+        eventually(lambda: child_pid(journal) in pids(supervisor))
         supervisor.signal(supervisor.worker(), signal.SIGTERM)
-        eventually(lambda: child(journal) not in pids(supervisor))
+        eventually(lambda: child_pid(journal) not in pids(supervisor))
 
 
-@pytest.mark.parametrize("misdeed", ["fork, return", "fork, reject", "fork, raise", "fork, exit"])
-def test_a_forked_child_that_leaves_the_callback_does_not_go_on_as_a_worker(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, misdeed: str
+@pytest.mark.parametrize("action", ["fork, return", "fork, reject", "fork, raise", "fork, exit"])
+def test_forked_child_does_not_continue_as_a_worker(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, action: str
 ) -> None:
     with supervise(consumer(batch=10)) as supervisor:
         worker = supervisor.worker()
-        ids = publisher.put_many("q", [{"do": misdeed}, *[{}] * 5])
-        eventually(lambda: drained(admin))
-        assert child(journal) not in pids(supervisor)
+        ids = publisher.put_many("q", [{"do": action}, *[{}] * 5])
+        eventually(lambda: is_drained(admin))
+        assert child_pid(journal) not in pids(supervisor)
         assert supervisor.worker() == worker
     assert [(run.id, run.pid) for run in journal.runs()] == [(job_id, worker) for job_id in ids]
 
 
-def test_a_forked_child_that_outlives_the_job_leaves_when_it_comes_back(
+def test_forked_child_exits_when_its_callback_returns(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(consumer()) as supervisor:
         ids = publisher.put_many("q", [{"do": "fork, outlive"}, {}])
-        eventually(lambda: drained(admin))
-        eventually(lambda: child(journal) in pids(supervisor))
+        eventually(lambda: is_drained(admin))
+        eventually(lambda: child_pid(journal) in pids(supervisor))
         gates.open()
-        eventually(lambda: child(journal) not in pids(supervisor))
+        eventually(lambda: child_pid(journal) not in pids(supervisor))
         ids += publisher.put_many("q", [{}] * 5)
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
         assert sorted((run.id, run.pid) for run in journal.runs()) == [
             (job_id, supervisor.worker()) for job_id in ids
         ]
 
 
 @pytest.mark.parametrize("how", ["kill the worker", "terminate the worker", "stop the supervisor"])
-def test_a_daemon_that_a_callback_has_left_is_gone_after_its_worker(
+def test_daemon_of_a_callback_is_gone_after_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, how: str
 ) -> None:
     with supervise(consumer(concurrency=2)) as supervisor:
         publisher.put("q", {"do": "daemon"})
-        eventually(lambda: drained(admin))
-        eventually(lambda: child(journal) in pids(supervisor))
+        eventually(lambda: is_drained(admin))
+        eventually(lambda: child_pid(journal) in pids(supervisor))
         (run,) = journal.runs()
         if how == "stop the supervisor":
             supervisor.stop()
-            assert supervisor.left() == 0
+            assert supervisor.wait_for_exit() == 0
         else:
             supervisor.signal(
                 run.pid, signal.SIGKILL if how == "kill the worker" else signal.SIGTERM
             )
-        eventually(lambda: child(journal) not in pids(supervisor))
+        eventually(lambda: child_pid(journal) not in pids(supervisor))
 
 
-def test_a_daemon_is_not_ended_with_another_worker_than_its_own(
+def test_daemon_survives_the_exit_of_another_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer(concurrency=2)) as supervisor:
         publisher.put("q", {"do": "daemon"})
-        eventually(lambda: drained(admin))
-        eventually(
-            lambda: title_of(child(journal)).startswith("sleep")
-        )  # until then it looks like its worker
+        eventually(lambda: is_drained(admin))
+        # Until then the child looks like its worker.
+        eventually(lambda: title_of(child_pid(journal)).startswith("sleep"))
         (other,) = set(before := supervisor.workers()) - {journal.runs()[0].pid}
         supervisor.signal(other, signal.SIGKILL)
         eventually(lambda: len(after := supervisor.workers()) == 2 and after != before)
-        eventually(lambda: child(journal) in pids(supervisor))
+        eventually(lambda: child_pid(journal) in pids(supervisor))
 
 
-@pytest.mark.parametrize("misdeed", ["exec", "daemon", "daemon in Python"])
-def test_nothing_outlives_a_supervisor_that_is_killed(
-    supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, misdeed: str
+@pytest.mark.parametrize("action", ["exec", "daemon", "daemon in Python"])
+def test_nothing_outlives_a_killed_supervisor(
+    supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates, action: str
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
-        publisher.put("q", {"do": misdeed})
-        left = worker if misdeed == "exec" else child(journal)
-        eventually(lambda: title_of(left).startswith("sleep") or misdeed == "daemon in Python")
+        publisher.put("q", {"do": action})
+        left = worker if action == "exec" else child_pid(journal)
+        eventually(lambda: title_of(left).startswith("sleep") or action == "daemon in Python")
         supervisor.kill()
         eventually(lambda: left not in pids(supervisor), within=2.0)
 
 
-def test_a_daemon_that_has_all_its_worker_had_keeps_no_lock_of_a_dead_worker(
+def test_daemon_in_python_keeps_no_lock_of_its_killed_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
 ) -> None:
     with supervise(
         consumer(delivery="transactional", concurrency=2, max_runs=9, max_crashes=9)
     ) as supervisor:
         publisher.put("q", {"do": "daemon in Python"})
-        child(journal)
+        child_pid(journal)
         gates.open()
         (run,) = journal.runs()
         supervisor.signal(run.pid, signal.SIGKILL)
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
+
+
+def test_sigchld_ignored_by_one_job_hides_no_exit_code_from_next(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    consumer = Consumer("q", callback="tests.support.misbehaving_callbacks:use_children", batch=1)
+    with supervise(consumer):
+        publisher.put("q", {"do": "ignore"})
+        publisher.put("q", {"do": "call"})
+        eventually(lambda: admin.find(most=1) == [])
+    assert [line["code"] for line in journal.lines("code")] == [1]
 
 
 @pytest.mark.parametrize("timer", ["ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF"])
-def test_timers_that_a_callback_has_left_end_nobody_else(
+def test_timers_left_by_a_callback_end_no_other_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, timer: str
 ) -> None:
     with supervise(consumer(batch=1)) as supervisor:
@@ -187,7 +191,7 @@ def test_timers_that_a_callback_has_left_end_nobody_else(
                 {"do": "work", "seconds": 1.3},
             ],
         )
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
         assert supervisor.worker() == worker
     assert journal.finished() == ids
 
@@ -195,31 +199,31 @@ def test_timers_that_a_callback_has_left_end_nobody_else(
 # -- signals, descriptors, directories
 
 
-@pytest.mark.parametrize("misdeed", ["ignore SIGTERM", "block SIGTERM"])
-def test_a_worker_whose_callback_has_refused_sigterm_still_leaves_after_the_job_at_hand(
+@pytest.mark.parametrize("action", ["ignore SIGTERM", "block SIGTERM"])
+def test_worker_that_refuses_sigterm_exits_after_its_job(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
     journal: Journal,
     gates: Gates,
-    misdeed: str,
+    action: str,
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
-        publisher.put("q", {"do": misdeed})
-        eventually(lambda: drained(admin))
+        publisher.put("q", {"do": action})
+        eventually(lambda: is_drained(admin))
         held = publisher.put("q", {"do": "hold"})
         eventually(lambda: held in journal.began())
         supervisor.signal(worker, signal.SIGTERM)
         gates.open()
         eventually(lambda: supervisor.workers() not in ([], [worker]))
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
         assert held in journal.finished()
 
 
 @pytest.mark.parametrize("opens", ["zeros", "sockets"])
 @pytest.mark.parametrize("delivery", DELIVERIES)
-def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_its_mates_twice_nor_hangs(
+def test_replaced_descriptors_neither_hang_nor_rerun_batch_mates(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -240,7 +244,7 @@ def test_a_callback_that_puts_other_files_in_place_of_its_workers_neither_runs_i
 
 @pytest.mark.parametrize("first", [3, 0], ids=["all but 0 to 2", "all"])
 @pytest.mark.parametrize("batch", [1, 10])
-def test_a_callback_that_closes_the_descriptors_is_acked_once_and_its_worker_replaced(
+def test_closed_descriptors_cost_the_worker_but_no_second_run(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -250,20 +254,20 @@ def test_a_callback_that_closes_the_descriptors_is_acked_once_and_its_worker_rep
 ) -> None:
     ids = publisher.put_many("q", [{}, {"do": "close", "first": first}, {}, {}])
     with supervise(consumer(batch=batch)) as supervisor:
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
         eventually(lambda: journal.runs_of(ids[1])[0].pid not in supervisor.workers())
         ids.append(publisher.put("q"))
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
     assert sorted(journal.began()) == ids == sorted(journal.finished())
 
 
-def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_starts_elsewhere(
+def test_removed_working_directory_stops_no_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
         publisher.put_many("q", [{"do": "chdir", "there": str(tmp_path / "there")}, {}])
-        eventually(lambda: drained(admin))
+        eventually(lambda: is_drained(admin))
         assert supervisor.worker() == worker
         supervisor.signal(worker, signal.SIGKILL)
         publisher.put("q", {"do": "where"})
@@ -271,11 +275,11 @@ def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_sta
     assert where["cwd"] == str(Path.cwd())
 
 
-# -- leaving
+# -- exits
 
 
 @pytest.mark.parametrize(
-    ("misdeed", "message"),
+    ("action", "message"),
     [
         ("sys.exit", "SystemExit: 3"),
         ("raise SystemExit", "SystemExit"),
@@ -283,17 +287,17 @@ def test_a_worker_in_a_directory_that_was_removed_works_on_and_its_successor_sta
         ("recurse", "RecursionError: maximum recursion depth exceeded"),
     ],
 )
-def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
+def test_callback_that_raises_an_exit_costs_its_run_only(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
     journal: Journal,
-    misdeed: str,
+    action: str,
     message: str,
 ) -> None:
     with supervise(consumer()) as supervisor:
         worker = supervisor.worker()
-        job_id, fine = publisher.put_many("q", [{"do": misdeed}, {}])
+        job_id, fine = publisher.put_many("q", [{"do": action}, {}])
         eventually(lambda: fine in journal.finished() and admin.get(job_id).state == State.REJECTED)
         assert supervisor.worker() == worker
     (failure,) = admin.get(job_id).failures
@@ -303,18 +307,18 @@ def test_a_callback_that_raises_to_leave_costs_its_run_and_not_the_worker(
 
 
 @pytest.mark.parametrize(
-    ("misdeed", "cause"),
+    ("action", "cause"),
     [("os._exit", "exit code 0"), ("SIGSEGV", "signal SIGSEGV"), ("SIGKILL", "signal SIGKILL")],
 )
-def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
+def test_callback_that_ends_its_process_costs_no_batch_mate(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
     journal: Journal,
-    misdeed: str,
+    action: str,
     cause: str,
 ) -> None:
-    ids = publisher.put_many("q", [{}, {"do": misdeed}, {}])
+    ids = publisher.put_many("q", [{}, {"do": action}, {}])
     with supervise(consumer(batch=3)) as supervisor:
         eventually(
             lambda: [(job.id, job.state) for job in admin.find()] == [(ids[1], State.REJECTED)]
@@ -324,10 +328,10 @@ def test_a_callback_that_ends_its_process_costs_its_run_and_not_its_batch_mates(
     assert sorted(journal.began()) == ids
 
 
-# -- what is left
+# -- leftovers
 
 
-def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
+def test_twenty_killed_workers_leave_no_descriptor_and_no_file(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -341,27 +345,29 @@ def test_twenty_dead_workers_leave_no_descriptor_in_the_supervisor_and_no_file(
     monkeypatch.chdir(here)
     with supervise(consumer(max_crashes=100, max_runs=100)) as supervisor:
         files = sorted(tmp_path.iterdir())
-        before = sorted(opened(supervisor.pid).values())
+        before = sorted(open_descriptors(supervisor.pid).values())
         publisher.put_many("q", [{"do": "SIGKILL once"}] * 20)
-        eventually(lambda: drained(admin), within=30.0)
+        eventually(lambda: is_drained(admin), within=30.0)
         eventually(lambda: len(supervisor.workers()) == 1)
-        eventually(lambda: kinds(sorted(opened(supervisor.pid).values())) == kinds(before))
+        eventually(
+            lambda: kinds(sorted(open_descriptors(supervisor.pid).values())) == kinds(before)
+        )
     assert len({run.pid for run in journal.runs()}) >= 20
     assert sorted(tmp_path.iterdir()) == files
     assert list(here.iterdir()) == []
 
 
 def kinds(links: list[str]) -> list[str]:
-    """Descriptors without the number of their inode."""
+    """Return what descriptors refer to, without inode numbers."""
     return sorted(link.split(":[")[0] for link in links)
 
 
-def test_daemons_that_have_ended_do_not_pile_up_as_zombies_until_no_process_can_be_started(
+def test_exited_daemons_do_not_pile_up_as_zombies(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:
     with supervise(consumer(batch=1)) as supervisor:
         ids = publisher.put_many("q", [{"do": "short daemon", "count": 30}] * 5)
-        eventually(lambda: drained(admin), within=30.0)
+        eventually(lambda: is_drained(admin), within=30.0)
         eventually(lambda: len(zombies(supervisor.worker())) < 100)
         eventually(lambda: zombies(supervisor.pid) == [])
     assert journal.finished() == ids  # each once
@@ -371,8 +377,8 @@ def test_daemons_that_have_ended_do_not_pile_up_as_zombies_until_no_process_can_
 
 
 @contextmanager
-def standard_output_in(path: Path) -> Iterator[None]:
-    """Whoever is started meanwhile writes to this file."""
+def redirect_standard_output(path: Path) -> Iterator[None]:
+    """Let the processes started in the block write to this file."""
     kept = os.dup(1)
     with path.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -383,9 +389,11 @@ def standard_output_in(path: Path) -> Iterator[None]:
         os.close(kept)
 
 
-def kept_bytes(supervisor: Supervised) -> int:
-    """Memory that the supervisor keeps for what its workers have written."""
-    kept = [fd for fd, file in opened(supervisor.pid).items() if "taskmaster-output" in file]
+def output_bytes(supervisor: RunningSupervisor) -> int:
+    """Return the memory in which the supervisor keeps the output of its workers."""
+    kept = [
+        fd for fd, file in open_descriptors(supervisor.pid).items() if "taskmaster-output" in file
+    ]
     return sum(Path(f"/proc/{supervisor.pid}/fd/{fd}").stat().st_blocks * 512 for fd in kept)
 
 
@@ -395,29 +403,31 @@ def ends_with(path: Path, text: bytes) -> bool:
         return file.read().endswith(text)
 
 
-def test_a_hundred_megabytes_of_output_hold_up_nobody_and_do_not_stay_in_memory(
+def test_100_mb_of_output_block_no_job_and_leave_memory(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
     with ExitStack() as stack:
-        with standard_output_in(output):
-            supervisor = stack.enter_context(supervise(consumer(), Consumer("other", callback=DO)))
+        with redirect_standard_output(output):
+            supervisor = stack.enter_context(
+                supervise(consumer(), Consumer("other", callback=MISBEHAVE))
+            )
         loud = publisher.put("q", {"do": "shout", "mb": 100, "last": "the last line"})
         eventually(lambda: loud in journal.finished())
         other = publisher.put("other")
         eventually(lambda: other in journal.finished(), within=3.0)
-        eventually(lambda: drained(admin), within=3.0)
+        eventually(lambda: is_drained(admin), within=3.0)
         eventually(lambda: ends_with(output, b"the last line\n"), within=30.0)
-        eventually(lambda: kept_bytes(supervisor) < 10 * MIB)
+        eventually(lambda: output_bytes(supervisor) < 10 * MIB)
     output.unlink()
 
 
-def test_what_was_printed_is_passed_on_before_the_next_heartbeat(
+def test_output_is_passed_on_before_the_next_heartbeat(
     supervise: Supervise, publisher: Publisher, admin: Admin, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
     with ExitStack() as stack:
-        with standard_output_in(output):
+        with redirect_standard_output(output):
             stack.enter_context(
                 supervise(consumer(), heartbeat_seconds=1.0, gone_after_seconds=FAR_SECONDS)
             )

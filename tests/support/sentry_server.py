@@ -1,4 +1,4 @@
-"""A stand-in for Sentry: an HTTP server that keeps the envelopes that it is sent, or hangs."""
+"""A substitute for Sentry: an HTTP server that keeps the envelopes it receives, or hangs."""
 
 import gzip
 import json
@@ -11,8 +11,8 @@ from typing import Any
 HANGS_SECONDS = 30.0
 
 
-class Ingest:
-    """`items("event")`: what was sent of that type, in order."""
+class SentryServer:
+    """The envelopes received by the server, and its DSN."""
 
     def __init__(self, port: int) -> None:
         self.dsn = f"http://key@127.0.0.1:{port}/1"
@@ -20,13 +20,17 @@ class Ingest:
         self.requests = 0
 
     def items(self, kind: str) -> list[dict[str, Any]]:
+        """Return the received items of a type, such as `event`, in order."""
         return [item for found, item in list(self.received) if found == kind]
 
     def events(self) -> list[dict[str, Any]]:
         return self.items("event")
 
     def take(self, envelope: bytes) -> None:
-        """An envelope is a line of headers, and for each item a line of headers and one of content."""
+        """Keep the items of an envelope.
+
+        It is a line of headers, and for each item a line of headers and one of content.
+        """
         lines = envelope.split(b"\n")[1:]
         for headers, content in zip(lines[::2], lines[1::2], strict=False):
             if headers:
@@ -34,8 +38,8 @@ class Ingest:
 
 
 @contextmanager
-def ingest(*, hangs: bool = False) -> Iterator[Ingest]:
-    """Serve until the end of the block. `hangs`: take requests, and never answer."""
+def sentry_server(*, hangs: bool = False) -> Iterator[SentryServer]:
+    """Serve until the end of the block. If it hangs, it accepts requests and never replies."""
     let_go = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -52,10 +56,10 @@ def ingest(*, hangs: bool = False) -> Iterator[Ingest]:
             self.wfile.write(b"{}")
 
         def log_message(self, format: str, *values: Any) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        kept = Ingest(server.server_address[1])
+        kept = SentryServer(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""What callbacks do to the connection that is lent to them: it costs them their run, and nobody else anything."""
+"""Callbacks that misuse `job.connection`: it costs their own run and no other job."""
 
 import time
 
@@ -6,15 +6,15 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from tests.support import Supervise, eventually
-from tests.support.borrowers import ACT
+from tests.support.connection_misuse import MISUSE
 
 
 @pytest.mark.parametrize("payload", ["leave a block open", "sleep in a query"])
-def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_are_done(
+def test_transaction_that_cannot_end_blocks_no_later_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, payload: str
 ) -> None:
     consumer = Consumer(
-        "q", callback=ACT, delivery="transactional", max_runs=1, timeout_seconds=1.0
+        "q", callback=MISUSE, delivery="transactional", max_runs=1, timeout_seconds=1.0
     )
     with supervise(consumer) as supervisor:
         worker = supervisor.worker()
@@ -29,10 +29,10 @@ def test_a_transaction_that_cannot_be_ended_is_given_up_and_the_jobs_after_it_ar
     assert good
 
 
-def test_a_row_factory_set_by_one_callback_does_not_end_its_worker(
+def test_row_factory_set_by_a_callback_does_not_end_its_worker(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
-    with supervise(Consumer("q", callback=ACT, delivery="transactional")) as supervisor:
+    with supervise(Consumer("q", callback=MISUSE, delivery="transactional")) as supervisor:
         worker = supervisor.worker()
         publisher.put_many("q", ["other rows", None, None])
         eventually(lambda: admin.find() == [])

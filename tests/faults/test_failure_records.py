@@ -1,4 +1,4 @@
-"""What a job's history says of a run that went wrong: its one cause, what it used, printed and said of its progress."""
+"""The record of a failed run: its cause, its resources, its output and its progress."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,11 @@ import pytest
 
 from taskmaster import Admin, Consumer, Failure, JobRecord, Publisher, State
 from taskmaster.processes.ipc.output import TAIL_BYTES
-from taskmaster.processes.supervisor.exits import cause
-from taskmaster.processes.supervisor.exits.cause import OomWatch
+from taskmaster.processes.supervisor.exits.cause import KernelFiles, OomWatch
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
-from tests.support.misdeeds import DO, MIB
+from tests.support.misbehaving_callbacks import MIB, MISBEHAVE
 from tests.support.project import Project, project
 
 SIGKILLED = 9  # as a wait status
@@ -23,11 +22,11 @@ MEMORY = Path("/sys/fs/cgroup/memory")
 
 
 def consumer(**keys: Any) -> Consumer:
-    return Consumer("q", callback=DO, **{"max_runs": 1, "max_crashes": 1, **keys})
+    return Consumer("q", callback=MISBEHAVE, **{"max_runs": 1, "max_crashes": 1, **keys})
 
 
 def failure_of(admin: Admin, job_id: int) -> Failure:
-    """The only record of a job that is rejected by then."""
+    """Wait until the job is rejected, and return its only failure."""
     eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
     return failure
@@ -50,7 +49,7 @@ def failure_of(admin: Admin, job_id: int) -> Failure:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
+def test_failure_has_one_cause_and_the_resources_used(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -72,7 +71,7 @@ def test_a_run_that_went_wrong_says_its_one_cause_and_what_it_used(
     assert bool(failure.traceback) == (where is not None)
 
 
-def test_the_figures_are_those_of_the_run(
+def test_resource_figures_are_those_of_the_run(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     with supervise(consumer(cpu_limit_seconds=0.3)):
@@ -89,7 +88,7 @@ def test_the_figures_are_those_of_the_run(
 
 
 def own_cgroup() -> Path | None:
-    """Where this process's memory is counted, if that is a cgroup of version 1."""
+    """Return the memory cgroup of this process, if it is one of version 1."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "memory":
@@ -99,7 +98,7 @@ def own_cgroup() -> Path | None:
 
 @contextmanager
 def small_cgroup(mb: int) -> Iterator[Path | None]:
-    """A new cgroup below our own, with so much memory; None where there can be none."""
+    """Yield a new cgroup below our own with this memory limit. None if that is impossible."""
     parent = own_cgroup()
     if parent is None or not os.access(parent, os.W_OK):
         yield None
@@ -110,11 +109,11 @@ def small_cgroup(mb: int) -> Iterator[Path | None]:
         (cgroup / "memory.limit_in_bytes").write_text(str(mb * MIB))
         yield cgroup
     finally:
-        eventually(lambda: removed(cgroup))
+        eventually(lambda: try_remove(cgroup))
 
 
-def removed(cgroup: Path) -> bool:
-    """It can be when nobody is in it any more."""
+def try_remove(cgroup: Path) -> bool:
+    """Remove a cgroup. Return False if a process is still in it."""
     try:
         cgroup.rmdir()
     except OSError:
@@ -123,29 +122,28 @@ def removed(cgroup: Path) -> bool:
 
 
 @pytest.fixture
-def hungry(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
+def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> Iterator[Project]:
     with project(tmp_path / "project", database_url, journal, gates) as one:
-        one.configure({"callback": DO, "max_crashes": 1})
+        one.configure({"callback": MISBEHAVE, "max_crashes": 1})
         yield one
 
 
-def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
-    hungry: Project,
+def test_run_killed_by_the_oom_killer_is_recorded_as_such(
+    here: Project,
     publisher: Publisher,
     admin: Admin,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with small_cgroup(mb=200) as cgroup:
-        if cgroup is None:  # not here: then what the kernel writes is written by us
-            kernel = Kernel(tmp_path, monkeypatch)
-            oom_watch = OomWatch()
-            kernel.kills(1)
+        if cgroup is None:  # this machine has none, so the test writes what the kernel would
+            kernel = Kernel(tmp_path)
+            oom_watch = OomWatch(kernel.files)
+            kernel.kill(1)
             assert oom_watch.cause(SIGKILLED) == "out of memory"
             return
-        hungry.start(through=("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup)))
+        here.start(through=("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup)))
         failure = failure_of(admin, publisher.put("q", {"do": "eat", "mb": 400}))
-        hungry.stop()
+        here.stop()
     assert failure.cause == "out of memory"
     assert "ended while it ran: out of memory" in failure.message
     assert failure.peak_memory_mb is not None
@@ -153,69 +151,62 @@ def test_a_run_that_the_kernel_ended_for_want_of_memory_says_so(
 
 
 class Kernel:
-    """Counts kills in files of its own, as the kernel does in /proc/vmstat and in the cgroup of the supervisor."""
+    """Counts OOM kills as the kernel does in /proc/vmstat and in the cgroup of the supervisor."""
 
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._vmstat, self._cgroup = directory / "vmstat", directory / "service" / "memory.events"
-        cgroups = directory / "cgroups"
-        cgroups.write_text("0::/service\n")
-        monkeypatch.setattr(cause, "VMSTAT", self._vmstat)
-        monkeypatch.setattr(cause, "CGROUPS", cgroups)
-        monkeypatch.setattr(cause, "CGROUP_ROOT", directory)
-        self.kills(0)
+    def __init__(self, directory: Path) -> None:
+        self.files = KernelFiles(
+            cgroups=directory / "cgroups", cgroup_root=directory, vmstat=directory / "vmstat"
+        )
+        self.files.cgroups.write_text("0::/service\n")
+        self._cgroup = directory / "service" / "memory.events"
+        self.kill(0)
 
-    def kills(self, count: int) -> None:
-        """So many processes of the machine by now."""
-        self._vmstat.write_text(f"pgfault 7\noom_kill {count}\nnuma_hit 3\n")
+    def kill(self, count: int) -> None:
+        """Count this number of kills on the machine, in all."""
+        self.files.vmstat.write_text(f"pgfault 7\noom_kill {count}\nnuma_hit 3\n")
 
-    def kills_of_ours(self, count: int) -> None:
-        """So many of our cgroup, which does not count before the first call."""
+    def kill_ours(self, count: int) -> None:
+        """Count this number of kills in our cgroup, which has no counter before."""
         self._cgroup.parent.mkdir(exist_ok=True)
         self._cgroup.write_text(f"low 0\noom 1\noom_kill {count}\n")
 
 
-def test_a_sigkill_is_not_out_of_memory_because_another_container_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel = Kernel(tmp_path, monkeypatch)
-    kernel.kills_of_ours(3)
-    oom_watch = OomWatch()
-    kernel.kills(1)
+def test_oom_kill_in_another_container_is_not_taken_for_ours(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    kernel.kill_ours(3)
+    oom_watch = OomWatch(kernel.files)
+    kernel.kill(1)
     assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
-    kernel.kills_of_ours(4)
+    kernel.kill_ours(4)
     assert oom_watch.cause(SIGKILLED) == "out of memory"
 
 
-def test_only_a_sigkill_that_came_with_a_kill_of_the_kernels_is_out_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel = Kernel(tmp_path, monkeypatch)
-    oom_watch = OomWatch()
+def test_only_a_sigkill_with_an_oom_kill_is_out_of_memory(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    oom_watch = OomWatch(kernel.files)
     assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
-    kernel.kills(1)
+    kernel.kill(1)
     assert oom_watch.cause(3 << 8) == "exit code 3"
     assert oom_watch.cause(SIGKILLED) == "out of memory"
     assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
 
 
-def test_a_kill_of_the_kernels_long_ago_is_not_taken_for_the_cause_of_a_sigkill_today(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel = Kernel(tmp_path, monkeypatch)
-    oom_watch = OomWatch()
-    kernel.kills(1)  # of some other program
+def test_old_oom_kill_is_not_the_cause_of_a_later_sigkill(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    oom_watch = OomWatch(kernel.files)
+    kernel.kill(1)  # of some other program
     oom_watch.run_due(100.0)
     oom_watch.run_due(200.0)
     assert oom_watch.cause(SIGKILLED) == "signal SIGKILL"
-    kernel.kills(2)
-    oom_watch.run_due(300.0)  # just between the kill and its burial
+    kernel.kill(2)
+    oom_watch.run_due(300.0)  # between the kill and the report of the exit
     assert oom_watch.cause(SIGKILLED) == "out of memory"
 
 
 # -- progress
 
 
-def test_progress_is_seen_while_the_job_runs_and_not_after(
+def test_progress_is_shown_while_the_job_runs_and_not_after(
     supervise: Supervise, publisher: Publisher, admin: Admin, conn: Connection, gates: Gates
 ) -> None:
     payload = {"do": "progress", "fraction": 0.25, "note": "a quarter of the pages", "then": "hold"}
@@ -230,7 +221,7 @@ def test_progress_is_seen_while_the_job_runs_and_not_after(
 
 
 @pytest.mark.parametrize("then", ["SIGKILL", "raise", "reject", "hold"])
-def test_the_progress_of_a_run_that_went_wrong_is_kept(
+def test_progress_of_a_failed_run_is_recorded(
     supervise: Supervise, publisher: Publisher, admin: Admin, then: str
 ) -> None:
     payload = {"do": "progress", "fraction": 0.5, "note": "½ of it", "then": then}
@@ -239,7 +230,7 @@ def test_the_progress_of_a_run_that_went_wrong_is_kept(
     assert (failure.progress, failure.progress_note) == (0.5, "½ of it")
 
 
-def test_the_progress_of_a_job_is_not_told_of_its_successor(
+def test_progress_of_a_job_is_not_attributed_to_the_next(
     supervise: Supervise, publisher: Publisher, admin: Admin
 ) -> None:
     first, second, third = publisher.put_many(
@@ -256,50 +247,53 @@ def test_the_progress_of_a_job_is_not_told_of_its_successor(
         assert failure_of(admin, third).progress is None
 
 
-# -- what it printed
+# -- output
 
 
-def said(text: str, *, by: str, end: str = "reject") -> dict[str, str]:
-    return {"do": "say", "text": text, "by": by, "end": end}
+def print_payload(text: str, *, by: str, end: str = "reject") -> dict[str, str]:
+    """Return the payload of a job that prints `text` and then ends."""
+    return {"do": "print", "text": text, "by": by, "end": end}
 
 
-def printed(record: JobRecord) -> tuple[str, str]:
+def output_of(record: JobRecord) -> tuple[str, str]:
     (failure,) = record.failures
     return failure.stdout.rstrip("\n"), failure.stderr.rstrip("\n")
 
 
-@pytest.mark.parametrize("end", ["reject", "raise", "die"])
-def test_what_a_run_wrote_is_on_its_record_however_it_wrote_it(
+@pytest.mark.parametrize("end", ["reject", "raise", "crash"])
+def test_output_is_recorded_however_it_was_written(
     supervise: Supervise, publisher: Publisher, admin: Admin, end: str
 ) -> None:
     with supervise(consumer()):
         for by in ("print", "write", "process", "c"):
-            failure = failure_of(admin, publisher.put("q", said(f"grüße, {by}", by=by, end=end)))
+            failure = failure_of(
+                admin, publisher.put("q", print_payload(f"grüße, {by}", by=by, end=end))
+            )
             assert failure.stdout.rstrip("\n") == failure.stderr.rstrip("\n") == f"grüße, {by}"
 
 
-@pytest.mark.parametrize("end", ["reject", "die"])
-def test_a_record_holds_the_last_4_kb_and_no_more(
+@pytest.mark.parametrize("end", ["reject", "crash"])
+def test_record_holds_the_last_4_kb_of_output(
     supervise: Supervise, publisher: Publisher, admin: Admin, end: str
 ) -> None:
     text = "".join(f"{number:07}\n" for number in range(10_000))
     with supervise(consumer()):
-        failure = failure_of(admin, publisher.put("q", said(text, by="write", end=end)))
+        failure = failure_of(admin, publisher.put("q", print_payload(text, by="write", end=end)))
     assert failure.stdout == failure.stderr == text[-TAIL_BYTES:]
 
 
-@pytest.mark.parametrize("end", ["reject", "die"])
-def test_what_is_no_utf_8_does_not_lose_the_record(
+@pytest.mark.parametrize("end", ["reject", "crash"])
+def test_output_that_is_not_utf_8_does_not_lose_the_record(
     supervise: Supervise, publisher: Publisher, admin: Admin, end: str
 ) -> None:
     with supervise(consumer()):
-        failure = failure_of(admin, publisher.put("q", said("", by="no utf-8", end=end)))
+        failure = failure_of(admin, publisher.put("q", print_payload("", by="no utf-8", end=end)))
     assert failure.stdout == failure.stderr == "caf� ��� end\n"
 
 
 @pytest.mark.parametrize("batch", [1, 10])
-@pytest.mark.parametrize("end", ["reject", "die"])
-def test_a_record_has_nothing_of_what_the_job_before_it_printed(
+@pytest.mark.parametrize("end", ["reject", "crash"])
+def test_record_holds_no_output_of_the_previous_job(
     supervise: Supervise,
     publisher: Publisher,
     admin: Admin,
@@ -308,23 +302,23 @@ def test_a_record_has_nothing_of_what_the_job_before_it_printed(
     end: str,
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-    mates = said("", by="nothing", end=end), said("the third", by="print")
+    mates = print_payload("", by="nothing", end=end), print_payload("the third", by="print")
     with supervise(consumer(batch=batch)):
         for by in ("print", "part of a line", "process"):
             _, second, third = publisher.put_many(
-                "q", [said("the first", by=by, end="ack"), *mates]
+                "q", [print_payload("the first", by=by, end="ack"), *mates]
             )
             failure_of(admin, second)
             failure_of(admin, third)
-            assert printed(admin.get(second)) == ("", ""), by
-            assert printed(admin.get(third)) == ("the third", "the third"), by
+            assert output_of(admin.get(second)) == ("", ""), by
+            assert output_of(admin.get(third)) == ("the third", "the third"), by
 
 
-def test_a_line_that_was_not_ended_is_on_the_record_of_the_job_that_printed_it(
+def test_line_without_an_end_is_recorded_for_its_own_job(
     supervise: Supervise, publisher: Publisher, admin: Admin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     with supervise(consumer()):
-        job_id = publisher.put("q", said("no newline", by="part of a line"))
+        job_id = publisher.put("q", print_payload("no newline", by="part of a line"))
         failure_of(admin, job_id)
-    assert printed(admin.get(job_id)) == ("no newline", "no newline")
+    assert output_of(admin.get(job_id)) == ("no newline", "no newline")

@@ -1,14 +1,14 @@
-"""Callbacks that treat the connection they are lent badly: "tests.support.borrowers:act"."""
+"""A callback that misuses `job.connection`, in the way that its payload names."""
 
 from psycopg.rows import dict_row
 
 from taskmaster import Job
 
-ACT = "tests.support.borrowers:act"
-kept: list[object] = []  # what would leave its block when it is collected
+MISUSE = "tests.support.connection_misuse:misuse"
+kept: list[object] = []  # a block that is garbage-collected would be left
 
 
-def act(job: Job) -> None:
+def misuse(job: Job) -> None:
     match job.payload:
         case "leave a block open":
             block = job.connection.transaction()

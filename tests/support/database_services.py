@@ -1,4 +1,4 @@
-"""The database services of a supervisor without its processes, run by a clock of the test's own."""
+"""The database services of a supervisor without its processes, run by the test's own clock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from taskmaster.processes.supervisor.service import Service
 from taskmaster.store.supervisors import HeartbeatReport
 from tests.support.store import SCHEMA
 
-MOST_STEPS = 100
+MAX_STEPS = 100
 
 
 class DatabaseServices:
@@ -32,15 +32,15 @@ class DatabaseServices:
         self.services: list[Service] = [self.session, heartbeat, scheduler]
 
     def step(self) -> None:
-        """Run what is due, and go on to the next due time."""
+        """Run what is due, and advance the clock to the next due time."""
         for service in self.services:
             service.run_due(self.now)
         self.now = max(self.now, min(service.next_due() for service in self.services))
 
     def steps_within(self, seconds: float) -> int:
-        """Return how often a loop runs in this time. It gives up after a hundred steps."""
+        """Return how often a loop runs in this time, at most a hundred times."""
         end, steps = self.now + seconds, 0
-        while self.now < end and steps < MOST_STEPS:
+        while self.now < end and steps < MAX_STEPS:
             self.step()
             steps += 1
         return steps

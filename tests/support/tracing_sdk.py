@@ -1,4 +1,4 @@
-"""An OpenTelemetry SDK whose spans are noted in the journal."""
+"""Callbacks with spans, and an OpenTelemetry SDK that writes all spans to the journal."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from taskmaster import Job
 from tests.support.journal import note
 
-SET_UP = "tests.support.telemetry:set_up"
-WORK = "tests.support.telemetry:work"
+SET_UP = "tests.support.tracing_sdk:set_up"
+WORK = "tests.support.tracing_sdk:work"
 
 
-class ToJournal(SpanExporter):
-    """Notes each span that ended."""
+class JournalExporter(SpanExporter):
+    """Writes each ended span to the journal."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         for span in spans:
@@ -33,14 +33,16 @@ class ToJournal(SpanExporter):
 
 
 def set_up() -> None:
-    """With a thread that exports, as users have it: long after the job, unless it is flushed."""
+    """Export by a thread as users do, long after the job unless it is flushed."""
     provider = TracerProvider()
-    provider.add_span_processor(BatchSpanProcessor(ToJournal(), schedule_delay_millis=600_000))
+    provider.add_span_processor(
+        BatchSpanProcessor(JournalExporter(), schedule_delay_millis=600_000)
+    )
     trace.set_tracer_provider(provider)
 
 
 def work(job: Job) -> None:
-    """Do something in a span of one's own; raise when the payload says so."""
+    """Do something in a span of its own. Raise if the payload says so."""
     with trace.get_tracer("mine").start_as_current_span("inner"):
         if job.payload.get("do") == "raise":
             raise ValueError("no")

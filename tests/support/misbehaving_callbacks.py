@@ -1,4 +1,4 @@
-"""What callbacks do to the process that runs them: "tests.support.misdeeds:do" does what the payload says."""
+"""Callbacks that misbehave in the process that runs them, in the way that the payload names."""
 
 import ctypes
 import faulthandler
@@ -17,17 +17,20 @@ from typing import Any
 from taskmaster import Ack, Job, Outcome, Reject, Retry
 from tests.support.journal import note, note_job, wait_at
 
-DO = "tests.support.misdeeds:do"
-PARENT = "tests.support.misdeeds:waits_for_its_child"
+MISBEHAVE = "tests.support.misbehaving_callbacks:misbehave"
+WAIT_FOR_CHILD = "tests.support.misbehaving_callbacks:wait_for_child"
 MIB = 1024 * 1024
 FAR_SECONDS = "60"  # for a program that is meant to be ended
 
 
-def do(job: Job) -> Outcome | None:
-    """Note the run's beginning and end; a forked child that comes back notes an end under its own pid."""
+def misbehave(job: Job) -> Outcome | None:
+    """Do what the payload says, and note the beginning and the end of the run.
+
+    A forked child that returns notes an end under its own pid.
+    """
     note_job("began", job)
     asked = job.payload if isinstance(job.payload, dict) else {}
-    outcome = MISDEEDS[asked.get("do", "nothing")](job, asked)
+    outcome = ACTIONS[asked.get("do", "nothing")](job, asked)
     note_job("ended", job)
     return outcome
 
@@ -45,7 +48,7 @@ def _hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _threads(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Leave threads running that nobody joins."""
+    """Leave threads running that are never joined."""
     for _ in range(3):
         threading.Thread(
             target=threading.Event().wait, args=(float(FAR_SECONDS),), daemon=False
@@ -79,7 +82,7 @@ def _raise() -> Outcome:
 
 
 def _in_child(act: Callable[[], Outcome]) -> Outcome | None:
-    """Let a fork of ours do `act`, and wait for it; the parent acks."""
+    """Fork a child that does `act`, wait for it, and ack in the parent."""
     child = os.fork()
     if not child:
         note("child", child=os.getpid())
@@ -89,7 +92,7 @@ def _in_child(act: Callable[[], Outcome]) -> Outcome | None:
 
 
 def _fork_outlive(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """The child comes back from the callback long after its parent."""
+    """Fork a child that returns from the callback long after its parent."""
     child = os.fork()
     if not child:
         note("child", child=os.getpid())
@@ -98,7 +101,7 @@ def _fork_outlive(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _daemon(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Leave a process in a session of its own, whose parent is gone: as daemons make themselves."""
+    """Leave a daemon: a process in its own session whose parent has exited."""
     between = os.fork()
     if not between:
         os.setsid()
@@ -111,7 +114,7 @@ def _daemon(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _daemon_in_python(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """The same without another program: it has all that its worker has; and the run goes on."""
+    """Leave a daemon without another program, which keeps all descriptors of its worker."""
     if not os.fork():
         os.setsid()
         note("child", child=os.getpid())
@@ -127,14 +130,14 @@ def _exec(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _leave_timers(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Timers of all kinds, that end the process a little later."""
+    """Leave timers of all kinds that end the process a little later."""
     signal.setitimer(getattr(signal, asked["timer"]), asked["seconds"])
     faulthandler.dump_traceback_later(asked["seconds"], exit=True)
     return None
 
 
 def _work(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Compute for so many seconds."""
+    """Compute for that number of seconds."""
     until = time.monotonic() + asked["seconds"]
     while time.monotonic() < until:
         sum(range(500))
@@ -142,7 +145,7 @@ def _work(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _short_daemon(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """The same, so many times, and each daemon ends at once."""
+    """Start that number of daemons, each of which exits at once."""
     for _ in range(asked["count"]):
         between = os.fork()
         if not between:
@@ -173,7 +176,7 @@ def _close(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _close_and_open(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Close all, and open so much that each number is something else's: zeros without end, or sockets that wait."""
+    """Close all descriptors and open others under each number: /dev/zero, or idle sockets."""
     os.closerange(3, 1000)
     for _ in range(60):
         if asked["opens"] == "zeros":
@@ -193,7 +196,7 @@ def _chdir(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return None
 
 
-# -- leaving
+# -- exits
 
 
 def _os_exit(job: Job, asked: dict[str, Any]) -> Outcome | None:
@@ -239,7 +242,7 @@ def _sigkill_once_then_hold(job: Job, asked: dict[str, Any]) -> Outcome | None:
 
 
 def _shout(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Write so many MiB to standard output, and a last line."""
+    """Write that number of MiB to standard output, and a last line."""
     line = b"x" * 1023 + b"\n"
     for _ in range(asked["mb"]):
         os.write(1, line * 1024)
@@ -247,52 +250,52 @@ def _shout(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return None
 
 
-def _say(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Write `text` in the way that is asked for, and end as asked."""
-    SAYINGS[asked["by"]](asked.get("text", ""))
+def _print_and_end(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Write `text` in the way that the payload names, and end as it says."""
+    WRITERS[asked["by"]](asked.get("text", ""))
     return ENDS[asked.get("end", "reject")](job, asked)
 
 
-def _say_as_process(text: str) -> None:
+def _write_in_child(text: str) -> None:
     subprocess.run(["sh", "-c", 'echo "$0"; echo "$0" >&2', text], check=True)
 
 
-def _say_print(text: str) -> None:
+def _print(text: str) -> None:
     print(text)
     print(text, file=sys.stderr)
 
 
-def _say_part_of_a_line(text: str) -> None:
+def _print_part_of_a_line(text: str) -> None:
     print(text, end="")
     print(text, end="", file=sys.stderr)
 
 
-def _say_in_c(text: str) -> None:
+def _write_in_c(text: str) -> None:
     libc = ctypes.CDLL(None)
     for fd in (1, 2):
         libc.dprintf(fd, b"%s\n", text.encode())
 
 
-def _say_bytes(fill: bytes) -> Callable[[str], None]:
-    def say(text: str) -> None:
+def _write_bytes(fill: bytes) -> Callable[[str], None]:
+    def write(text: str) -> None:
         for fd in (1, 2):
             os.write(fd, fill)
 
-    return say
+    return write
 
 
-def _say_write(text: str) -> None:
+def _write(text: str) -> None:
     for fd in (1, 2):
         os.write(fd, text.encode())
 
 
-SAYINGS: dict[str, Callable[[str], None]] = {
-    "print": _say_print,
-    "part of a line": _say_part_of_a_line,
-    "write": _say_write,
-    "process": _say_as_process,
-    "c": _say_in_c,
-    "no utf-8": _say_bytes(b"caf\xe9 \xff\xfe\0 end\n"),
+WRITERS: dict[str, Callable[[str], None]] = {
+    "print": _print,
+    "part of a line": _print_part_of_a_line,
+    "write": _write,
+    "process": _write_in_child,
+    "c": _write_in_c,
+    "no utf-8": _write_bytes(b"caf\xe9 \xff\xfe\0 end\n"),
     "nothing": lambda text: None,
 }
 ENDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
@@ -300,7 +303,7 @@ ENDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "reject": lambda job, asked: Reject("as asked"),
     "retry": lambda job, asked: Retry(reason="as asked"),
     "raise": lambda job, asked: _raise(),
-    "die": _sigkill,
+    "crash": _sigkill,
 }
 
 
@@ -308,19 +311,19 @@ ENDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
 
 
 def _progress(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Say how far the run is, then go on as asked."""
+    """Report the progress of the run, then go on as the payload says."""
     job.progress(asked["fraction"], asked["note"])
-    return MISDEEDS[asked["then"]](job, asked)
+    return ACTIONS[asked["then"]](job, asked)
 
 
 def _spin(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Use CPU, until somebody ends it."""
+    """Use CPU until the process is killed."""
     while True:
         sum(range(500))
 
 
 def _eat(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Take that much resident memory, and hold."""
+    """Take that amount of resident memory, and hold."""
     eaten = b"x" * (asked["mb"] * MIB)
     wait_at("never")
     return Reject(str(len(eaten)))
@@ -335,12 +338,12 @@ leaked: list[bytes] = []
 
 
 def _where(job: Job, asked: dict[str, Any]) -> Outcome | None:
-    """Note what the worker is like."""
+    """Note niceness, CPUs and current directory of the worker."""
     note("where", nice=os.nice(0), cpus=sorted(os.sched_getaffinity(0)), cwd=str(Path.cwd()))
     return None
 
 
-MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
+ACTIONS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "nothing": _nothing,
     "hold": _hold,
     "threads": _threads,
@@ -374,7 +377,7 @@ MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "SIGKILL once": _sigkill_once,
     "SIGKILL once, then hold": _sigkill_once_then_hold,
     "shout": _shout,
-    "say": _say,
+    "print": _print_and_end,
     "progress": _progress,
     "spin": _spin,
     "eat": _eat,
@@ -384,26 +387,26 @@ MISDEEDS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
 
 
 @contextmanager
-def never_left() -> Iterator[None]:
-    """A component whose exit hangs."""
+def hanging_component() -> Iterator[None]:
+    """Hang when the worker leaves the component."""
     yield
     threading.Event().wait(float(FAR_SECONDS))
 
 
-def signals(job: Job) -> None:
-    """Ignore what children say at their end; or start one, and note what it said."""
+def use_children(job: Job) -> None:
+    """Ignore SIGCHLD, or start a child and note its exit code."""
     if job.payload["do"] == "ignore":
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     else:
         note("code", code=subprocess.run(["false"], check=False).returncode)
 
 
-def waits_for_its_child(job: Job) -> None:
-    """Start a program, and let nothing keep us from waiting for it."""
+def wait_for_child(job: Job) -> None:
+    """Start a program and wait for it, whatever is raised."""
     child = subprocess.Popen(["sleep", FAR_SECONDS])
     note("child", child=child.pid)
     while child.returncode is None:
         try:
             child.wait()
-        except BaseException as error:  # noqa: BLE001 — that is the misdeed
+        except BaseException as error:  # noqa: BLE001 — that is the misbehaviour
             note("swallowed", error=type(error).__name__)

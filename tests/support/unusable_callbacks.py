@@ -1,0 +1,24 @@
+"""Callbacks and middlewares with mistakes that taskmaster names."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from taskmaster import Handler, Job
+
+
+def take_no_job() -> None:
+    """Take no job, so it cannot be a callback."""
+
+
+def generate(job: Job) -> Iterator[None]:
+    """Yield, so the body would never run."""
+    yield
+
+
+def return_nothing(handler: Handler) -> Handler:
+    """Make a middleware that forgets to return the outcome of the handler."""
+
+    def handle(job: Job) -> Any:
+        handler(job)
+
+    return handle
