@@ -5,15 +5,6 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info
 export PYTHONDONTWRITEBYTECODE :=
 # Tests mostly wait for processes: twice as many at once as there are cores.
 TEST_PROCESSES ?= 4
-# The paths that are written in plain English by now, for `make lint`. Empty means everything.
-PROSE := tools Makefile pyproject.toml .github .pre-commit-config.yaml SECURITY.md \
-	Dockerfile docker-compose.yml examples benchmarks grafana middleware $(wildcard taskmaster/*.py) \
-	$(addprefix taskmaster/, cli demo embedded processes) \
-	tests/database/test_embedded.py tests/processes/test_prometheus.py \
-	$(wildcard tests/unit/test_demo_*.py) $(addprefix tests/unit/test_, benchmarks_report.py \
-	check_prose.py code_statistics.py continuous_integration.py deployment.py layout.py matrix.py)
-PROSE += $(addprefix tests/, conftest.py test_wheel.py faults middleware processes unit) \
-	$(filter-out tests/support/store.py, $(wildcard tests/support/*.py))
 # The tests of `make test-matrix`: all, unless paths are named.
 TESTS ?=
 # Named after the Python, so that another one makes a new environment.
@@ -32,7 +23,8 @@ lint: $(STAMP)
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
-	.venv/bin/python -m tools.check_prose $(PROSE)
+	.venv/bin/python -m tools.check_prose
+	.venv/bin/python -m tools.code_statistics --check
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
 		.github/workflows/*.yml
 	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
@@ -69,8 +61,6 @@ $(STAMP): pyproject.toml
 # -- documentation
 
 DOCS_STAMP := .venv/made-with-docs
-PROSE += README.md CHANGELOG.md CONTRIBUTING.md docs mkdocs.yml tests/docs \
-	$(addprefix tests/support/, commands.py markdown.py transcript.py)
 
 .PHONY: docs clean-docs
 

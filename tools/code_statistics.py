@@ -22,6 +22,8 @@ MAX_LINES = 45
 MAX_POSITIONAL = 4
 MAX_TEST_NAME = 60
 SHORT_LINES = 15
+# Built by position where a measurement forbids names: path, class and reason.
+MEASURED = {("taskmaster/store/leases.py", "ClaimedJob"): "names add 0.6 µs to 5 µs per job"}
 
 
 class Count(NamedTuple):
@@ -69,7 +71,8 @@ def violations(code: Sequence[Module]) -> Iterator[str]:
         if function.lines > MAX_LINES:
             yield f"{function.path}:{function.line}: {function.name} has {function.lines} lines"
     for call in constructions(code):
-        if call.positional > MAX_POSITIONAL:
+        is_measured = (str(call.path), call.name) in MEASURED
+        if call.positional > MAX_POSITIONAL and not is_measured:
             yield (
                 f"{call.path}:{call.line}: {call.name} is built from {call.positional} fields "
                 "by position: name them"

@@ -57,22 +57,18 @@ def metrics(
       clock to this machine's.
     - `taskmaster_job_cpu_seconds_total{queue}`
 
-    A run that ended with its worker is not counted here. `taskmaster_worker_exits_total` counts
-    those by cause.
+    Runs that ended with their worker are in `taskmaster_worker_exits_total` instead, by cause.
 
     `duration_buckets` and `wait_buckets` are in seconds, ascending. `queue_name` is the consumer's:
-    its series start at 0 with the worker, so that a rate sees the first run.
-
-    Raises InvalidConfig if the buckets are not ascending numbers.
+    its series start at 0 with the worker, so that a rate sees the first run. Raises InvalidConfig
+    if the buckets are not ascending numbers.
 
     >>> Consumer("mail", callback="mails:send", middleware=["metrics"])  # doctest: +SKIP
     """
     _check_buckets("duration_buckets", duration_buckets)
     _check_buckets("wait_buckets", wait_buckets)
     created = _create_metrics(duration_buckets, wait_buckets)
-    records: dict[str, Record] = {}
-    if queue_name is not None:
-        records[queue_name] = _recorder(created, queue_name)
+    records = {} if queue_name is None else {queue_name: _recorder(created, queue_name)}
 
     def middleware(handler: Handler) -> Handler:
         def metrics_handler(job: Job) -> Outcome:

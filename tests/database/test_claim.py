@@ -87,9 +87,9 @@ def test_a_claim_that_is_rolled_back_leaves_its_jobs_ready(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     job_id = put(conn)
-    dying = connection()
-    with dying.transaction(force_rollback=True):
-        claimed(dying)
+    aborted = connection()
+    with aborted.transaction(force_rollback=True):
+        claimed(aborted)
     assert ids(claim(conn)) == [job_id]
 
 

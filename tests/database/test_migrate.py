@@ -63,7 +63,7 @@ def test_a_missing_schema_is_reported_with_advice(empty_database_url: str) -> No
 
 
 def test_a_role_without_create_gets_one_sentence(empty_database_url: str, server: Server) -> None:
-    role = sql.Identifier(f"{server.prefix}_nobody")
+    role = sql.Identifier(f"{server.prefix}_guest")
     with connect(empty_database_url, "taskmaster") as conn:
         conn.execute(sql.SQL("create role {}").format(role))
         try:

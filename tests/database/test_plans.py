@@ -13,7 +13,7 @@ from taskmaster.store.statements import statement
 from taskmaster.store.supervisors import HeartbeatReport
 from tests.support.store import claimed, put_many
 
-DEAD = 50_000
+DEAD_ROWS = 50_000
 
 
 def never_analyzed(conn: Connection) -> None:
@@ -25,21 +25,21 @@ def empty_and_analyzed(conn: Connection) -> None:
     put_many(conn, 100)
 
 
-def dead_and_analyzed(conn: Connection) -> None:
+def dead_rows_and_analyzed(conn: Connection) -> None:
     """Put many dead rows in front, which the statistics may count or not."""
     conn.execute("alter table ready set (autovacuum_enabled = off)")
-    put_many(conn, DEAD)
+    put_many(conn, DEAD_ROWS)
     conn.execute("delete from ready")
     conn.execute("analyze")
     put_many(conn, 100)
 
 
 def full_and_analyzed(conn: Connection) -> None:
-    put_many(conn, DEAD)
+    put_many(conn, DEAD_ROWS)
     conn.execute("analyze")
 
 
-CONDITIONS = [never_analyzed, empty_and_analyzed, dead_and_analyzed, full_and_analyzed]
+CONDITIONS = [never_analyzed, empty_and_analyzed, dead_rows_and_analyzed, full_and_analyzed]
 Plan = dict[str, Any]
 
 

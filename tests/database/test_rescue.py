@@ -29,11 +29,11 @@ def test_a_supervisor_with_a_newer_heartbeat_is_not_rescued(conn: Connection) ->
     job_id = put(conn)
     living = register(conn)
     claimed(conn, supervisor=living)
-    (heard,) = conn.execute("select heartbeat_at from supervisors").fetchall()
+    (latest,) = conn.execute("select heartbeat_at from supervisors").fetchall()
     beat(conn, living)
     assert (
         supervisors.rescue(
-            conn, [supervisors.SilentSupervisor(living, heard[0], True)], max_crashes=3
+            conn, [supervisors.SilentSupervisor(living, latest[0], True)], max_crashes=3
         )
         == 0
     )
@@ -45,9 +45,9 @@ def test_a_supervisor_with_a_session_is_rescued_once_given_up(
 ) -> None:
     job_id = put(conn)
     stalled, session = register(conn), connection()
-    heard = beat(session, stalled)
-    assert heard is not None
-    assert heard.locked
+    latest = beat(session, stalled)
+    assert latest is not None
+    assert latest.locked
     claimed(conn, supervisor=stalled)
     assert rescue(conn, stalled) == 0
     assert states(conn) == {job_id: State.RUNNING}
@@ -59,11 +59,11 @@ def test_a_supervisor_without_a_session_is_rescued(
     conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     put(conn)
-    dead, session = register(conn), connection()
-    beat(session, dead)
-    claimed(conn, supervisor=dead)
+    gone, session = register(conn), connection()
+    beat(session, gone)
+    claimed(conn, supervisor=gone)
     session.close()
-    eventually(lambda: rescue(conn, dead) == 1)
+    eventually(lambda: rescue(conn, gone) == 1)
 
 
 def test_leases_of_an_unregistered_supervisor_are_rescued(conn: Connection) -> None:
@@ -136,10 +136,10 @@ def test_the_leases_of_an_exited_worker_are_released(conn: Connection) -> None:
     put_many(conn, 4)
     us = register(conn)
     alive = leases.claim(conn, leases.Claimant(us, "alive", "q"), Cursor(), batch=1)
-    dead = leases.claim(conn, leases.Claimant(us, "dead", "q"), Cursor(), batch=2)
+    gone = leases.claim(conn, leases.Claimant(us, "gone", "q"), Cursor(), batch=2)
     other = leases.claim(conn, leases.Claimant(us + 1, "elsewhere", "q"), Cursor(), batch=1)
     assert leases.release_orphans(conn, us, ["alive"]) == 2
-    assert ids(claim(conn)) == ids(dead)
+    assert ids(claim(conn)) == ids(gone)
     assert alive is not None
     assert other is not None
     assert leases.settle(conn, alive.token, [])

@@ -128,7 +128,9 @@ def test_locked_lease_does_not_block_the_rescue_of_others(
     with other.transaction():
         other.execute("select from leases where token = %s for update", (held.token,))
         assert (
-            supervisors.rescue(conn, [supervisors.SilentSupervisor(lost, heartbeat_at, True)], max_crashes=3)
+            supervisors.rescue(
+                conn, [supervisors.SilentSupervisor(lost, heartbeat_at, True)], max_crashes=3
+            )
             == 1
         )
         assert states(conn) == {stuck: State.RUNNING, free: State.READY}

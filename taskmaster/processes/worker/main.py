@@ -52,10 +52,7 @@ def main(
         return 1  # the order was given up: the slot may belong to another worker by now
     output.capture((fds.stdout, fds.stderr))
     log_into_memory()
-    if plan.metrics_dir is not None:
-        from taskmaster.processes.ipc import prometheus_files  # the template has imported it
-
-        prometheus_files.become(order.number, plan.metrics_dir)
+    _count_in_files(plan.metrics_dir, order.number)
     with ExitStack() as stack:
         job_context = WorkerJobContext(row)
         handler = _try_build(prepared, job_context, fds.stack, stack)
@@ -83,6 +80,14 @@ def main(
         guarded = (1, 2, fds.wakeups, fds.permits, order.held_fd)
         loop.run(Guard(guarded, loop.stop))
     return 0
+
+
+def _count_in_files(metrics_dir: str | None, number: int) -> None:
+    """Count in the files of this worker's number, if an exporter runs."""
+    if metrics_dir is not None:
+        from taskmaster.processes.ipc import prometheus_files  # the template has imported it
+
+        prometheus_files.become(number, metrics_dir)
 
 
 def _try_build(
