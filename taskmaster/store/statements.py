@@ -13,9 +13,12 @@ from psycopg import sql
 def statement(name: str) -> bytes:
     """Return the SQL in `sql/<name>.sql`, for a connection with taskmaster's search path.
 
-    Bytes, because psycopg's types take a string only if it is a literal.
+    Its name replaces its comments, because pg_stat_activity shows only the first kilobyte. Bytes,
+    because psycopg's types take a string only if it is a literal.
     """
-    return files("taskmaster.store").joinpath("sql", f"{name}.sql").read_bytes()
+    text = files("taskmaster.store").joinpath("sql", f"{name}.sql").read_text()
+    code = [line for line in text.splitlines() if not line.startswith("--")]
+    return "\n".join([f"-- {name}", *code]).encode()
 
 
 @cache
