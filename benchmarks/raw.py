@@ -12,6 +12,7 @@ from psycopg.types.json import set_json_loads
 from benchmarks.environment import QUEUE, BenchmarkFailed, Environment
 from taskmaster.consumer import MAX_BATCH
 from taskmaster.store.connection import connect_worker
+from taskmaster.store.cursor import TOPS
 from taskmaster.store.leases import ID, POSITION, TOKEN
 from taskmaster.store.statements import statement
 
@@ -75,6 +76,7 @@ def work(url: str, schema: str) -> Share:
 
 def parameters(lows: list[int]) -> dict[str, Any]:
     return {
-        "priorities": list(range(LANES)), "lows": lows, "batch": MAX_BATCH, "supervisor": 0,
-        "worker": "raw", "queue_name": QUEUE, "once": False, "durable": False, "done": None,
+        "priorities": list(range(LANES)), "lows": lows, "highs": TOPS, "batch": MAX_BATCH,
+        "supervisor": 0, "worker": "raw", "queue_name": QUEUE,
+        "once": False, "durable": False, "done": None,
     }  # fmt: skip

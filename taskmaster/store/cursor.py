@@ -22,10 +22,20 @@ BOTTOM = -1  # positions start at 1
 SWEEP_EVERY_SECONDS = 0.25
 BOTTOM_EVERY_SECONDS = 60.0
 SLOW_SWEEP_SECONDS = 0.002
-SWEEP_SHARE = 10  # other work takes at least ten times as long as the sweeps
+SWEEP_SHARE = 10  # a busy worker works at least ten times as long as it sweeps
+MOST_HELD = 64  # a sweep looks for each of them by itself, which costs 2 µs
+TOP = 2**63 - 1
 
 
 Place = tuple[int, int]  # a job's priority and position
+
+
+class Lanes(NamedTuple):
+    """Where a claim looks, in this order: one priority, above a position and up to another."""
+
+    priorities: Sequence[int]
+    lows: Sequence[int]
+    highs: Sequence[int]
 
 
 class Horizon(NamedTuple):
@@ -33,13 +43,18 @@ class Horizon(NamedTuple):
 
     Transactions below `xmin` have ended, and none from `xmax` on had begun when `drawn` was the
     last position drawn. `lowest`: for each priority, the lowest position of a job in ready, locked
-    or not, or in a lease.
+    or not. `held`: the lowest places of jobs in leases, and of jobs held before that are in ready
+    now, one more than `MOST_HELD` at most.
     """
 
     xmin: int
     xmax: int
     drawn: int
     lowest: Mapping[int, int]
+    held: Sequence[Place] = ()
+
+
+TOPS = [TOP] * len(PRIORITIES)
 
 
 def _bottoms() -> list[int]:
@@ -58,20 +73,22 @@ class Cursor:
     next_bottom: float = 0.0
     mark: Horizon | None = None  # its `drawn` is settled once a later xmin has reached its xmax
     settled: int = BOTTOM  # put transactions that drew positions up to it have ended
+    held: Sequence[Place] = ()  # jobs that were running, which can come back below the floors
 
     def is_sweep_due(self) -> bool:
         """Return whether the next claim begins at the floor."""
         return self.short or self.clock() >= self.next_sweep
 
-    def start(self, sweep: bool) -> list[int]:
-        """Return, for each priority, the position after which the next claim begins."""
+    def start(self, sweep: bool) -> Lanes:
+        """Return where the next claim looks."""
         if not sweep:
-            return self.lows
+            return Lanes(PRIORITIES, self.lows, TOPS)
         now = self.clock()
         if now >= self.next_bottom:
             self.next_bottom = now + BOTTOM_EVERY_SECONDS
-            self.floors = _bottoms()
-        return self.floors
+            self.floors, self.held = _bottoms(), ()
+        below = [place for place in self.held if place[1] <= self.floors[place[0]]]
+        return _sweep_lanes(self.floors, below) if below else Lanes(PRIORITIES, self.floors, TOPS)
 
     def record(self, claimed: Sequence[Place], *, wanted: int, sweep: bool, seconds: float) -> None:
         """Note a claim that found jobs at these places, lowest first, and took so long."""
@@ -92,21 +109,31 @@ class Cursor:
         return PRIORITIES if is_exhausted else PRIORITIES[: claimed[-1][0] + 1]
 
     def raise_floors(self, lanes: Sequence[int], horizon: Horizon, *, seconds: float) -> None:
-        """Raise the floors of these priorities to just below what can still become ready.
+        """Raise the floors of these priorities to just below the first job in ready.
 
         `settled` is from an earlier look, so every job at or below it that still exists is in the
         horizon's snapshot: in ready, locked by a claim or not, or in a lease. Only these can become
-        ready again there, because only released jobs keep their positions. `seconds`: how long the
-        look took.
+        ready again there, because only released jobs keep their positions. Sweeps look for those in
+        leases one by one, so a long job does not hold the floor. `seconds`: how long the look took.
         """
         self.next_sweep += SWEEP_SHARE * seconds
+        most = self.settled
+        if len(horizon.held) > MOST_HELD:
+            most = min(most, horizon.held[MOST_HELD][1] - 1)
+        self.held = sorted(horizon.held[:MOST_HELD])
         for priority in lanes:
-            lowest = horizon.lowest.get(priority, self.settled + 1)
-            safe = min(self.settled, lowest - 1)
+            safe = min(most, horizon.lowest.get(priority, TOP) - 1)
             self.floors[priority] = max(self.floors[priority], safe)
         if self.mark is None or horizon.xmin >= self.mark.xmax:
             self.settled = BOTTOM if self.mark is None else self.mark.drawn
             self.mark = horizon
+
+
+def _sweep_lanes(floors: Sequence[int], below: Sequence[Place]) -> Lanes:
+    """Return the lanes above the floors, and before each one those of the places below it."""
+    lanes = [(priority, position - 1, position) for priority, position in below]
+    lanes += [(priority, floors[priority], TOP) for priority in PRIORITIES]
+    return Lanes(*map(list, zip(*sorted(lanes), strict=True)))
 
 
 def _lowest(claimed: Sequence[Place]) -> dict[int, int]:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import PRIORITIES, Cursor, Horizon, Place
+from taskmaster.store.cursor import MOST_HELD, Cursor, Horizon, Place
 from taskmaster.store.rows import fetch_all, fetch_one, fetch_value
 from taskmaster.store.statements import statement
 
@@ -73,6 +73,8 @@ class _Look(NamedTuple):
     xmin: int
     xmax: int
     lowest: Sequence[int | None]
+    held_priorities: Sequence[int]
+    held_positions: Sequence[int]
 
 
 def claim(conn: Connection, claimant: Claimant, cursor: Cursor, *, batch: int) -> Lease | None:
@@ -89,7 +91,7 @@ def exchange(
     """
     sweep, began = cursor.is_sweep_due(), time.monotonic()
     parameters = {
-        "priorities": PRIORITIES, "lows": cursor.start(sweep), "batch": batch,
+        **cursor.start(sweep)._asdict(), "batch": batch,
         "supervisor": claimant.supervisor, "worker": claimant.worker,
         "queue_name": claimant.queue_name, "once": claimant.once,
         "done": done, "durable": claimant.once or done is not None,
@@ -124,11 +126,15 @@ def _look_at_horizon(
         "priorities": lanes,
         "lows": [cursor.floors[priority] for priority in lanes],
         "settled": cursor.settled,
+        "held_priorities": [priority for priority, _ in cursor.held],
+        "held_positions": [position for _, position in cursor.held],
+        "most_held": MOST_HELD + 1,
     }
     look = fetch_one(conn, _Look, statement("leases/horizon"), parameters)
     pairs = zip(lanes, look.lowest, strict=True)
     lowest = {priority: position for priority, position in pairs if position is not None}
-    return Horizon(look.xmin, look.xmax, look.drawn, lowest)
+    held = list(zip(look.held_priorities, look.held_positions, strict=True))
+    return Horizon(xmin=look.xmin, xmax=look.xmax, drawn=look.drawn, lowest=lowest, held=held)
 
 
 def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> bool:

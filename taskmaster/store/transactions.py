@@ -11,7 +11,7 @@ import psycopg
 
 from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import PRIORITIES, Cursor, Place
+from taskmaster.store.cursor import Cursor, Place
 from taskmaster.store.leases import ClaimedJob, LeaseCounts
 from taskmaster.store.rows import fetch_first, fetch_one
 from taskmaster.store.statements import statement_for
@@ -41,7 +41,8 @@ class _Find(NamedTuple):
 def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> LockedJob | None:
     """Lock the next job of a queue until the transaction ends. Return None if there is none."""
     sweep = cursor.is_sweep_due()
-    parameters = {"queue_name": queue_name, "priorities": PRIORITIES, "lows": cursor.start(sweep)}
+    lanes = cursor.start(sweep)  # no floor is ever raised here, so all lanes are open above
+    parameters = {"queue_name": queue_name, "priorities": lanes.priorities, "lows": lanes.lows}
     began = time.monotonic()
     find = fetch_first(conn, _find, statement_for("transactions/claim_one", schema), parameters)
     places = [] if find is None else [find.place]

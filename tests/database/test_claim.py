@@ -9,7 +9,7 @@ import pytest
 
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import BOTTOM, PRIORITIES, Cursor
+from taskmaster.store.cursor import BOTTOM, PRIORITIES, TOPS, Cursor
 from taskmaster.store.statements import statement
 from tests.support.store import claim, claimed, ids, leases_left, put, put_many
 from tests.support.waiting import eventually
@@ -211,7 +211,7 @@ def test_a_floor_rises_over_dead_entries(conn: Connection) -> None:
 
 def test_claim_returns_its_columns_in_the_order_they_are_read(conn: Connection) -> None:
     parameters = {
-        "priorities": PRIORITIES, "lows": [BOTTOM] * len(PRIORITIES), "batch": 1,
+        "priorities": PRIORITIES, "lows": [BOTTOM] * len(PRIORITIES), "highs": TOPS, "batch": 1,
         "supervisor": 0, "worker": "w", "queue_name": "q",
         "once": False, "done": None, "durable": True,
     }  # fmt: skip

@@ -126,24 +126,47 @@ def test_jobs_back_in_ready_are_claimed_before_the_backlog(
     assert ids(finding.sweep()) == ids(lease)
 
 
-def test_a_floor_rises_up_to_a_lease_and_not_beyond(
-    workers: tuple[Worker, Worker], conn: Connection
+def test_long_job_does_not_hold_the_floor(workers: tuple[Worker, Worker], conn: Connection) -> None:
+    own, other = workers
+    lease = own.claim(batch=1)
+    (held,) = conn.execute("select positions[1] from leases").fetchone() or (0,)
+
+    def has_passed_the_lease() -> bool:
+        put_many(conn, 100)
+        other.work(1)
+        return other.cursor.floors[0] > held
+
+    eventually(has_passed_the_lease)
+    # The job comes back, is claimed and comes back again, while looks raise the floor further.
+    for _ in range(3):
+        releases_them(conn, lease)
+        lease = other.sweep(batch=1)
+        assert ids(lease)[0] == min(ids(lease))
+        assert other.cursor.floors[0] > held
+    releases_them(conn, lease)
+    assert ids(own.sweep(batch=1)) == ids(lease)
+
+
+def test_held_job_is_found_after_looks_while_it_was_ready(
+    workers: tuple[Worker, Worker], conn: Connection, connection: Callable[[], Connection]
 ) -> None:
     own, other = workers
-    lease = own.claim()
-    (lowest,) = conn.execute("select positions[1] from leases").fetchone() or (0,)
+    lease = own.claim(batch=1)
+    (held,) = conn.execute("select positions[1] from leases").fetchone() or (0,)
 
-    def has_reached_the_lease() -> bool:
+    def has_passed_the_lease() -> bool:
+        put_many(conn, 100)
         other.work(1)
-        assert other.cursor.floors[0] < lowest
-        return other.cursor.floors[0] == lowest - 1
+        return other.cursor.floors[0] > held
 
-    eventually(has_reached_the_lease)
-    other.work(10)
-    assert other.cursor.floors[0] == lowest - 1
-    own.ack(lease)
-    other.work(1)
-    assert other.cursor.floors[0] > lowest
+    eventually(has_passed_the_lease)
+    releases_them(conn, lease)
+    slow = connection()
+    with slow.transaction(force_rollback=True):  # locked, so that the sweeps skip it
+        assert ids(claimed(slow, batch=1)) == ids(lease)
+        put_many(conn, 1000)
+        other.work(5)
+    assert ids(other.sweep(batch=1)) == ids(lease)
 
 
 @pytest.mark.parametrize("commits", [True, False])

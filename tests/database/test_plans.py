@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import PRIORITIES
+from taskmaster.store.cursor import PRIORITIES, TOPS
 from taskmaster.store.statements import statement
 from taskmaster.store.supervisors import HeartbeatReport
 from tests.support.store import claimed, put_many
@@ -60,7 +60,7 @@ def explained(conn: Connection, name: str, parameters: dict[str, Any]) -> list[P
 
 def claim_parameters() -> dict[str, Any]:
     return {
-        "priorities": PRIORITIES, "lows": [-1] * 10, "batch": 100,
+        "priorities": PRIORITIES, "lows": [-1] * 10, "highs": TOPS, "batch": 100,
         "supervisor": 1, "worker": "w", "queue_name": "q",
         "once": False, "durable": False, "done": uuid4(),
     }  # fmt: skip
@@ -106,11 +106,14 @@ def test_horizon_walks_the_order_index(
     conn: Connection, hot: Connection, condition: Callable[[Connection], None]
 ) -> None:
     condition(conn)
-    parameters = {"queue_name": "q", "priorities": PRIORITIES, "lows": [-1] * 10, "settled": 1000}
+    parameters = {
+        "queue_name": "q", "priorities": PRIORITIES, "lows": [-1] * 10, "settled": 1000,
+        "held_priorities": [0, 5], "held_positions": [7, 9], "most_held": 65,
+    }  # fmt: skip
     plan = explained(hot, "leases/horizon", parameters)
     assert [node.get("Index Name") for node in plan if node.get("Relation Name") == "ready"] == [
-        "ready_order"
-    ]
+        "ready_order", "ready_order",
+    ]  # fmt: skip
     assert "Seq Scan" not in scans(plan, "ready")
 
 

@@ -9,10 +9,12 @@ with settled as (
   delete from leases where token = %(done)s::uuid returning true),
 picked as materialized (
   select pick.ctid
-    from unnest(%(priorities)s::smallint[], %(lows)s::bigint[]) as lane (priority, low)
+    from unnest(%(priorities)s::smallint[], %(lows)s::bigint[], %(highs)s::bigint[])
+      as lane (priority, low, high)
    cross join lateral (
      select ctid from ready
-      where queue_name = %(queue_name)s and priority = lane.priority and position > lane.low
+      where queue_name = %(queue_name)s and priority = lane.priority
+        and position > lane.low and position <= lane.high
       order by position limit %(batch)s for update skip locked) as pick
    limit %(batch)s),
 taken as (
