@@ -184,7 +184,8 @@ def _check_options(
     if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         _refuse_unknown_options(options, list(accepted), where)
     for name, parameter in accepted.items():
-        if name not in options and parameter.default is inspect.Parameter.empty:
+        is_given = name in options or name in GIVEN
+        if not is_given and parameter.default is inspect.Parameter.empty:
             raise InvalidConfig(f"{where}: option {name!r} is missing")
 
 

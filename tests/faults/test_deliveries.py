@@ -24,7 +24,13 @@ from tests.support.kill_steps import (
 )
 from tests.support.store import leases_left, put, register, states
 from tests.support.transactional_callbacks import ACT
-from tests.support.worker_exits import batch_of_one, exit_of, pending_settlements
+from tests.support.worker_exits import (
+    batch_of_one,
+    exit_of,
+    flush,
+    has_pending,
+    pending_settlements,
+)
 from tests.support.wrapped_functions import CHARGE_LOST, RELEASE_UNACKNOWLEDGED, wrap_function
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "deliveries.md"
@@ -342,14 +348,14 @@ def test_two_crashes_behind_one_lock_are_both_charged(
         for worker in ("one", "two"):
             batch = batch_of_one(job_id)
             outbox.settle(exit_of(consumer(max_crashes=2), batch, worker=worker))
-            outbox.flush(conn)
-        assert (states(conn), outbox.has_pending, crashes) == (
+            flush(outbox, conn)
+        assert (states(conn), has_pending(outbox), crashes) == (
             {job_id: State.READY},
             True,
             [],
         )
-    outbox.flush(conn)
-    assert (states(conn), outbox.has_pending) == ({job_id: State.REJECTED}, False)
+    flush(outbox, conn)
+    assert (states(conn), has_pending(outbox)) == ({job_id: State.REJECTED}, False)
     record = admin.get(job_id)
     assert [(failure.run, failure.worker) for failure in record.failures] == [
         (1, "one"),
@@ -394,10 +400,10 @@ def test_crash_is_charged_once_if_the_database_fails(
         else wrap_function(CHARGE_LOST, fail_after_charge)
     ):
         with pytest.raises(psycopg.OperationalError):
-            outbox.flush(conn)
-        outbox.flush(conn)
+            flush(outbox, conn)
+        flush(outbox, conn)
     assert failures
-    assert not outbox.has_pending
+    assert not has_pending(outbox)
     assert [(job.run_count, len(job.failures)) for job in admin.find()] == [(1, 1), (1, 1)]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.processes.ipc.plan import Database
-from taskmaster.processes.supervisor.database.listener import Listener, Notifications
+from taskmaster.processes.supervisor.database.listener import Listener
+from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
@@ -38,33 +39,34 @@ def notify(conn: Connection, payload: str) -> None:
 
 
 @pytest.fixture
-def notifications() -> list[Notifications]:
-    """All that the listener has passed on."""
-    return []
+def jobs() -> Counter[str]:
+    """All jobs that the listener has passed on."""
+    return Counter()
 
 
 @pytest.fixture
-def listener(database_url: str, notifications: list[Notifications]) -> Iterator[Listener]:
-    listener = Listener(Database(database_url, SCHEMA), notifications.append, lambda: True)
+def listener(database_url: str, conn: Connection, jobs: Counter[str]) -> Iterator[Listener]:
+    session = DatabaseSession(Database(database_url, SCHEMA), connection=conn)
+    listener = Listener(session, jobs.update, lambda now: None)
     listener.run_due(0.0)
-    assert len(notifications) == 1
+    assert listener.is_up
     yield listener
     listener.close()
 
 
 @pytest.mark.parametrize("payload", [*FOREIGN, TOO_LONG])
 def test_foreign_notification_is_skipped_and_the_next_is_read(
-    listener: Listener, notifications: list[Notifications], conn: Connection, payload: str
+    listener: Listener, jobs: Counter[str], conn: Connection, payload: str
 ) -> None:
     notify(conn, payload)
     notify(conn, "2 behind it")
 
-    def jobs() -> Counter[str]:
+    def has_arrived() -> bool:
         listener.read()
-        return sum((one.jobs for one in notifications), Counter[str]())
+        return "behind it" in jobs
 
-    eventually(lambda: "behind it" in jobs())
-    assert jobs()["behind it"] == 2
+    eventually(has_arrived)
+    assert jobs["behind it"] == 2
     assert listener.is_up
 
 

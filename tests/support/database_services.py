@@ -26,7 +26,7 @@ class DatabaseServices:
             self.session,
             options.heartbeat_seconds,
             report=lambda: HeartbeatReport(idle=idle, idle_ms=options.notify_ms),
-            on_heartbeat=lambda beat, now: scheduler.on_heartbeat(beat.due_seconds, now),
+            on_heartbeat=[scheduler.on_heartbeat],
             on_eviction=lambda: None,
         )
         self.services: list[Service] = [self.session, heartbeat, scheduler]

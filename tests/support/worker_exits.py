@@ -10,6 +10,7 @@ from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
 from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.exits.lost_transactions import LostTransactions
 from taskmaster.processes.supervisor.exits.settlements import PendingSettlements
 from taskmaster.processes.supervisor.exits.worker_exit import Crashed, Reason, WorkerExit
 from taskmaster.store.connection import Connection
@@ -51,4 +52,16 @@ def pending_settlements(
 ) -> PendingSettlements:
     """Return the outbox of a registered supervisor. Crash reports are added to `crashes`."""
     session = DatabaseSession(Database("", SCHEMA), supervisor_id=supervisor_id, connection=conn)
-    return PendingSettlements(session, ([] if crashes is None else crashes).extend)
+    report = ([] if crashes is None else crashes).extend
+    return PendingSettlements(session, LostTransactions(session, report), report)
+
+
+def flush(outbox: PendingSettlements, conn: Connection) -> None:
+    """Write what can be written now, lost transactions too. Raises psycopg.Error."""
+    outbox.flush(conn)
+    outbox.lost_transactions.flush(conn)
+
+
+def has_pending(outbox: PendingSettlements) -> bool:
+    """Return whether something is not written yet, lost transactions too."""
+    return outbox.has_pending or bool(outbox.lost_transactions.pending)

@@ -7,13 +7,14 @@ import select
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.processes.supervisor.pool.reaper import Reaper
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.service import Service
-from taskmaster.processes.supervisor.shutdown import Shutdown
+from taskmaster.processes.supervisor.shutdown import ShutdownService
 from taskmaster.processes.supervisor.signals import Signals, is_terminal_gone
 
 LONGEST_WAIT_SECONDS = 1.0
@@ -25,7 +26,7 @@ class Loop:
 
     services: Sequence[Service]
     signals: Signals
-    shutdown: Shutdown
+    shutdown: ShutdownService
     generations: Generations
     reaper: Reaper
 
@@ -39,13 +40,15 @@ class Loop:
             for service in self.services:
                 service.run_due(now)
             self._wait()
-        if self.shutdown.failure is not None:
-            raise WorkersFailed(self.shutdown.failure)
+        failure = self.shutdown.failure or self.generations.failure
+        if failure is not None:
+            raise WorkersFailed(failure)
 
     def close(self) -> None:
         """Close the services: stop all children, write what is pending, free everything."""
-        for service in reversed(self.services):
-            service.close()
+        with ExitStack() as stack:  # it closes all of them, whatever one of them raises
+            for service in self.services:
+                stack.callback(service.close)
 
     def _wait(self) -> None:
         """Wait for the next event or due time, and handle the events."""

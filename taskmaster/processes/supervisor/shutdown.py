@@ -6,10 +6,10 @@ A service of the supervisor. A signal or a failing pool begins it.
 import logging
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from taskmaster.options import SupervisorOptions
+from taskmaster.processes.supervisor.pool.crash_reporter import CrashReportService
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.service import BaseService
 
@@ -17,18 +17,15 @@ log = logging.getLogger("taskmaster.supervisor")
 
 
 @dataclass(slots=True)
-class Shutdown(BaseService):
+class ShutdownService(BaseService):
     """Stops the generations when it is requested, and kills them at `kill_at`.
 
     `kill_at` is None until a shutdown is requested. `failure` is the reason if the pool gave up.
-    `on_request` is called when the shutdown begins, and `is_reporting` returns whether a crash is
-    still being reported.
     """
 
     options: SupervisorOptions
     generations: Generations
-    on_request: Callable[[], None]
-    is_reporting: Callable[[float], bool]
+    crash_reporter: CrashReportService
     kill_at: float | None = None
     failure: str | None = None
 
@@ -41,7 +38,7 @@ class Shutdown(BaseService):
         """Whether a shutdown was requested and all workers have exited."""
         if self.kill_at is None or self.generations.has_workers():
             return False
-        return not self.is_reporting(time.monotonic())
+        return not self.crash_reporter.is_awaited(time.monotonic())
 
     def request(self, why: str) -> None:
         """Begin the shutdown. A second request ends the grace."""
@@ -51,7 +48,7 @@ class Shutdown(BaseService):
         log.info("supervisor stopping: %s, %s", why, when)
         self.kill_at = time.monotonic() + grace
         self.generations.stop()
-        self.on_request()
+        self.crash_reporter.on_stop()
 
     def run_due(self, now: float) -> None:
         """Begin the shutdown if the workers fail, and kill them when the grace is over."""

@@ -1,11 +1,17 @@
 """The supervisor's state in numbers: for its heartbeat and for the exporter."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from taskmaster.processes.ipc.snapshot import QueueState
+from taskmaster.processes.ipc.snapshot import QueueState, Snapshot
+from taskmaster.processes.supervisor.database.listener import Listener
+from taskmaster.processes.supervisor.database.rescuer import Rescuer
+from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.exits.counters import Counters
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.pool.slot import WorkerSlot, WorkerState
+from taskmaster.processes.supervisor.pool.waking import Waker
+from taskmaster.processes.supervisor.shutdown import ShutdownService
 from taskmaster.store.supervisors import HeartbeatReport
 
 NOT_UP = (WorkerState.STARTING, WorkerState.BOOTING)
@@ -104,3 +110,29 @@ def _add_worker(state: QueueState, slot: WorkerSlot) -> None:
     state.lost_leases += slot.row.lost_leases
     if slot.process is not None and slot.process.pid is not None:
         state.pids = [*state.pids, slot.process.pid]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotSource:
+    """Takes snapshots of the supervisor for the exporter."""
+
+    generations: Generations
+    counters: Counters
+    waker: Waker
+    rescuer: Rescuer
+    listener: Listener
+    session: DatabaseSession
+    shutdown: ShutdownService
+
+    def take(self, number: int) -> Snapshot:
+        """Return the state of the supervisor, for the exporter's question with this number."""
+        return Snapshot(
+            number=number,
+            queues=queue_states(self.generations, self.counters),
+            wakeups=self.waker.wakeups,
+            rescued=self.rescuer.rescued,
+            listener_up=self.listener.is_up,
+            database_up=self.session.is_open,
+            workers_up=all_up(self.generations.current.pool.slots),
+            stopping=self.shutdown.is_requested,
+        )

@@ -17,6 +17,8 @@ begin
     raise check_violation using message =
       'a payload must not be SQL null; the JSON null is ''null''';
   end if;
+  -- Begin before a position is drawn: the horizon of the claim cursor relies on it.
+  perform pg_current_xact_id();
   if delay_seconds > 0 then
     insert into scheduled (queue_name, payload, headers, priority, run_at)
     values (queue_name, payload, headers, priority,

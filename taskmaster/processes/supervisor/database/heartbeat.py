@@ -5,7 +5,7 @@ It is the first of the database services, and nothing that may wait for a lock c
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskmaster.processes.supervisor.database.session import DatabaseSession
@@ -23,14 +23,15 @@ OnHeartbeat = Callable[[supervisors.Heartbeat, float], None]
 class HeartbeatService(BaseService):
     """Sends a heartbeat when it is due.
 
-    `report` makes what it reports. `on_heartbeat` is called with its result and the time.
+    `report` makes what it reports. The functions in `on_heartbeat` are called with its result and
+    the time. They only note what to do: their services do it in the same step, after this one.
     `on_eviction` is called if another supervisor took this one for gone and released its leases.
     """
 
     session: DatabaseSession
     heartbeat_seconds: float
     report: Callable[[], HeartbeatReport]
-    on_heartbeat: OnHeartbeat
+    on_heartbeat: Sequence[OnHeartbeat]
     on_eviction: Callable[[], None]
     due_at: float = 0.0
     has_lock: bool = False
@@ -56,7 +57,8 @@ class HeartbeatService(BaseService):
             return
         self.has_lock = result.locked
         self.due_at = now + self.heartbeat_seconds
-        self.on_heartbeat(result, now)
+        for notify in self.on_heartbeat:
+            notify(result, now)
 
     def _on_connect(self) -> None:
         """Send a heartbeat at once, because a new session does not hold the lock yet."""

@@ -7,6 +7,7 @@ is unread.
 import logging
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from psycopg import sql
 
 from taskmaster.backoff import Backoff
 from taskmaster.errors import DatabaseUnreachable
-from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store.connection import Connection, connect
 
@@ -27,23 +28,16 @@ NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(slots=True)
-class Notifications:
-    """The notifications that arrived: jobs per queue, and whether a scheduled job is due soon."""
-
-    jobs: Counter[str] = field(default_factory=Counter)
-    due: bool = False
-
-
-@dataclass(slots=True)
 class Listener(BaseService):
     """Reconnects by itself. While it is down, idle workers find new jobs by looking.
 
-    `is_database_up` keeps it from connecting while the supervisor's own session cannot.
+    `on_jobs` is called with the number of new jobs per queue, `on_due` with the time if a scheduled
+    job is due soon. It does not connect while the supervisor's own session cannot.
     """
 
-    database: Database
-    on_notifications: Callable[[Notifications], None]
-    is_database_up: Callable[[], bool]
+    session: DatabaseSession
+    on_jobs: Callable[[Counter[str]], None]
+    on_due: Callable[[float], None]
     connection: Connection | None = None
     connect_at: float = 0.0
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
@@ -54,7 +48,7 @@ class Listener(BaseService):
 
     def run_due(self, now: float) -> None:
         """Connect if it is time, and read what has arrived since then."""
-        if self.connection is not None or now < self.connect_at or not self.is_database_up():
+        if self.connection is not None or now < self.connect_at or not self.session.is_open:
             return
         try:
             self.connection = self._connect()
@@ -67,7 +61,7 @@ class Listener(BaseService):
         self.read()
 
     def next_due(self) -> float:
-        return math.inf if self.is_up or not self.is_database_up() else self.connect_at
+        return math.inf if self.is_up or not self.session.is_open else self.connect_at
 
     def watched(self) -> Mapping[int, Callable[[], None]]:
         return {} if self.connection is None else {self.connection.fileno(): self.read}
@@ -81,27 +75,27 @@ class Listener(BaseService):
         """Pass on the notifications that have arrived, without waiting."""
         if self.connection is None:
             return
-        arrived = Notifications()
+        jobs: Counter[str] = Counter()
+        is_due = False
         try:
             for notify in self.connection.notifies(timeout=0):
-                _add(arrived, notify.payload)
+                count, _, queue_name = notify.payload.partition(" ")
+                is_due = is_due or count == DUE
+                # Anyone may notify on this channel, so other payloads are ignored.
+                if NUMBER.fullmatch(count):
+                    jobs[queue_name] += int(count)
         except psycopg.Error as error:
             log.warning("listener lost, reconnecting: %s", " ".join(str(error).split()))
             self.close()
             self.backoff.record()
-        self.on_notifications(arrived)
+        self.on_jobs(jobs)
+        if is_due:
+            self.on_due(time.monotonic())
 
     def _connect(self) -> Connection:
-        connection = connect(self.database.url, self.database.schema, name="taskmaster listener")
-        channel = sql.Identifier(self.database.schema)
+        connection = connect(
+            self.session.database.url, self.session.database.schema, name="taskmaster listener"
+        )
+        channel = sql.Identifier(self.session.database.schema)
         connection.execute(sql.SQL("listen {}").format(channel), prepare=False)
         return connection
-
-
-def _add(arrived: Notifications, payload: str) -> None:
-    """Add one notification. Anyone may notify on this channel, so other payloads are ignored."""
-    count, _, queue_name = payload.partition(" ")
-    if count == DUE:
-        arrived.due = True
-    elif NUMBER.fullmatch(count):
-        arrived.jobs[queue_name] += int(count)

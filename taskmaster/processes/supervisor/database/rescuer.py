@@ -1,9 +1,8 @@
 """The rescuer: release the leases of supervisors that are gone."""
 
 import logging
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.supervisor.database.failure_detector import FailureDetector
@@ -26,8 +25,8 @@ class Rescuer(BaseService):
     session: DatabaseSession
     options: SupervisorOptions
     rescued: int = 0
-    rescue_at: float = 0.0
-    has_beaten: bool = False
+    due_at: float = math.inf
+    unregistered_at: float = 0.0
     detector: FailureDetector = field(init=False)
 
     def __post_init__(self) -> None:
@@ -36,27 +35,31 @@ class Rescuer(BaseService):
         )
         self.session.on_connect.append(self.detector.forget)
 
+    def on_heartbeat(self, heartbeat: supervisors.Heartbeat, now: float) -> None:
+        """Note the last heartbeats of the other supervisors, and look next."""
+        self.detector.observe(heartbeat.others, now)
+        self.due_at = now
+
     def run_due(self, now: float) -> None:
         """Rescue the leases of supervisors that are gone.
 
         Now and then, rescue also the leases whose supervisor is not registered.
         """
-        if not self.has_beaten:
+        if now < self.due_at:
             return
-        self.has_beaten = False
+        self.due_at = math.inf
         gone = self.detector.suspects(now)
-        if gone or now >= self.rescue_at:
-            self.session.run_patiently(lambda conn: self._rescue(conn, gone, now), now)
+        if gone or now >= self.unregistered_at:
+            retry_at = self.session.run_patiently(lambda conn: self._rescue(conn, gone), now)
+            if retry_at is None:
+                self.unregistered_at = now + self.options.gone_after_seconds / 3
+            else:
+                self.due_at = retry_at
 
-    def on_heartbeat(self, others: Mapping[int, datetime], now: float) -> None:
-        """Note the last heartbeats of the other supervisors."""
-        self.detector.observe(others, now)
-        self.has_beaten = True
+    def next_due(self) -> float:
+        return self.due_at if self.session.is_open else math.inf
 
-    def _rescue(
-        self, conn: Connection, gone: list[supervisors.SilentSupervisor], now: float
-    ) -> None:
-        self.rescue_at = now + self.options.gone_after_seconds / 3
+    def _rescue(self, conn: Connection, gone: list[supervisors.SilentSupervisor]) -> None:
         rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
         self.rescued += rescued
         if rescued:

@@ -1,7 +1,9 @@
 """The supervisor's own connection, on which the database services run their statements."""
 
 import logging
+import math
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -39,7 +41,7 @@ class DatabaseSession(BaseService):
     supervisor_id: int | None = None
     connection: Connection | None = None
     connect_at: float = 0.0
-    unblocked_at: float = 0.0
+    blocked_step: float | None = None  # the time of the step in which a lock was waited for
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
 
     @property
@@ -67,7 +69,7 @@ class DatabaseSession(BaseService):
                 self._on_failure(error, now)
 
     def next_due(self) -> float:
-        return self.connect_at if self.connection is None else float("inf")
+        return self.connect_at if self.connection is None else math.inf
 
     def close(self) -> None:
         """Delete this supervisor's row, and close the connection."""
@@ -78,44 +80,40 @@ class DatabaseSession(BaseService):
 
     # -- for the other services
 
-    def run(self, work: Work, now: float) -> bool:
-        """Run `work` on the connection. Return False if there is none or it failed."""
+    def run(self, work: Work, now: float) -> None:
+        """Run `work` on the connection. If that fails, connect again."""
         if self.connection is None:
-            return False
+            return
         try:
             work(self.connection)
         except (psycopg.Error, DatabaseUnreachable) as error:
             self._on_failure(error, now)
-            return False
-        if self.backoff.failures:
-            log.info("database reachable again")
-            self.backoff.reset()
-        return True
+        else:
+            self._on_success()
 
-    def run_patiently(self, work: Work, now: float) -> bool:
-        """Run `work` that may wait for a lock. Return False if it must be tried again later.
+    def run_patiently(self, work: Work, now: float) -> float | None:
+        """Run `work` that may wait for a lock. Return None, or when it must be tried again.
 
-        If it is blocked, all such work is put off for a moment. The session stays open, because the
-        lock that it holds itself shows that this supervisor is alive.
+        The session stays open if it is blocked, because the lock that it holds itself shows that
+        this supervisor is alive. A step of the loop waits for one lock at most, so that a heartbeat
+        is never far away. After a failure the time is infinite: a new connection starts it again.
         """
-        if now < self.unblocked_at:
-            return False
-        blocked_by: list[psycopg.Error] = []
-
-        def work_or_note(conn: Connection) -> None:
-            try:
-                work(conn)
-            except BLOCKED as error:
-                blocked_by.append(error)
-
-        if not self.run(work_or_note, now):
-            return False
-        if blocked_by:
-            self.unblocked_at = now + LOCKED_SECONDS
-            log.warning(
-                "database blocked, waiting for a lock: %s", blocked_by[0].diag.message_primary
-            )
-        return not blocked_by
+        if self.connection is None:
+            return math.inf
+        if now == self.blocked_step:
+            return now
+        started_at = time.monotonic()
+        try:
+            work(self.connection)
+        except BLOCKED as error:
+            log.warning("database blocked, waiting for a lock: %s", error.diag.message_primary)
+            self.blocked_step = now
+            return now + time.monotonic() - started_at + LOCKED_SECONDS
+        except (psycopg.Error, DatabaseUnreachable) as error:
+            self._on_failure(error, now)
+            return math.inf
+        self._on_success()
+        return None
 
     def run_last(self, work: Work) -> None:
         """Run `work` while the supervisor stops. If it fails, the next supervisor cleans up."""
@@ -143,14 +141,26 @@ class DatabaseSession(BaseService):
             name=f"taskmaster supervisor {name}",
             statement_seconds=STATEMENT_SECONDS,
         )
+        try:
+            self._register(conn, name)
+        except BaseException:
+            conn.close()
+            raise
         self.connection = conn
+        for notify in self.on_connect:
+            notify()
+
+    def _register(self, conn: Connection, name: str) -> None:
         if self.supervisor_id is None:
             for migration in migrate.migrate(conn, self.database.schema):
                 log.info("migration applied: %s", migration)
             self.supervisor_id = supervisors.register(conn, name)
         supervisors.watch_session(conn)
-        for notify in self.on_connect:
-            notify()
+
+    def _on_success(self) -> None:
+        if self.backoff.failures:
+            log.info("database reachable again")
+            self.backoff.reset()
 
     def _on_failure(self, error: Exception, now: float) -> None:
         """Log the first failure of a series, and connect again after a while."""

@@ -29,14 +29,14 @@ OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 def exit_reason(
     cause: str, batch: UnsettledBatch | None, *, limit: LimitExceeded | None, was_cut_off: bool
 ) -> Reason:
-    """Return the reason of a worker exit.
+    """Return why a worker ended.
 
-    `limit` is the limit for which the supervisor killed the worker. If that run had ended by then,
-    the kill hit another job of the batch, which must not be charged. `was_cut_off`: the supervisor
-    killed the worker for reasons of its own.
+    `limit` is the limit for which the supervisor condemned it. If that run has ended by then,
+    another job of the batch was hit, which must not be charged. `was_cut_off`: the supervisor
+    killed it for reasons of its own. A shutdown charges no job, even one that was over a limit.
     """
     if limit is not None and _is_current_run(limit, batch):
-        return limit
+        return Shutdown(limit.cause) if was_cut_off else limit
     if limit is not None or was_cut_off:
         return Shutdown(cause)
     if cause == IN_ORDER and (batch is None or batch.current is None):

@@ -8,12 +8,11 @@ from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 
 @dataclass(slots=True)
 class Counters:
-    """Counts wakeups by source and exits by queue and cause.
+    """Counts exits by queue and cause.
 
     The others are by queue, for workers that have exited. Running workers count in their rows.
     """
 
-    wakeups: Counter[str] = field(default_factory=Counter)
     exits: Counter[tuple[str, str]] = field(default_factory=Counter)
     lost_leases: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)

@@ -32,7 +32,7 @@ STOP_SECONDS = 2.0  # for a reporter that is running when the supervisor stops
 
 
 @dataclass(slots=True)
-class CrashReporter(BaseService):
+class CrashReportService(BaseService):
     """Runs one reporter process at a time. No worker waits for it, and a hung reporter is killed.
 
     `template` returns the client of the current generation.

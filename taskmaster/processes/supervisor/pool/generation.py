@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.processes.ipc.messages import Forked
-from taskmaster.processes.supervisor.pool.crash_reporter import CrashReporter
+from taskmaster.processes.supervisor.pool.crash_reporter import CrashReportService
 from taskmaster.processes.supervisor.pool.pool import WorkerPool
 from taskmaster.processes.supervisor.pool.spawner import Spawner
 from taskmaster.processes.template.client import TemplateClient
@@ -18,7 +18,7 @@ class Generation:
 
     pool: WorkerPool
     template: TemplateClient
-    crash_reporter: CrashReporter
+    crash_reporter: CrashReportService
     spawner: Spawner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class Generation:
             if supervisor_id is not None:
                 self.spawner.fill_slots(supervisor_id, now, elsewhere)
         self.pool.run_due(now)
-        self._order_lost_forks_again()
+        self._vacate_lost_forks()
 
     def try_out(self, now: float, supervisor_id: int) -> bool:
         """Start one canary of each consumer. Return True once all canaries are up.
@@ -48,7 +48,9 @@ class Generation:
         """
         self.template.run_due(now)
         is_up = self.template.is_ready and self.spawner.start_canaries(supervisor_id, now)
-        self._order_lost_forks_again()
+        if not is_up:
+            self.spawner.check_canaries(now)
+        self._vacate_lost_forks()
         if self.pool.failure is not None:
             raise WorkersFailed(self.pool.failure)
         return is_up
@@ -67,7 +69,7 @@ class Generation:
         """Ask all workers to exit after their current jobs, and kill the template."""
         self.pool.stop()
         self.template.kill()
-        self._order_lost_forks_again()
+        self._vacate_lost_forks()
 
     def kill(self) -> None:
         """Kill all workers without charging their jobs."""
@@ -81,7 +83,7 @@ class Generation:
         self.pool.close()
         os.close(self.pool.scoreboard.fd)
 
-    def _order_lost_forks_again(self) -> None:
+    def _vacate_lost_forks(self) -> None:
         lost = self.template.take_lost_forks()
         self.pool.on_fork_lost(lost)
         self.crash_reporter.on_fork_lost(lost)

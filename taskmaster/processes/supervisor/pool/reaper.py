@@ -14,7 +14,7 @@ from functools import partial
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.supervisor.exits.worker_exit import Usage
-from taskmaster.processes.supervisor.pool.crash_reporter import CrashReporter
+from taskmaster.processes.supervisor.pool.crash_reporter import CrashReportService
 from taskmaster.processes.supervisor.pool.generation import Generation
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.pool.worker_process import kill_group
@@ -25,7 +25,7 @@ from taskmaster.processes.system.orphans import children
 log = logging.getLogger("taskmaster.supervisor")
 
 CLOSE_SECONDS = 1.0
-CLOSE_LOOK_SECONDS = 0.02
+CLOSE_LOOK_MS = 20
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Reaper(BaseService):
     """
 
     generations: Generations
-    crash_reporter: CrashReporter
+    crash_reporter: CrashReportService
     child_services: Sequence[ChildService]
     signals: Signals
     early_exits: dict[int, tuple[int, Usage]] = field(default_factory=dict)
@@ -135,8 +135,13 @@ class Reaper(BaseService):
         while self._has_children() and time.monotonic() < deadline:
             self.reap()
             self.run_due(time.monotonic())
-            select.select([self.signals], [], [], CLOSE_LOOK_SECONDS)
+            self._wait_for_signal()
             self.signals.read()
+
+    def _wait_for_signal(self) -> None:
+        poll = select.poll()
+        poll.register(self.signals.fileno(), select.POLLIN)
+        poll.poll(CLOSE_LOOK_MS)
 
     def _has_children(self) -> bool:
         return self.has_strays or self.generations.has_workers()

@@ -69,7 +69,9 @@ class Generations(BaseService):
 
     def next_due(self) -> float:
         now, is_registered = time.monotonic(), self.session.supervisor_id is not None
-        return min(generation.next_due(now, is_registered=is_registered) for generation in self)
+        # A coming generation is looked after once this supervisor is registered.
+        due = [one for one in self if is_registered or one is not self.coming]
+        return min(one.next_due(now, is_registered=is_registered) for one in due)
 
     def close(self) -> None:
         self.drop_coming()

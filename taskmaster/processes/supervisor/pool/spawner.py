@@ -54,19 +54,17 @@ class Spawner:
                 self._spawn(slot, supervisor_id, now)
 
     def start_canaries(self, supervisor_id: int, now: float) -> bool:
-        """Start one parked worker of each consumer. Return True once all of them are up.
-
-        Raises WorkersFailed if one is not up within a minute.
-        """
+        """Start one parked worker of each consumer. Return True once all of them are up."""
         for slot in (canaries := self._canaries()):
             if self._can_spawn(slot, now):
                 self._spawn(slot, supervisor_id, now, parked=True)
-        if all(slot.state is WorkerState.PARKED for slot in canaries):
-            return True
+        return all(slot.state is WorkerState.PARKED for slot in canaries)
+
+    def check_canaries(self, now: float) -> None:
+        """Raise WorkersFailed if a canary was ordered more than a minute ago and is not up."""
         oldest = min((process.ordered_at for process in self.pool.processes()), default=now)
         if now - oldest > CANARY_SECONDS:
             raise WorkersFailed(f"a new worker was not up within {CANARY_SECONDS:g} s")
-        return False
 
     def next_due(self, now: float, *, is_registered: bool) -> float:
         """Return when the next vacant slot is due."""

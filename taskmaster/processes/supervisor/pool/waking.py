@@ -1,8 +1,51 @@
-"""Choose the workers to wake when jobs arrive. This runs in the supervisor."""
+"""Waking: choose the workers to wake when jobs arrive, and let idle ones look after a heartbeat.
 
+This runs in the supervisor.
+"""
+
+import time
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
+from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.pool.slot import WorkerSlot
+from taskmaster.processes.supervisor.service import BaseService
+from taskmaster.store.supervisors import Heartbeat
+
+
+@dataclass(slots=True)
+class Waker(BaseService):
+    """Wakes workers of the current generation. `wakeups` counts them by source.
+
+    It runs after the scheduler and the rescuer, so that idle workers find what these have released.
+    """
+
+    generations: Generations
+    notify_ms: int
+    wakeups: Counter[str] = field(default_factory=Counter)
+    has_beaten: bool = False
+
+    def on_jobs(self, jobs_by_queue: Counter[str]) -> None:
+        """Wake workers for jobs of which a notification arrived."""
+        slots = self.generations.current.pool.slots
+        for queue_name, jobs in jobs_by_queue.items():
+            self.wakeups["notify"] += wake(slots, queue_name, jobs)
+
+    def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
+        """Let idle workers look next."""
+        self.has_beaten = True
+
+    def run_due(self, now: float) -> None:
+        """After a heartbeat, wake one idle worker of each consumer."""
+        if not self.has_beaten:
+            return
+        self.has_beaten = False
+        pool = self.generations.current.pool
+        if any(slot.is_up and slot.is_idle for slot in pool.slots):
+            # The heartbeat has made puts notify for a while.
+            pool.scoreboard.notified_until_ns = time.monotonic_ns() + self.notify_ms * 1_000_000
+        self.wakeups["heartbeat"] += wake_one_each(pool.slots)
 
 
 def wake(slots: Iterable[WorkerSlot], queue_name: str, jobs: int) -> int:
