@@ -264,15 +264,28 @@ def here(tmp_path: Path, database_url: str, journal: Journal, gates: Gates) -> I
         yield one
 
 
-def test_supervisor_without_a_database_uses_no_cpu(here: Project) -> None:
+@pytest.mark.parametrize("is_reloading", [False, True])
+def test_supervisor_without_a_database_uses_no_cpu(here: Project, is_reloading: bool) -> None:
     here.environment["TASKMASTER_DATABASE_URL"] = NOWHERE
     here.configure({})
     here.start(ready=False)
     eventually(lambda: "retrying" in here.output() and here.templates())
+    if is_reloading:
+        here.hup()
+        eventually(lambda: "reload started" in here.output())
     used, until = cpu_seconds(here.pid), time.monotonic() + 1.0
     eventually(lambda: time.monotonic() > until)
     assert cpu_seconds(here.pid) - used < 0.2
     assert here.stop() == 0
+
+
+def test_supervisor_refuses_a_newer_schema_in_one_sentence(here: Project, conn: Connection) -> None:
+    conn.execute("insert into migrations (version, name) values (9999, 'of the future')")
+    here.configure({})
+    here.start(ready=False)
+    eventually(lambda: "newer than this code knows (" in here.output())
+    assert here.wait_for_exit() == 1
+    assert "Traceback" not in here.output()
 
 
 def cpu_seconds(pid: int) -> float:

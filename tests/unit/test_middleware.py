@@ -137,6 +137,16 @@ def test_plain_functions_wrap_no_puts_and_report_no_crashes() -> None:
     assert crash_reporters(specs, where="middleware") == []
 
 
+def test_required_queue_name_is_no_option_of_put_and_report() -> None:
+    def by_queue(*, queue_name: str) -> Middleware:
+        return lambda handler: handler
+
+    named = MiddlewareDefinition(run=by_queue, put=mark_put, report_crashes=report_crashes)
+    assert len(put_middlewares([named], where="middleware")) == 1
+    assert len(crash_reporters([named], where="middleware")) == 1
+    assert len(middleware_factories([named], where="middleware", queue_name="q")) == 1
+
+
 @pytest.mark.parametrize("read", [put_middlewares, crash_reporters, middleware_factories])
 def test_wrong_option_of_a_definition_is_refused(
     read: Callable[..., list[object]],

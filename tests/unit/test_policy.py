@@ -8,8 +8,14 @@ import pytest
 
 from taskmaster import Consumer, Failure, State
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
+from taskmaster.processes.supervisor.exits.cause import exit_reason
 from taskmaster.processes.supervisor.exits.policy import settlements
-from taskmaster.processes.supervisor.exits.worker_exit import Crashed, Shutdown, WorkerExit
+from taskmaster.processes.supervisor.exits.worker_exit import (
+    Crashed,
+    LimitExceeded,
+    Shutdown,
+    WorkerExit,
+)
 from taskmaster.processes.system.exit_status import describe_status
 from taskmaster.settlement import Settlement, to_entry
 
@@ -78,6 +84,15 @@ def test_job_cut_off_by_a_shutdown_is_not_charged() -> None:
         if settlement.id == 3
     )
     assert (cut.state, cut.charged, cut.crashed) == (State.READY, False, False)
+
+
+@pytest.mark.parametrize("was_cut_off", [True, False])
+def test_shutdown_charges_no_job_that_was_over_a_limit(was_cut_off: bool) -> None:
+    limit = LimitExceeded(
+        job_id=3, started_ns=1_000_000_000, cause="timeout", sentence="still running"
+    )
+    reason = exit_reason("signal SIGKILL", unsettled_batch(), limit=limit, was_cut_off=was_cut_off)
+    assert reason == (Shutdown("timeout") if was_cut_off else limit)
 
 
 def test_job_that_the_lease_no_longer_holds_is_not_charged() -> None:

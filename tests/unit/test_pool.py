@@ -175,3 +175,23 @@ def test_every_state_can_be_left_and_reached() -> None:
     assert set(TRANSITIONS) == set(WorkerState)
     reachable = {state for following in TRANSITIONS.values() for state in following}
     assert reachable == set(WorkerState)
+
+
+def test_each_state_follows_from_process_and_row(pool: WorkerPool) -> None:
+    slot = pool.slots[0]
+    process = slot.process
+    assert process is not None
+    limit = LimitExceeded(job_id=7, started_ns=1, cause="timeout", sentence="still running")
+    process.pid = 1_000
+    arranged = {
+        WorkerState.BOOTING: (Phase.BOOTING, False, None),
+        WorkerState.PARKED: (Phase.IDLE, True, None),
+        WorkerState.IDLE: (Phase.IDLE, False, None),
+        WorkerState.BUSY: (Phase.WORKING, False, None),
+        WorkerState.CONDEMNED: (Phase.WORKING, False, limit),
+        WorkerState.EXITING: (Phase.EXITING, False, None),
+    }
+    for state, (phase, is_parked, condemned_for) in arranged.items():
+        slot.row.phase, process.is_parked, process.limit = phase, is_parked, condemned_for
+        assert slot.state is state
+    assert set(arranged) | {WorkerState.VACANT, WorkerState.STARTING} == set(WorkerState)

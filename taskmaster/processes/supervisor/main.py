@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
 from taskmaster.embedded import directory_of, resolve_url
+from taskmaster.options import SupervisorOptions
 from taskmaster.processes.ipc.lifeline import Lifeline
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.context import SupervisorContext
-from taskmaster.processes.supervisor.database.heartbeat import HeartbeatService
+from taskmaster.processes.supervisor.database.heartbeat import HeartbeatService, OnHeartbeat
 from taskmaster.processes.supervisor.database.listener import Listener
 from taskmaster.processes.supervisor.database.rescuer import Rescuer
 from taskmaster.processes.supervisor.database.scheduler import Scheduler
@@ -83,8 +85,56 @@ def build_loop(
     that may have made jobs ready. Services are closed in the opposite order: children before the
     reaper, the reaper before the settlements, the session last.
     """
-    options, counters = context.options, Counters()
-    session = DatabaseSession(context.database)
+    core = _build_core(supervisor, context, reload)
+    options, session, generations = context.options, core.session, core.generations
+    late_claims = LateClaims(session, core.outbox, partial(worker_names, generations))
+    rescuer, scheduler = Rescuer(session, options), Scheduler(session)
+    waker = Waker(generations, options.notify_ms)
+    followers = (late_claims, rescuer, scheduler, waker)
+    heartbeat = _heartbeat(core, options, [one.on_heartbeat for one in followers])
+    listener = Listener(session, waker.on_jobs, scheduler.on_due_notification)
+    shutdown = ShutdownService(options, generations, core.crash_reporter)
+    snapshots = SnapshotSource(
+        generations=generations,
+        counters=core.counters,
+        waker=waker,
+        rescuer=rescuer,
+        listener=listener,
+        session=session,
+        shutdown=shutdown,
+    )
+    children = _child_services(supervisor, context, session, snapshots)
+    reaper = Reaper(generations, core.crash_reporter, children, signals)
+    services: Sequence[Service] = [
+        *(session, heartbeat, late_claims, core.lost_transactions, core.outbox),
+        *(rescuer, scheduler, waker, listener, shutdown, generations, core.crash_reporter, reaper),
+        *(LogService(), *children, Readiness(listener, generations, on_ready)),
+    ]
+    return Loop(
+        services=services,
+        signals=signals,
+        shutdown=shutdown,
+        generations=generations,
+        reaper=reaper,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Core:
+    """The services that most others use: session, workers, and what their exits lead to."""
+
+    session: DatabaseSession
+    counters: Counters
+    crash_reporter: CrashReportService
+    lost_transactions: LostTransactions
+    outbox: PendingSettlements
+    generations: Generations
+
+
+def _build_core(
+    supervisor: "Supervisor", context: SupervisorContext, reload: "Callable[[], Supervisor]"
+) -> _Core:
+    counters, session = Counters(), DatabaseSession(context.database)
     crash_reporter = CrashReportService(lambda: generations.current.template)
     lost_transactions = LostTransactions(session, crash_reporter.report)
     outbox = PendingSettlements(session, lost_transactions, crash_reporter.report)
@@ -93,40 +143,26 @@ def build_loop(
     )
     first = factory.make(supervisor)
     generations = Generations(first, partial(factory.make_next, supervisor, reload), session)
-    late_claims = LateClaims(session, outbox, partial(worker_names, generations))
-    rescuer, scheduler = Rescuer(session, options), Scheduler(session)
-    waker = Waker(generations, options.notify_ms)
-    heartbeat = HeartbeatService(
+    return _Core(
         session=session,
-        heartbeat_seconds=options.heartbeat_seconds,
-        report=partial(heartbeat_report, generations, counters, notify_ms=options.notify_ms),
-        on_heartbeat=[one.on_heartbeat for one in (late_claims, rescuer, scheduler, waker)],
-        on_eviction=generations.kill_all,
-    )
-    listener = Listener(session, waker.on_jobs, scheduler.on_due_notification)
-    shutdown = ShutdownService(options, generations, crash_reporter)
-    snapshots = SnapshotSource(
-        generations=generations,
         counters=counters,
-        waker=waker,
-        rescuer=rescuer,
-        listener=listener,
-        session=session,
-        shutdown=shutdown,
-    )
-    children = _child_services(supervisor, context, session, snapshots)
-    reaper = Reaper(generations, crash_reporter, children, signals)
-    services: Sequence[Service] = [
-        *(session, heartbeat, late_claims, lost_transactions, outbox, rescuer, scheduler, waker),
-        *(listener, shutdown, generations, crash_reporter, reaper, LogService(), *children),
-        Readiness(listener, generations, on_ready),
-    ]
-    return Loop(
-        services=services,
-        signals=signals,
-        shutdown=shutdown,
+        crash_reporter=crash_reporter,
+        lost_transactions=lost_transactions,
+        outbox=outbox,
         generations=generations,
-        reaper=reaper,
+    )
+
+
+def _heartbeat(
+    core: _Core, options: SupervisorOptions, on_heartbeat: Sequence[OnHeartbeat]
+) -> HeartbeatService:
+    generations, notify_ms = core.generations, options.notify_ms
+    return HeartbeatService(
+        session=core.session,
+        heartbeat_seconds=options.heartbeat_seconds,
+        report=partial(heartbeat_report, generations, core.counters, notify_ms=notify_ms),
+        on_heartbeat=on_heartbeat,
+        on_eviction=generations.kill_all,
     )
 
 

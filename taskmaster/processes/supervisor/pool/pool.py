@@ -78,7 +78,7 @@ class WorkerPool:
         for process in self.processes():
             process.output.pass_on()
         slow = self.options.slow_after_seconds
-        self._withdraw_jobs(slot for slot in self.slots if slot.has_slow_job(slow))
+        self._withdraw_jobs(slot for slot in self.slots if slot.has_jobs_waiting_for(slow))
 
     def next_due(self, now: float) -> float:
         """Return when a worker must be checked again."""

@@ -30,15 +30,18 @@ class WorkerState(StrEnum):
     EXITING = "exiting"  # has left its loop, closes its component and middlewares
 
 
-# From every occupied state a process may also crash or be killed, which makes its slot vacant.
+# From every occupied state a process may also crash or be killed, which makes its slot vacant. A
+# condemned worker whose job ends in time is spared, and is then whatever its row says.
 TRANSITIONS: Mapping[WorkerState, frozenset[WorkerState]] = {
     WorkerState.VACANT: frozenset({WorkerState.STARTING}),
     WorkerState.STARTING: frozenset({WorkerState.BOOTING}),
-    WorkerState.BOOTING: frozenset({WorkerState.PARKED, WorkerState.BUSY}),
-    WorkerState.PARKED: frozenset({WorkerState.BUSY}),
+    WorkerState.BOOTING: frozenset({WorkerState.PARKED, WorkerState.BUSY, WorkerState.EXITING}),
+    WorkerState.PARKED: frozenset({WorkerState.BUSY, WorkerState.EXITING}),
     WorkerState.IDLE: frozenset({WorkerState.BUSY, WorkerState.EXITING}),
     WorkerState.BUSY: frozenset({WorkerState.IDLE, WorkerState.CONDEMNED, WorkerState.EXITING}),
-    WorkerState.CONDEMNED: frozenset({WorkerState.BUSY, WorkerState.VACANT}),
+    WorkerState.CONDEMNED: frozenset(
+        {WorkerState.VACANT, WorkerState.BUSY, WorkerState.IDLE, WorkerState.EXITING}
+    ),
     WorkerState.EXITING: frozenset({WorkerState.VACANT}),
 }
 UP = frozenset(WorkerState) - {WorkerState.VACANT, WorkerState.STARTING, WorkerState.BOOTING}
@@ -126,7 +129,7 @@ class WorkerSlot:
         is_unchanged = before == self.row.batch.current() and drained <= len(ids)
         return (token, ids[len(ids) - drained :]) if drained and is_unchanged else None
 
-    def has_slow_job(self, seconds: float) -> bool:
+    def has_jobs_waiting_for(self, seconds: float) -> bool:
         """Return whether jobs of the batch have waited for longer than `seconds`.
 
         A batch is sized to take 20 ms in all.
