@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from taskmaster.environment import default_schema
 from taskmaster.errors import InvalidJob, JobNotFound
 from taskmaster.job import JobRecord, State
 from taskmaster.store import jobs, supervisors
@@ -29,8 +30,8 @@ class Admin:
     [7, 9]
     """
 
-    def __init__(self, database_url: str | None = None, *, schema: str = "taskmaster") -> None:
-        self._session = Session(database_url, schema)
+    def __init__(self, database_url: str | None = None, *, schema: str | None = None) -> None:
+        self._session = Session(database_url, default_schema() if schema is None else schema)
 
     def get(self, job_id: int) -> JobRecord:
         """Return one job, in whatever state it is.

@@ -6,7 +6,6 @@ allowed. Nothing is imported or connected here: callbacks and middlewares stay n
 """
 
 import difflib
-import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 from taskmaster.consumer import Consumer
 from taskmaster.embedded import beside
+from taskmaster.environment import schema_from_environment, url_from_environment
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.options import SupervisorOptions
 from taskmaster.validation import MAX_PAYLOAD_BYTES, check_queue_name, check_schema
@@ -131,13 +131,11 @@ def _tools(pyproject: Table) -> Table:
 
 
 def _with_environment(settings: Settings) -> Settings:
-    # An empty variable counts as unset, because that is how a compose file writes it.
-    if url := os.environ.get("TASKMASTER_DATABASE_URL"):
-        settings = replace(settings, database_url=url)
-    if schema := os.environ.get("TASKMASTER_SCHEMA"):
-        with _prefix_errors("TASKMASTER_SCHEMA"):
-            settings = replace(settings, schema=check_schema(schema))
-    return settings
+    return replace(
+        settings,
+        database_url=url_from_environment() or settings.database_url,
+        schema=schema_from_environment() or settings.schema,
+    )
 
 
 # -- the top level

@@ -8,6 +8,7 @@ from typing import Any, Self
 import psycopg
 
 from taskmaster.consumer import Consumer
+from taskmaster.environment import default_schema
 from taskmaster.errors import InvalidJob
 from taskmaster.middleware import Draft, PutMiddleware
 from taskmaster.plugins import put_middlewares
@@ -29,7 +30,8 @@ class Publisher:
 
     - `database_url` is a libpq URL or conninfo string. If it is None, TASKMASTER_DATABASE_URL is
       used, or else the embedded server in `.taskmaster/`.
-    - `schema` is created at the first put if it is missing.
+    - `schema` is created at the first put if it is missing. If it is None, TASKMASTER_SCHEMA is
+      used, or else "taskmaster".
     - `max_payload_bytes` bounds the encoded payload.
     - `consumers` have middlewares that wrap the puts into their queues, outermost first:
       `json_schema` checks the payload, `tracing` and `sentry` link the run to the put.
@@ -43,12 +45,12 @@ class Publisher:
         self,
         database_url: str | None = None,
         *,
-        schema: str = "taskmaster",
+        schema: str | None = None,
         max_payload_bytes: int = MAX_PAYLOAD_BYTES,
         consumers: Sequence[Consumer] = (),
     ) -> None:
-        self._session = Session(database_url, schema, migrating=True)
-        self._schema = schema
+        self._schema = default_schema() if schema is None else schema
+        self._session = Session(database_url, self._schema, migrating=True)
         self._max_payload_bytes = max_payload_bytes
         self._consumers = {consumer.queue_name: consumer for consumer in consumers}
         self._put_middlewares: dict[str, Sequence[PutMiddleware]] = {}

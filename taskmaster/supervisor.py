@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from taskmaster.consumer import Consumer
+from taskmaster.environment import default_schema
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
 from taskmaster.validation import check_schema
@@ -22,7 +23,8 @@ class Supervisor:
     """Runs consumers: keeps their workers running, wakes them, and settles for those that crash.
 
     `database_url` is a libpq URL or conninfo. If it is None, the variable TASKMASTER_DATABASE_URL
-    is used, or else the embedded server in `.taskmaster/`. `source` begins the sentences about
+    is used, or else the embedded server in `.taskmaster/`. `schema` is by default the variable
+    TASKMASTER_SCHEMA, or else "taskmaster". `source` begins the sentences about
     errors in the consumers, for example "taskmaster.toml". Raises InvalidConfig.
 
     >>> Supervisor("postgresql://…", consumers=[Consumer("mail", callback="mails:send")]).run()
@@ -32,7 +34,7 @@ class Supervisor:
     database_url: str | None = None
     consumers: Sequence[Consumer] = ()
     options: SupervisorOptions = field(default_factory=SupervisorOptions)
-    schema: str = "taskmaster"
+    schema: str = field(default_factory=default_schema)
     source: str = "consumers"
 
     def __post_init__(self) -> None:

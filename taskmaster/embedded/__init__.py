@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO
 
 from taskmaster.embedded.cluster import Cluster
-from taskmaster.embedded.home import ENVIRONMENT_VARIABLE
 from taskmaster.embedded.locks import exclusive, try_lock
+from taskmaster.environment import DATABASE_URL, url_from_environment
 from taskmaster.errors import EmbeddedUnavailable
 
 SCHEME = "embedded:"
@@ -66,7 +66,7 @@ def directory_of(database_url: str | None) -> Path | None:
 
 
 def _url_or_default(database_url: str | None) -> str:
-    return database_url or os.environ.get(ENVIRONMENT_VARIABLE) or beside(Path.cwd())
+    return database_url or url_from_environment() or beside(Path.cwd())
 
 
 def start_again(directory: Path) -> bool:
@@ -145,5 +145,5 @@ def _errors_as_unavailable(directory: Path) -> Iterator[None]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmbeddedUnavailable(
             f"cannot use {directory} for the embedded Postgres: {error}; "
-            f"name another database with {ENVIRONMENT_VARIABLE} or database_url"
+            f"name another database with {DATABASE_URL} or database_url"
         ) from error

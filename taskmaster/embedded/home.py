@@ -10,7 +10,6 @@ from typing import IO
 from taskmaster.embedded.account import account_for, allow_passage, make_readable
 from taskmaster.errors import EmbeddedUnavailable
 
-ENVIRONMENT_VARIABLE = "TASKMASTER_DATABASE_URL"
 COMMAND_SECONDS = 60.0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from taskmaster import Admin, InvalidConfig, InvalidJob, Publisher
+from taskmaster import Admin, Consumer, InvalidConfig, InvalidJob, Publisher, Supervisor
 from tests.support import eventually
 
 URL_OF_ANOTHER_LIBRARY = "postgresql+psycopg://u:s3cret@h/x"
@@ -42,6 +42,23 @@ def test_job_that_latin1_cannot_encode_is_refused(
         # Nothing was sent: the transaction is still good.
         publisher.put("é", "ü", connection=theirs)
     assert [job.payload for job in admin.find(queue_name="é")] == ["é", "é", "ü"]
+
+
+def test_schema_of_the_environment_holds_for_the_api(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASKMASTER_SCHEMA", "theirs")
+    with Publisher(database_url) as publisher:
+        job_id = publisher.put("q")
+    for schema in (None, "theirs"):
+        with Admin(database_url, schema=schema) as admin:
+            assert [job.id for job in admin.find()] == [job_id]
+    assert Supervisor(database_url, consumers=[Consumer("q", callback="jobs:work")]).schema == (
+        "theirs"
+    )
+    monkeypatch.setenv("TASKMASTER_SCHEMA", "pg_jobs")
+    with pytest.raises(InvalidConfig, match=r"^TASKMASTER_SCHEMA: schema must not start with 'pg_'"):
+        Publisher(database_url)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -13,8 +13,8 @@ import taskmaster
 PACKAGE = Path(taskmaster.__file__).parent
 # The modules at the top that are data or rules about data: they know neither SQL nor processes.
 DATA = [
-    "backoff", "chain", "config", "consumer", "errors", "failure", "imports", "job", "options",
-    "plugins", "settlement", "validation",
+    "backoff", "chain", "config", "consumer", "environment", "errors", "failure", "imports", "job",
+    "options", "plugins", "settlement", "validation",
 ]  # fmt: skip
 FACES = ["admin", "publisher", "supervisor", "testing"]
 COMMANDS = ["cli", "demo"]
