@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from taskmaster import Admin, Publisher, State
+from taskmaster.processes.template.client import START_ATTEMPTS
 from tests.support import Gates, Journal, eventually
 from tests.support.project import Project, project, versions
 
@@ -59,6 +60,29 @@ def test_job_that_runs_during_a_reload_finishes_on_the_old_code(
     }
     assert {run.run for run in journal.runs()} == {1}
     assert journal.most_at_once() == 1
+    assert here.stop() == 0
+
+
+def test_broken_code_and_a_killed_template_leave_the_workers_at_work(
+    here: Project, publisher: Publisher, journal: Journal, gates: Gates
+) -> None:
+    here.configure({"batch": 1})
+    here.start()
+    held, (worker,), (template,) = publisher.put("q", HOLD), here.workers(), here.templates()
+    eventually(lambda: journal.began() == [held])
+    here.write_version("broken", "def (:")
+    os.kill(template, signal.SIGKILL)
+    failed = "template replaced: it failed to start: "
+    eventually(lambda: here.output().count(failed) > START_ATTEMPTS, within=20.0)
+    assert "jobs.py" in here.output().split(failed)[1].splitlines()[0]
+    gates.open()
+    later = publisher.put("q")
+    eventually(lambda: journal.finished() == [held, later])
+    assert here.workers() == [worker]
+    here.write_version("fixed")
+    os.kill(worker, signal.SIGKILL)
+    last = publisher.put("q")
+    eventually(lambda: versions(journal, last) == ["fixed"], within=20.0)
     assert here.stop() == 0
 
 

@@ -25,6 +25,7 @@ log = logging.getLogger("taskmaster.supervisor")
 
 PRELOAD_SECONDS = 60.0
 REPLY_SECONDS = 5.0
+START_ATTEMPTS = 6  # within about 1.6 s, before the first template is ready
 EXIT_SECONDS = 0.5  # for the template to exit after it has closed its channel
 MOST_ORDERED = 32
 # One thread per worker: with several processes per core, thread pools only make them wait for each
@@ -40,6 +41,10 @@ SINGLE_THREADED = (
 @dataclass(slots=True)
 class TemplateClient:
     """Keeps one template running. Workers that an earlier template has forked go on.
+
+    If no template ever becomes ready, the configuration cannot work, and that is an error. After
+    one was ready, the next are tried for as long as it takes: the code on disk may be broken for a
+    while, and the workers that run are not.
 
     `ordered` holds the serials of forks that are not confirmed yet, `lost` the serials of forks
     that never will be. `wants_crash_reports`: a middleware of this configuration reports crashes.
@@ -58,7 +63,7 @@ class TemplateClient:
     started_at: float = 0.0
     ordered: set[int] = field(default_factory=set)
     lost: set[int] = field(default_factory=set)
-    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
+    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05))
 
     @property
     def pid(self) -> int | None:
@@ -154,7 +159,7 @@ class TemplateClient:
         self.kill()
         log.warning("template replaced: %s", reason)
         wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
-        if not was_ready and wait >= self.backoff.max_seconds:
+        if not self.was_ready and self.backoff.failures >= START_ATTEMPTS:
             callbacks = join_names([name_of(consumer.callback) for consumer in self.plan.consumers])
             raise WorkersFailed(
                 f"the template process exits before it is ready, importing {callbacks}: {reason}"
@@ -197,4 +202,4 @@ class TemplateClient:
     def _on_failed(self, sentence: str) -> None:
         if not self.was_ready:
             raise InvalidConfig(sentence)
-        log.error("template failed to start: %s", sentence)
+        self.replace(f"it failed to start: {sentence}")
