@@ -1,4 +1,7 @@
-"""The backoff between restarts or connections. Pure policy, without a clock."""
+"""The backoff between restarts or connections. Pure policy, without a clock.
+
+The backoff between the runs of a job is in settlement.py.
+"""
 
 from dataclasses import dataclass
 

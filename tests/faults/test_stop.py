@@ -80,7 +80,12 @@ def test_stopping_supervisor_claims_no_job(
 
 
 def test_job_beyond_the_grace_is_cut_off_and_not_charged(
-    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, gates: Gates
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    journal: Journal,
+    gates: Gates,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     job_id = publisher.put("q", {"do": "hold"})
     with supervise(Consumer("q", callback=ACT), grace_seconds=0.2) as supervisor:
@@ -89,6 +94,8 @@ def test_job_beyond_the_grace_is_cut_off_and_not_charged(
         supervisor.stop()
         assert supervisor.wait_for_exit() == 0
         assert 0.2 <= time.monotonic() - began < 2.2
+    log = capfd.readouterr().err
+    assert log.count("grace over, killing workers: count=1") == 1
     record = admin.get(job_id)
     assert (record.state, record.run_count, record.failures) == (State.READY, 0, [])
     assert journal.finished() == []

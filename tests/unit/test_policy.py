@@ -92,7 +92,7 @@ def test_shutdown_charges_no_job_that_was_over_a_limit(was_cut_off: bool) -> Non
         job_id=3, started_ns=1_000_000_000, cause="timeout", sentence="still running"
     )
     reason = exit_reason("signal SIGKILL", unsettled_batch(), limit=limit, was_cut_off=was_cut_off)
-    assert reason == (Shutdown("timeout") if was_cut_off else limit)
+    assert reason == (Shutdown("shutdown") if was_cut_off else limit)
 
 
 def test_job_that_the_lease_no_longer_holds_is_not_charged() -> None:

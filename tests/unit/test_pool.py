@@ -118,7 +118,7 @@ def test_limit_of_an_earlier_run_does_not_affect_the_next(
     slot.process.limit = earlier
     worker_exit = worker_exit_of(slot, "signal SIGKILL", Usage())
     # We killed it too late, so no job is charged.
-    assert worker_exit.reason == Shutdown("signal SIGKILL")
+    assert worker_exit.reason == Shutdown("timeout")
 
 
 def test_pool_is_ready_when_each_slot_has_been_up_once(

@@ -1,6 +1,7 @@
 """The metrics about the supervisor, its workers and the queues. New metrics go here.
 
-The metrics of the jobs are counted by the workers themselves (worker_metrics.py).
+The metrics of the runs are counted in the workers, by the middleware `metrics`, and read from their
+files by worker_metrics.py.
 """
 
 import platform
@@ -17,6 +18,7 @@ from taskmaster.store.stats import QueueStats
 COMMON_CAUSES = (
     "exit code 0",
     "exit code 1",
+    "shutdown",
     "signal SIGKILL",
     "signal SIGSEGV",
     "signal SIGABRT",

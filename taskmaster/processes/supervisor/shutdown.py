@@ -56,8 +56,14 @@ class ShutdownService(BaseService):
         if self.failure is not None and self.kill_at is None:
             self.request("workers fail")
         if self.kill_at is not None and now >= self.kill_at:
-            self.generations.kill_all()
+            self._kill_workers()
 
     def next_due(self) -> float:
         now = time.monotonic()
         return self.kill_at if self.kill_at is not None and self.kill_at > now else math.inf
+
+    def _kill_workers(self) -> None:
+        """Kill the workers that are left. They are reaped in the next steps."""
+        count = self.generations.kill_all()
+        if count:
+            log.warning("grace over, killing workers: count=%d", count)

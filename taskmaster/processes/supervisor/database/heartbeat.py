@@ -32,7 +32,7 @@ class HeartbeatService(BaseService):
     heartbeat_seconds: float
     report: Callable[[], HeartbeatReport]
     on_heartbeat: Sequence[OnHeartbeat]
-    on_eviction: Callable[[], None]
+    on_eviction: Callable[[], object]
     due_at: float = 0.0
     has_lock: bool = False
 

@@ -22,6 +22,7 @@ from taskmaster.processes.system.exit_status import describe_status
 IN_ORDER = "exit code 0"
 OUT_OF_MEMORY = "out of memory"
 SIGKILLED = "signal SIGKILL"
+SHUTDOWN = "shutdown"
 LOOK_SECONDS = 2.0  # longer than it takes until a killed process is reaped
 OOM_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
@@ -33,12 +34,12 @@ def exit_reason(
 
     `limit` is the limit for which the supervisor condemned it. If that run has ended by then,
     another job of the batch was hit, which must not be charged. `was_cut_off`: the supervisor
-    killed it for reasons of its own. A shutdown charges no job, even one that was over a limit.
+    killed it for reasons of its own. That charges no job, even one that was over a limit.
     """
-    if limit is not None and _is_current_run(limit, batch):
-        return Shutdown(limit.cause) if was_cut_off else limit
-    if limit is not None or was_cut_off:
-        return Shutdown(cause)
+    if was_cut_off:
+        return Shutdown(SHUTDOWN if cause == SIGKILLED else cause)
+    if limit is not None:
+        return limit if _is_current_run(limit, batch) else Shutdown(limit.cause)
     if cause == IN_ORDER and (batch is None or batch.current is None):
         return Finished(cause)
     return Crashed(cause)

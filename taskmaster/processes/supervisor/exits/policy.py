@@ -1,7 +1,7 @@
 """The policy for the batch of a worker that exited: from its scoreboard row to settlements.
 
-It is pure: it uses no clock, no database and no process. Cancelling a running job will add a reason
-here.
+It is pure: it uses no clock, no database and no process. The reasons for an exit are in
+worker_exit.py.
 """
 
 from collections.abc import Mapping, Sequence

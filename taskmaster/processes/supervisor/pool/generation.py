@@ -71,10 +71,9 @@ class Generation:
         self.template.kill()
         self._vacate_lost_forks()
 
-    def kill(self) -> None:
-        """Kill all workers without charging their jobs."""
-        for process in self.pool.processes():
-            process.kill()
+    def kill(self) -> int:
+        """Kill all workers without charging their jobs. Return how many were not killed before."""
+        return sum(process.kill() for process in self.pool.processes())
 
     def close(self) -> None:
         """Kill the remaining processes, and close all descriptors."""

@@ -109,10 +109,9 @@ class Generations(BaseService):
         for generation in self:
             generation.stop()
 
-    def kill_all(self) -> None:
-        """Kill all workers without charging their jobs."""
-        for generation in self:
-            generation.kill()
+    def kill_all(self) -> int:
+        """Kill all workers without charging their jobs. Return how many were not killed before."""
+        return sum(generation.kill() for generation in self)
 
     # -- details
 

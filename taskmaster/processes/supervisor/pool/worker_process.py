@@ -82,11 +82,15 @@ class WorkerProcess:
         self.stack_bytes = size
         return now >= self.kill_at + (0.0 if is_written else STACK_PATIENCE_SECONDS)
 
-    def kill(self) -> None:
-        """Kill the worker and the processes that it has started, without charging its job."""
-        self.is_cut_off = True
+    def kill(self) -> bool:
+        """Kill the worker and the processes that it has started, without charging its job.
+
+        Return False if this was done before.
+        """
+        is_first, self.is_cut_off = not self.is_cut_off, True
         if self.pid is not None:
             kill_group(self.pid)
+        return is_first
 
 
 def kill_group(pid: int) -> None:
