@@ -57,7 +57,9 @@ def test_schema_of_the_environment_holds_for_the_api(
         "theirs"
     )
     monkeypatch.setenv("TASKMASTER_SCHEMA", "pg_jobs")
-    with pytest.raises(InvalidConfig, match=r"^TASKMASTER_SCHEMA: schema must not start with 'pg_'"):
+    with pytest.raises(
+        InvalidConfig, match=r"^TASKMASTER_SCHEMA: schema must not start with 'pg_'"
+    ):
         Publisher(database_url)
 
 
