@@ -63,7 +63,7 @@ def test_job_that_runs_during_a_reload_finishes_on_the_old_code(
     assert here.stop() == 0
 
 
-def test_broken_code_and_a_killed_template_leave_the_workers_at_work(
+def test_broken_code_and_a_killed_template_leave_the_workers(
     here: Project, publisher: Publisher, journal: Journal, gates: Gates
 ) -> None:
     here.configure({"batch": 1})
