@@ -157,6 +157,22 @@ def test_supervisor_without_a_database_exits_when_asked(supervise: Supervise) ->
         raise AssertionError("it was ready")
 
 
+def test_stop_without_a_database_says_which_exits_are_not_settled(
+    own_server: OwnServer, supervise: Supervise, journal: Journal, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with supervise(
+        Consumer("q", callback=ACT), url=own_server.url, grace_seconds=0.2
+    ) as supervisor:
+        with Publisher(own_server.url) as publisher:
+            job_id = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [job_id])
+        own_server.stop()
+        supervisor.stop()
+        assert supervisor.wait_for_exit() == 0
+    assert "exits not settled, " in capfd.readouterr().err
+    own_server.start()
+
+
 def test_worker_that_lost_its_connection_settles_its_job_once(
     supervise: Supervise,
     publisher: Publisher,

@@ -121,7 +121,7 @@ class DatabaseSession(BaseService):
             return
         try:
             work(self.connection)
-        except psycopg.Error as error:
+        except (psycopg.Error, DatabaseUnreachable) as error:
             log.warning("database failed during the stop, leases are rescued later: %s", error)
             self._disconnect()
 

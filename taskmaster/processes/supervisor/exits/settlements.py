@@ -3,6 +3,7 @@
 A service of the supervisor. What cannot be written now is kept until the database responds.
 """
 
+import logging
 import math
 import time
 from collections import deque
@@ -19,6 +20,8 @@ from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
+
+log = logging.getLogger("taskmaster.supervisor")
 
 
 @dataclass(slots=True)
@@ -68,6 +71,12 @@ class PendingSettlements(BaseService):
     def close(self) -> None:
         """Write the rest if the database still responds. Later supervisors rescue what is left."""
         self.session.run_last(self.flush)
+        if self.exits:
+            log.warning(
+                "exits not settled, the jobs of their workers are rescued later and may run again: "
+                "exits=%d",
+                len(self.exits),
+            )
 
     def flush(self, conn: Connection) -> None:
         """Write everything, in the order in which it happened.
