@@ -157,7 +157,7 @@ def test_supervisor_without_a_database_exits_when_asked(supervise: Supervise) ->
         raise AssertionError("it was ready")
 
 
-def test_stop_without_a_database_says_which_exits_are_not_settled(
+def test_stop_without_a_database_reports_unsettled_exits(
     own_server: OwnServer, supervise: Supervise, journal: Journal, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with supervise(
