@@ -1,4 +1,8 @@
-"""A worker exit as a value, and the outbox to which the pool gives it."""
+"""A worker exit as a value, and the outbox to which the pool gives it.
+
+Each way in which a worker ends is a reason. One more way, such as cancelling a running job, is one
+more reason here and its case in policy.py.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
