@@ -529,6 +529,14 @@ def test_check_names_the_fault_of_a_callback_and_survives_it(
     assert "Traceback" not in process.stderr
 
 
+def test_count_that_is_not_a_whole_number_from_1_is_refused(cli: Cli, project: Path) -> None:
+    for value in ("0", "2.5"):
+        written = CONFIG.replace("[supervisor]", f"[supervisor]\nboot_attempts = {value}")
+        (project / "taskmaster.toml").write_text(written)
+        for command in ("check", "run"):
+            assert "boot_attempts must be a whole number from 1 to" in error_of(cli(command))
+
+
 def test_check_passes_for_a_working_project(cli: Cli, project: Path) -> None:
     process = cli("check")
 
