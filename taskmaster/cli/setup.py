@@ -18,6 +18,7 @@ from taskmaster.errors import InvalidConfig, TaskmasterError
 from taskmaster.processes.ipc.spawn import hand_over, interpreter
 from taskmaster.store import migrate as migrations
 from taskmaster.store.connection import connect
+from taskmaster.store.faults import one_line
 
 IMPORT_SECONDS = 60.0
 CONFIG = """\
@@ -125,7 +126,7 @@ def run_check(what: str, function: Callable[[], str], *, as_json: bool) -> Check
     try:
         result = CheckResult(what, True, function())
     except (TaskmasterError, psycopg.Error) as error:
-        result = CheckResult(what, False, " ".join(str(error).split()))
+        result = CheckResult(what, False, one_line(error))
     if not as_json:
         print(f"{'ok' if result.ok else 'failed':<7} {what}: {printable(result.says)}", flush=True)
     return result
@@ -180,7 +181,10 @@ def database(settings: Settings) -> str:
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         schema, version = repr(settings.schema), migrations.version(conn)
         if version is None:
-            return f"{schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' create it"
+            return (
+                f"schema {schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' "
+                "create it"
+            )
         migrations.check(conn, settings.schema)
         postgres = conn.info.server_version // 10_000
         return f"Postgres {postgres}, schema {schema} at version {version}"

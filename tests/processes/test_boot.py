@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from taskmaster import Consumer, Publisher, WorkersFailed
+from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.project import Project, project
@@ -188,6 +189,32 @@ def test_command_refuses_an_invalid_url_without_its_password(
     assert "database_url must begin with postgresql://" in output
     assert "s3cret" not in output
     assert "Traceback" not in output
+
+
+def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
+    here: Project, conn: Connection
+) -> None:
+    here.configure({})
+    here.start()
+    conn.execute("alter schema taskmaster rename to elsewhere")
+    eventually(lambda: "database failed, retrying: " in here.output())
+    conn.execute("alter schema elsewhere rename to taskmaster")
+    eventually(lambda: "database works again" in here.output())
+    assert here.stop() == 0
+    assert "database unreachable" not in here.output()
+    line = next(line for line in here.output().splitlines() if "database failed" in line)
+    assert "schema 'taskmaster' was dropped or renamed, or tables or functions in it were" in line
+    assert "at character" not in line
+
+
+def test_refused_connection_is_logged_without_a_question(here: Project) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = "postgresql://127.0.0.1:1/none"
+    here.start(ready=False)
+    eventually(lambda: "database unreachable, retrying: " in here.output())
+    assert here.stop() == 0
+    assert "Connection refused" in here.output()
+    assert "Is the server running" not in here.output()
 
 
 @pytest.mark.parametrize(
