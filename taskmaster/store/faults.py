@@ -49,4 +49,5 @@ def describe_bad_url(database_url: str, error: psycopg.Error) -> str:
         return f"database_url must begin with postgresql://, got {scheme}://…"
     hidden = one_line(error).replace(database_url, "…")
     reason = hidden.partition(" in ")[0] if "://" in hidden else hidden
-    return f"database_url cannot be read: {reason}"
+    form = "" if found else "; it must begin with postgresql:// or be key=value pairs"
+    return f"database_url cannot be read: {reason}{form}"

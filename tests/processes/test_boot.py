@@ -191,6 +191,19 @@ def test_command_refuses_an_invalid_url_without_its_password(
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("url", ["postgres:/x", "foo"])
+@pytest.mark.parametrize("command", [("check",), ("run",), ("put", "q"), ("status",)])
+def test_command_names_the_form_that_a_url_must_have(
+    here: Project, command: tuple[str, ...], url: str
+) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = url
+    code, output = run_command(here, *command)
+    assert code == 1
+    assert "database_url cannot be read" in output
+    assert "must begin with postgresql:// or be key=value pairs" in output
+
+
 def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
     here: Project, conn: Connection
 ) -> None:
