@@ -49,7 +49,7 @@ def connect(
     either, the connection is closed and NoReply is raised.
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
-    be read.
+    be read or the database is not encoded in UTF-8.
     """
     conn = _open(database_url, name, BoundedConnection)
     parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
@@ -91,7 +91,7 @@ def reset_session(conn: Connection) -> None:
 
 def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
     try:
-        return kind.connect(
+        conn = kind.connect(
             database_url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -108,6 +108,22 @@ def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
         raise InvalidConfig(describe_bad_url(database_url, error)) from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
+    _refuse_other_encodings(conn)
+    return conn
+
+
+def _refuse_other_encodings(conn: Connection) -> None:
+    """Raise InvalidConfig unless the database is encoded in UTF-8.
+
+    Another encoding could store neither every payload nor taskmaster's own statements.
+    """
+    encoding = conn.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", None):  # a connection pooler may not report it
+        conn.close()
+        raise InvalidConfig(
+            f"the database must be encoded in UTF-8, it is {encoding}: "
+            "create one with ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | None = None) -> None:

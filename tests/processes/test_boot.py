@@ -12,7 +12,7 @@ import pytest
 
 from taskmaster import Consumer, Publisher, WorkersFailed
 from taskmaster.store.connection import Connection
-from tests.support import Gates, Journal, Supervise, eventually
+from tests.support import Gates, Journal, Server, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.project import Project, project
 
@@ -202,6 +202,29 @@ def test_command_names_the_form_that_a_url_must_have(
     assert code == 1
     assert "database_url cannot be read" in output
     assert "must begin with postgresql:// or be key=value pairs" in output
+
+
+@pytest.fixture
+def latin1_url(server: Server) -> Iterator[str]:
+    name = f"{server.prefix}_latin1"
+    server.execute("create database {} template template0 encoding 'LATIN1' locale 'C'", name)
+    try:
+        yield server.url_of(name)
+    finally:
+        server.execute("drop database {} with (force)", name)
+
+
+@pytest.mark.parametrize("command", [("check",), ("run",), ("put", "q"), ("migrate",)])
+def test_database_of_another_encoding_is_refused_in_one_sentence(
+    here: Project, latin1_url: str, command: tuple[str, ...]
+) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = latin1_url
+    code, output = run_command(here, *command)
+    assert code == 1
+    assert output.count("the database must be encoded in UTF-8, it is LATIN1: create one") == 1
+    assert "retrying" not in output
+    assert "Traceback" not in output
 
 
 def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
