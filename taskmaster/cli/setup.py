@@ -181,6 +181,7 @@ def database(settings: Settings) -> str:
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         schema, version = repr(settings.schema), migrations.version(conn)
         if version is None:
+            migrations.check_may_create(conn, settings.schema)
             return (
                 f"schema {schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' "
                 "create it"

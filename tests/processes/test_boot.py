@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from taskmaster import Consumer, Publisher, WorkersFailed
 from taskmaster.store.connection import Connection
@@ -225,6 +226,38 @@ def test_database_of_another_encoding_is_refused_in_one_sentence(
     assert output.count("the database must be encoded in UTF-8, it is LATIN1: create one") == 1
     assert "retrying" not in output
     assert "Traceback" not in output
+
+
+@pytest.fixture
+def powerless_url(server: Server, empty_database_url: str) -> Iterator[str]:
+    """Return the URL of an empty database for a role that may create nothing."""
+    name = f"{server.prefix}_powerless"
+    server.execute("create role {}", name)
+    try:
+        database = str(conninfo_to_dict(empty_database_url)["dbname"])
+        yield server.url_of(database, options=f"-c role={name}")
+    finally:
+        server.execute("drop role {}", name)
+
+
+def test_check_fails_for_a_role_that_may_not_create_the_schema(
+    here: Project, powerless_url: str
+) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = powerless_url
+    code, output = run_command(here, "check")
+    assert code == 1
+    (line,) = [line for line in output.splitlines() if " database: " in line]
+    assert line.startswith("failed  database: schema 'taskmaster' does not exist yet, and role ")
+    assert "grant create on database" in line
+
+
+def test_check_passes_before_the_schema_is_created(here: Project, empty_database_url: str) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = empty_database_url
+    code, output = run_command(here, "check")
+    assert code == 0
+    assert "ok      database: schema 'taskmaster' does not exist yet: 'taskmaster run'" in output
 
 
 def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
