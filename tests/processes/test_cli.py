@@ -138,6 +138,19 @@ def test_put_prints_the_id_and_nothing_else(cli: Cli, admin: Admin) -> None:
     assert (record.payload, record.priority, record.headers) == ({"to": "ada"}, 3, {"trace": "x"})
 
 
+def test_put_into_a_queue_without_consumer_prints_a_note(cli: Cli, project: Path) -> None:
+    assert (project / "taskmaster.toml").exists()
+    done = cli("put", "mial", "1")
+    assert (done.returncode, done.stdout.strip().isdigit()) == (0, True)
+    assert done.stderr == (
+        "note: no consumer in taskmaster.toml is for queue 'mial' (did you mean 'mail'?)\n"
+    )
+    done = cli("put", "thumbnails", "1", "--json")
+    assert json.loads(done.stdout)["queue_name"] == "thumbnails"
+    assert done.stderr == "note: no consumer in taskmaster.toml is for queue 'thumbnails'\n"
+    assert cli("put", "mail", "1").stderr == ""
+
+
 def test_missing_payload_is_null_and_a_delay_schedules(cli: Cli, admin: Admin) -> None:
     record = admin.get(int(cli("put", "mail", "--delay", "600").stdout))
 
