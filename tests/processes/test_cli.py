@@ -308,6 +308,17 @@ def test_control_characters_in_data_never_reach_the_terminal(
         assert not set(out) & set("\x1b\x9b\x07\x7f"), command
 
 
+def test_line_breaks_in_data_break_no_line_of_a_table(cli: Cli, conn: Any) -> None:
+    job_id = put_rejected(conn, queue_name="two\nlines\r\n", reason="no")
+    conn.execute("insert into supervisors (name) values (E'host\\n:1')")
+
+    lines = cli("status").stdout.splitlines()
+    assert len([line for line in lines if "two\\nlines\\r\\n" in line]) == 1
+    assert len([line for line in lines if "host\\n:1" in line]) == 1
+    assert len(cli("jobs").stdout.splitlines()) == 2
+    assert "queue_name   two\\nlines\\r\\n\n" in cli("show", str(job_id)).stdout
+
+
 # -- requeue, delete
 
 
