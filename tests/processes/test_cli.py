@@ -352,6 +352,23 @@ def test_rejected_jobs_of_a_queue_are_requeued(cli: Cli, admin: Admin, conn: Any
     assert [admin.get(job_id).state for job_id in ids] == [State.READY, State.READY, State.REJECTED]
 
 
+def test_jobs_that_are_left_out_are_counted_in_the_right_number(cli: Cli, conn: Any) -> None:
+    def sentence(command: str, *ids: int) -> str:
+        return error_of(cli(command, *map(str, ids))).removeprefix("taskmaster: ").rstrip()
+
+    no, nos = "is not rejected, so it cannot", "are not rejected, so they cannot"
+    one, *both = (put_rejected(conn) for _ in range(3))
+    assert sentence("requeue", 98) == f"job 98 {no} be requeued"
+    assert sentence("requeue", 98, one) == f"job 98 {no} be requeued; 1 other was done"
+    assert sentence("requeue", 98, 99, *both) == (
+        f"jobs 98, 99 {nos} be requeued; 2 others were done"
+    )
+    assert sentence("delete", 98) == "job 98 cannot be deleted: it runs, or there is no such job"
+    assert sentence("delete", 98, 99) == (
+        "jobs 98, 99 cannot be deleted: they run, or there are no such jobs"
+    )
+
+
 def test_queue_is_not_deleted_without_yes(cli: Cli, publisher: Publisher, admin: Admin) -> None:
     publisher.put_many("mail", [1, 2])
 
