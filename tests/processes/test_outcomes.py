@@ -214,7 +214,7 @@ def test_middleware_that_returns_none_is_named_in_the_failure(
         job_id = publisher.put("q")
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
-    assert "a middleware returned None" in failure.message
+    assert failure.message.startswith("taskmaster.InvalidOutcome: a middleware returned None")
     assert "the callback" not in failure.message
 
 
