@@ -50,14 +50,23 @@ def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
         raise InvalidConfig(
             f"{where}: {name_of(callback)!r} is a generator function, whose body would never run"
         )
-    try:
-        inspect.signature(callback).bind(None)
-    except TypeError as error:
-        raise InvalidConfig(
-            f"{where}: {name_of(callback)!r} must take one argument, the job: {error}"
-        ) from None
-    except ValueError:  # a builtin without a signature
+    if (signature := _signature(callback)) is None:
         return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise InvalidConfig(
+            f"{where}: {name_of(callback)!r} must take one argument, the job; "
+            f"it takes {join_names(signature.parameters) or 'none'}"
+        ) from None
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature, or None for a builtin without one."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
 
 
 # -- "module:name"

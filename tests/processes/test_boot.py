@@ -297,7 +297,7 @@ def test_refused_connection_is_logged_without_a_question(here: Project) -> None:
         (
             {"callback": "tests.support.unusable_callbacks:take_no_job"},
             "",
-            "must take one argument, the job",
+            "'take_no_job' must take one argument, the job; it takes none",
         ),
         ({"callback": "tests.support.unusable_callbacks:generate"}, "", "generator function"),
     ],
