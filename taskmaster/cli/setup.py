@@ -1,6 +1,7 @@
 """Commands to get started and to stay healthy: `init`, `migrate` and `check`."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -159,21 +160,29 @@ def has_metrics(consumer: Consumer) -> bool:
 
 def callbacks(settings: Settings) -> str:
     """Import the callbacks in a process of their own, because this one never runs user code."""
-    fd = hand_over(settings)
-    try:
-        process = interpreter("taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE)
-    finally:
-        os.close(fd)
-    try:
-        output, _ = process.communicate(timeout=IMPORT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
+    with start_check_process(settings) as process:
+        try:
+            output, _ = process.communicate(timeout=IMPORT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     text = output.decode().strip()
     if process.returncode:
         raise InvalidConfig(text or f"the imports ended with exit code {process.returncode}")
     return text
+
+
+def start_check_process(settings: Settings) -> "subprocess.Popen[bytes]":
+    """Start it in a process group of its own, because Ctrl-C is for this command to handle."""
+    fd = hand_over(settings)
+    try:
+        return interpreter(
+            "taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE, process_group=0
+        )
+    finally:
+        os.close(fd)
 
 
 def database(settings: Settings) -> str:

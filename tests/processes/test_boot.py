@@ -1,6 +1,8 @@
 """Starting: what cannot work is refused in one sentence, and what will work later is retried."""
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -313,6 +315,37 @@ def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
         lines = [line for line in output.splitlines() if about in line]
         assert len(lines) == 1, output
         assert "consumer 'q'" in lines[0]
+
+
+IMPORTED = """
+import time
+open("importing", "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("command", "exit_code"), [("check", 130), ("run", 0)])
+def test_interrupt_during_a_slow_import_prints_no_traceback(
+    here: Project, command: str, exit_code: int
+) -> None:
+    here.configure({})
+    here.write_version("slow", more=IMPORTED)
+    process = here.start(command, ready=False, process_group=0)
+    eventually(lambda: (here.directory / "importing").exists(), within=20.0)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(10) == exit_code
+    assert "Traceback" not in here.output()
+    assert "KeyboardInterrupt" not in here.output()
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_import_that_raises_keyboard_interrupt_is_one_sentence(here: Project, command: str) -> None:
+    here.configure({})
+    here.write_version("interrupting", more="raise KeyboardInterrupt")
+    code, output = run_command(here, command)
+    assert code == 1
+    assert output.count("consumer 'q': an import raised KeyboardInterrupt") == 1
+    assert "Traceback" not in output
 
 
 def run_command(here: Project, *command: str) -> tuple[int, str]:

@@ -44,6 +44,14 @@ class Prepared(NamedTuple):
 def prepare(consumer: Consumer, *, source: str) -> Prepared:
     """Import what the consumer names. Raises InvalidConfig, beginning with `source` and the key."""
     where = f"{source}: consumer {consumer.queue_name!r}"
+    try:
+        return _prepare(consumer, where)
+    except KeyboardInterrupt:
+        # A module raised it: Ctrl-C does not reach the processes that prepare consumers.
+        raise InvalidConfig(f"{where}: an import raised KeyboardInterrupt") from None
+
+
+def _prepare(consumer: Consumer, where: str) -> Prepared:
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
     check_takes_job(callback, where=f"{where}: callback")
     _check_cpus(consumer, where)
