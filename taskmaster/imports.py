@@ -61,6 +61,26 @@ def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
         ) from None
 
 
+def check_makes_component(component: Callable[..., Any], *, where: str) -> None:
+    """Raise InvalidConfig if the component needs an argument or is a bare generator function.
+
+    Whether it returns a context manager is seen in the worker, which calls it.
+    """
+    name = name_of(component)
+    if inspect.isgeneratorfunction(component):
+        raise InvalidConfig(
+            f"{where}: {name!r} is a generator function; decorate it with @contextmanager"
+        )
+    if (signature := _signature(component)) is None:
+        return
+    try:
+        signature.bind()
+    except TypeError:
+        raise InvalidConfig(
+            f"{where}: {name!r} must take no argument; it takes {join_names(signature.parameters)}"
+        ) from None
+
+
 def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature, or None for a builtin without one."""
     try:

@@ -302,6 +302,16 @@ def test_refused_connection_is_logged_without_a_question(here: Project) -> None:
             "'take_no_job' must take one argument, the job; it takes none",
         ),
         ({"callback": "tests.support.unusable_callbacks:generate"}, "", "generator function"),
+        (
+            {"component": "tests.support.unusable_callbacks:component_for"},
+            "",
+            "component: 'component_for' must take no argument; it takes 'place'",
+        ),
+        (
+            {"component": "tests.support.unusable_callbacks:generate_component"},
+            "",
+            "component: 'generate_component' is a generator function; decorate it with",
+        ),
     ],
 )
 def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
@@ -315,6 +325,19 @@ def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
         lines = [line for line in output.splitlines() if about in line]
         assert len(lines) == 1, output
         assert "consumer 'q'" in lines[0]
+
+
+def test_component_that_is_no_context_manager_stops_run_at_once(here: Project) -> None:
+    here.configure(
+        {"component": "tests.support.unusable_callbacks:make_no_component"}, boot_attempts=100
+    )
+    code, output = run_command(here, "run")
+    assert code == 1
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == (
+        "taskmaster: taskmaster.toml: consumer 'q': component: 'make_no_component' must return a "
+        "context manager, it returned 3"
+    )
 
 
 IMPORTED = """
