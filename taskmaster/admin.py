@@ -94,7 +94,12 @@ class Admin:
         """
         with self._session.use() as conn:
             done = jobs.requeue(conn, _plausible(ids))
-        _check_all_done(ids, done, "are not rejected, so they cannot be requeued")
+        _check_all_done(
+            ids,
+            done,
+            one="is not rejected, so it cannot be requeued",
+            many="are not rejected, so they cannot be requeued",
+        )
         return done
 
     def requeue_queue(self, queue_name: str) -> int:
@@ -109,7 +114,12 @@ class Admin:
         """
         with self._session.use() as conn:
             done = jobs.delete(conn, _plausible(ids))
-        _check_all_done(ids, done, "cannot be deleted: they run, or there are no such jobs")
+        _check_all_done(
+            ids,
+            done,
+            one="cannot be deleted: it runs, or there is no such job",
+            many="cannot be deleted: they run, or there are no such jobs",
+        )
         return done
 
     def delete_queue(self, queue_name: str, *, state: State | None = None) -> int:
@@ -144,8 +154,13 @@ def _plausible(ids: Sequence[int]) -> list[int]:
     return [job_id for job_id in ids if 0 < job_id <= LARGEST_ID]
 
 
-def _check_all_done(wanted: Sequence[int], done: Sequence[int], reason: str) -> None:
+def _check_all_done(wanted: Sequence[int], done: Sequence[int], *, one: str, many: str) -> None:
+    """Raise JobNotFound if a job was left out. `one` and `many` say why, of one job or more."""
     missing = sorted(set(wanted) - set(done))
-    if missing:
-        rest = f"; {len(done)} others were done" if done else ""
-        raise JobNotFound(f"jobs {', '.join(map(str, missing))} {reason}{rest}")
+    if not missing:
+        return
+    rest = f"; {len(done)} other{' was' if len(done) == 1 else 's were'} done" if done else ""
+    names = ", ".join(map(str, missing))
+    raise JobNotFound(
+        f"job {names} {one}{rest}" if len(missing) == 1 else f"jobs {names} {many}{rest}"
+    )

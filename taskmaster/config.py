@@ -18,7 +18,12 @@ from taskmaster.embedded import beside
 from taskmaster.environment import schema_from_environment, url_from_environment
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.options import SupervisorOptions
-from taskmaster.validation import MAX_PAYLOAD_BYTES, check_queue_name, check_schema
+from taskmaster.validation import (
+    MAX_PAYLOAD_BYTES,
+    check_queue_name,
+    check_schema,
+    check_whole_number,
+)
 
 FILE = Path("taskmaster.toml")
 PYPROJECT = Path("pyproject.toml")
@@ -176,15 +181,7 @@ def _database_url(value: object) -> str | None:
 
 
 def _max_payload_bytes(value: object) -> int:
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and 1 <= value <= LARGEST_PAYLOAD_BYTES
-    ):
-        return value
-    raise InvalidConfig(
-        f"max_payload_bytes must be a whole number from 1 to {LARGEST_PAYLOAD_BYTES}, got {value!r}"
-    )
+    return check_whole_number("max_payload_bytes", value, 1, LARGEST_PAYLOAD_BYTES)
 
 
 def _supervisor(value: object) -> SupervisorOptions:

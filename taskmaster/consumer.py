@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.job import Job, Outcome
 from taskmaster.middleware import Middleware
-from taskmaster.validation import check_queue_name
+from taskmaster.validation import check_queue_name, check_whole_number
 
 Callback = Callable[[Job], Outcome | None]
 Component = Callable[[], AbstractContextManager[Any]]
@@ -136,10 +136,10 @@ class Consumer:
 
     def _check_numbers(self) -> None:
         for key, (low, high) in WHOLE_NUMBERS.items():
-            _check_whole(key, getattr(self, key), low, high)
+            check_whole_number(key, getattr(self, key), low, high)
         for key, (low, high) in OPTIONAL_WHOLE_NUMBERS.items():
             if getattr(self, key) is not None:
-                _check_whole(key, getattr(self, key), low, high)
+                check_whole_number(key, getattr(self, key), low, high)
         for key in DURATIONS:
             _check_seconds(key, getattr(self, key))
         for key in LIMITS:
@@ -147,18 +147,11 @@ class Consumer:
 
     def _check_batch(self) -> None:
         if self.batch != "auto":
-            _check_whole("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
+            check_whole_number("batch", self.batch, 1, MAX_BATCH, otherwise=' or "auto"')
         if self.is_transactional and self.batch not in ("auto", 1):
             raise InvalidConfig(
                 f"batch must be 1 with delivery = 'transactional', got {self.batch!r}"
             )
-
-
-def _check_whole(key: str, value: object, low: int, high: int, *, otherwise: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidConfig(
-            f"{key} must be a whole number from {low} to {high}{otherwise}, got {value!r}"
-        )
 
 
 def _check_seconds(key: str, value: Any) -> None:

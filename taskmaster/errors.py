@@ -43,3 +43,12 @@ class SchemaMismatch(TaskmasterError):
 
 class EmbeddedUnavailable(TaskmasterError):
     """The embedded server is not installed, or does not start."""
+
+
+# Tracebacks and the records of failed runs name an exception by the module that users import it
+# from.
+for _found in list(globals().values()):
+    if isinstance(_found, type) and issubclass(_found, TaskmasterError):
+        _found.__module__ = "taskmaster"
+
+del _found

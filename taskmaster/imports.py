@@ -50,14 +50,43 @@ def check_takes_job(callback: Callable[..., Any], *, where: str) -> None:
         raise InvalidConfig(
             f"{where}: {name_of(callback)!r} is a generator function, whose body would never run"
         )
-    try:
-        inspect.signature(callback).bind(None)
-    except TypeError as error:
-        raise InvalidConfig(
-            f"{where}: {name_of(callback)!r} must take one argument, the job: {error}"
-        ) from None
-    except ValueError:  # a builtin without a signature
+    if (signature := _signature(callback)) is None:
         return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise InvalidConfig(
+            f"{where}: {name_of(callback)!r} must take one argument, the job; "
+            f"it takes {join_names(signature.parameters) or 'none'}"
+        ) from None
+
+
+def check_makes_component(component: Callable[..., Any], *, where: str) -> None:
+    """Raise InvalidConfig if the component needs an argument or is a bare generator function.
+
+    Whether it returns a context manager is seen in the worker, which calls it.
+    """
+    name = name_of(component)
+    if inspect.isgeneratorfunction(component):
+        raise InvalidConfig(
+            f"{where}: {name!r} is a generator function; decorate it with @contextmanager"
+        )
+    if (signature := _signature(component)) is None:
+        return
+    try:
+        signature.bind()
+    except TypeError:
+        raise InvalidConfig(
+            f"{where}: {name!r} must take no argument; it takes {join_names(signature.parameters)}"
+        ) from None
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature, or None for a builtin without one."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        return None
 
 
 # -- "module:name"

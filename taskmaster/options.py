@@ -4,9 +4,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from taskmaster.errors import InvalidConfig
+from taskmaster.validation import check_whole_number
 
 SHORTEST_HEARTBEAT_SECONDS = 0.01
 LONGEST_SECONDS = 86_400
+MOST_BOOT_ATTEMPTS = 10_000
 SHORTEST_NOTIFY_MS = 3_000
 LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
@@ -55,8 +57,9 @@ class SupervisorOptions:
         if self.http is not None:
             host_and_port(self.http)
         for field in fields(self):
-            if field.name != "http":
+            if field.name.endswith("_seconds"):
                 _check_seconds(field.name, getattr(self, field.name))
+        check_whole_number("boot_attempts", self.boot_attempts, 1, MOST_BOOT_ATTEMPTS)
         if self.heartbeat_seconds < SHORTEST_HEARTBEAT_SECONDS:
             raise InvalidConfig(
                 f"heartbeat_seconds must be at least {SHORTEST_HEARTBEAT_SECONDS}, "

@@ -1,4 +1,4 @@
-"""Checks of queue names, schemas, priorities, delays and payloads. Each refusal is one sentence."""
+"""Checks of names, numbers, delays and payloads. Each refusal is one sentence."""
 
 import re
 from typing import Any
@@ -51,6 +51,18 @@ def check_delay(delay: object) -> float:
             f"a delay must be from 0 to {MAX_DELAY_SECONDS:.0f} seconds (ten years), got {delay}"
         )
     return float(delay)
+
+
+def check_whole_number(key: str, value: object, low: int, high: int, *, otherwise: str = "") -> int:
+    """Return the value of the option `key` if it is from `low` to `high`. Raises InvalidConfig.
+
+    `otherwise` names what else the option may be.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidConfig(
+            f"{key} must be a whole number from {low} to {high}{otherwise}, got {value!r}"
+        )
+    return value
 
 
 def check_schema(schema: object) -> str:

@@ -17,6 +17,7 @@ from taskmaster.cli.output import (
     printable,
     record_json,
     short_json,
+    single_line,
 )
 from taskmaster.failure import Failure
 from taskmaster.job import JobRecord, State
@@ -169,7 +170,7 @@ def show(job_id: int, *, as_json: bool, config: Path | None) -> None:
 def job_texts(record: JobRecord, running: Sequence[RunningJob]) -> list[str]:
     """Return a job as a person reads it, one text per fact."""
     texts = [
-        f"{name:<12} {value}"
+        f"{name:<12} {single_line(value)}"
         for name in SHOWN_COLUMNS
         if (value := getattr(record, name)) is not None
     ]
@@ -180,20 +181,20 @@ def job_texts(record: JobRecord, running: Sequence[RunningJob]) -> list[str]:
 
 def running_text(run: RunningJob) -> str:
     """Return how long a run has lasted and how far it is."""
-    how_far = f", {progress(run)} {run.note or ''}" if run.progress is not None else ""
+    how_far = f", {progress(run)} {single_line(run.note or '')}" if run.progress is not None else ""
     return f"{'running':<12} for {duration(run.seconds)} in process {run.pid}{how_far}"
 
 
 def failure_text(failure: Failure) -> str:
     """Return one entry of the history as a person reads it."""
     run, worker, at = failure.run or "?", failure.worker or "?", failure.at or "?"
-    head = f"\nrun {run} on {worker} at {at}: {failure.cause}{usage(failure)}"
+    head = single_line(f"run {run} on {worker} at {at}: {failure.cause}{usage(failure)}")
     texts = [failure.traceback] if failure.traceback else []
     if failure.stdout:
         texts.append(f"stdout:\n{failure.stdout}")
     if failure.stderr:
         texts.append(f"stderr:\n{failure.stderr}")
-    return "\n".join([head, failure.message, *texts])
+    return "\n".join(["", head, failure.message, *texts])
 
 
 def usage(failure: Failure) -> str:

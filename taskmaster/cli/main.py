@@ -15,6 +15,7 @@ from taskmaster.cli.demo import demo
 from taskmaster.cli.output import printable
 from taskmaster.errors import InvalidJob, TaskmasterError
 from taskmaster.processes.system.stdio import keep_for_stdio
+from taskmaster.store.faults import one_line
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -83,7 +84,7 @@ def exit_code() -> int:
 
 def print_failure(error: Exception) -> None:
     """Print one sentence on stderr."""
-    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    message = error.format_message() if isinstance(error, click.ClickException) else one_line(error)
     if isinstance(error, FileNotFoundError) and error.filename is None:  # from os.getcwd()
         message = "the current directory is gone: change to another"
     print(f"taskmaster: {printable(' '.join(message.split()))}", file=sys.stderr)

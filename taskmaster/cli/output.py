@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     )
 
 
+def single_line(value: object) -> str:
+    """Return the value as printable text in which line breaks are escaped too."""
+    return printable(str(value)).replace("\n", "\\n")
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
     # orjson does not escape DEL and the C1 controls. JSON allows to escape them inside strings.
@@ -44,7 +49,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, emp
         table.add_column(header, justify="right" if numeric else "left", overflow="fold")
     for row in found:
         # As Text, because a name like [red] would be taken for markup.
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
+        table.add_row(*(Text(single_line(cell)) for cell in row))
     # Without a terminal no line is cut, because programs and tests read the output from a pipe.
     Console(width=None if sys.stdout.isatty() else 240, highlight=False).print(table)
 

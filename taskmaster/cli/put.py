@@ -14,7 +14,7 @@ from rich.progress import Progress
 
 from taskmaster.cli.common import add_to_path, config_option, json_option
 from taskmaster.cli.output import print_json
-from taskmaster.config import Settings, load_or_default
+from taskmaster.config import Settings, hint, load_or_default
 from taskmaster.errors import InvalidPayload
 from taskmaster.publisher import Publisher
 
@@ -46,6 +46,7 @@ def put(
     options = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
     with publisher_of(settings) as publisher:
         ids = put_payloads(publisher, queue, payload, options)
+    note_missing_consumer(settings, queue)
     if as_json:
         print_json({"queue_name": queue, "ids": ids})
     elif payload == "-":
@@ -62,6 +63,20 @@ def publisher_of(settings: Settings) -> Publisher:
         max_payload_bytes=settings.max_payload_bytes,
         consumers=settings.consumers,
     )
+
+
+def note_missing_consumer(settings: Settings, queue: str) -> None:
+    """Print a note on stderr if the configuration has consumers and none is for this queue.
+
+    The name may be mistyped, or the queue may be run by another project.
+    """
+    names = [consumer.queue_name for consumer in settings.consumers]
+    if settings.source is not None and names and queue not in names:
+        similar = hint(queue, names)
+        print(
+            f"note: no consumer in {settings.source.name} is for queue {queue!r}{similar}",
+            file=sys.stderr,
+        )
 
 
 def put_payloads(

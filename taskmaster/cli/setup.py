@@ -1,6 +1,7 @@
 """Commands to get started and to stay healthy: `init`, `migrate` and `check`."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from taskmaster.errors import InvalidConfig, TaskmasterError
 from taskmaster.processes.ipc.spawn import hand_over, interpreter
 from taskmaster.store import migrate as migrations
 from taskmaster.store.connection import connect
+from taskmaster.store.faults import one_line
 
 IMPORT_SECONDS = 60.0
 CONFIG = """\
@@ -125,7 +127,7 @@ def run_check(what: str, function: Callable[[], str], *, as_json: bool) -> Check
     try:
         result = CheckResult(what, True, function())
     except (TaskmasterError, psycopg.Error) as error:
-        result = CheckResult(what, False, " ".join(str(error).split()))
+        result = CheckResult(what, False, one_line(error))
     if not as_json:
         print(f"{'ok' if result.ok else 'failed':<7} {what}: {printable(result.says)}", flush=True)
     return result
@@ -158,21 +160,29 @@ def has_metrics(consumer: Consumer) -> bool:
 
 def callbacks(settings: Settings) -> str:
     """Import the callbacks in a process of their own, because this one never runs user code."""
-    fd = hand_over(settings)
-    try:
-        process = interpreter("taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE)
-    finally:
-        os.close(fd)
-    try:
-        output, _ = process.communicate(timeout=IMPORT_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
+    with start_check_process(settings) as process:
+        try:
+            output, _ = process.communicate(timeout=IMPORT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     text = output.decode().strip()
     if process.returncode:
         raise InvalidConfig(text or f"the imports ended with exit code {process.returncode}")
     return text
+
+
+def start_check_process(settings: Settings) -> "subprocess.Popen[bytes]":
+    """Start it in a process group of its own, because Ctrl-C is for this command to handle."""
+    fd = hand_over(settings)
+    try:
+        return interpreter(
+            "taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE, process_group=0
+        )
+    finally:
+        os.close(fd)
 
 
 def database(settings: Settings) -> str:
@@ -180,7 +190,11 @@ def database(settings: Settings) -> str:
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         schema, version = repr(settings.schema), migrations.version(conn)
         if version is None:
-            return f"{schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' create it"
+            migrations.check_may_create(conn, settings.schema)
+            return (
+                f"schema {schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' "
+                "create it"
+            )
         migrations.check(conn, settings.schema)
         postgres = conn.info.server_version // 10_000
         return f"Postgres {postgres}, schema {schema} at version {version}"

@@ -11,6 +11,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.json import set_json_loads
 
 from taskmaster.errors import DatabaseUnreachable, InvalidConfig
+from taskmaster.store.faults import describe_bad_url, one_line
 from taskmaster.store.statements import statement
 
 CONNECT_TIMEOUT_SECONDS = 3
@@ -48,7 +49,7 @@ def connect(
     either, the connection is closed and NoReply is raised.
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
-    be read.
+    be read or the database is not encoded in UTF-8.
     """
     conn = _open(database_url, name, BoundedConnection)
     parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
@@ -90,7 +91,7 @@ def reset_session(conn: Connection) -> None:
 
 def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
     try:
-        return kind.connect(
+        conn = kind.connect(
             database_url,
             autocommit=True,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -104,9 +105,25 @@ def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
             tcp_user_timeout=15_000,  # ms until data that is not acknowledged is an error
         )
     except psycopg.ProgrammingError as error:
-        raise InvalidConfig(_describe_bad_url(database_url, error)) from None
+        raise InvalidConfig(describe_bad_url(database_url, error)) from None
     except psycopg.Error as error:
-        raise DatabaseUnreachable(f"cannot connect to the database: {_one_line(error)}") from None
+        raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
+    _refuse_other_encodings(conn)
+    return conn
+
+
+def _refuse_other_encodings(conn: Connection) -> None:
+    """Raise InvalidConfig unless the database is encoded in UTF-8.
+
+    Another encoding could store neither every payload nor taskmaster's own statements.
+    """
+    encoding = conn.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", None):  # a connection pooler may not report it
+        conn.close()
+        raise InvalidConfig(
+            f"the database must be encoded in UTF-8, it is {encoding}: "
+            "create one with ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | None = None) -> None:
@@ -114,7 +131,7 @@ def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | No
         conn.execute(query, parameters)
     except psycopg.Error as error:
         conn.close()
-        raise DatabaseUnreachable(f"the database refused the session: {_one_line(error)}") from None
+        raise DatabaseUnreachable(f"the database refused the session: {one_line(error)}") from None
 
 
 def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
@@ -132,16 +149,6 @@ def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, A
             state = gen.send(ready)
     except StopIteration as done:
         return done.value
-
-
-def _describe_bad_url(database_url: str, error: psycopg.Error) -> str:
-    """Return what is wrong with the URL without quoting it, because it may contain a password."""
-    scheme, found, _ = database_url.partition("://")
-    if found and scheme not in ("postgresql", "postgres"):
-        return f"database_url must begin with postgresql://, got {scheme}://…"
-    hidden = _one_line(error).replace(database_url, "…")
-    reason = hidden.partition(" in ")[0] if "://" in hidden else hidden
-    return f"database_url cannot be read: {reason}"
 
 
 def _keep_bytes(data: str | bytes) -> str | bytes:
@@ -165,7 +172,3 @@ def _load_lenient_json(data: str | bytes) -> Any:
         return json.loads(data)
     except (RecursionError, ValueError):
         return data if isinstance(data, str) else data.decode()
-
-
-def _one_line(error: psycopg.Error) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -65,6 +65,20 @@ def check(conn: Connection, schema: str) -> None:
     _refuse_newer(current, newest, schema)
 
 
+def check_may_create(conn: Connection, schema: str) -> None:
+    """Raise SchemaMismatch if this role may not create `schema`, which does not exist yet."""
+    may_create, database, role = conn.execute(
+        "select has_database_privilege(current_database(), 'create'), current_database(),"
+        " current_user"
+    ).fetchone() or (False, "", "")
+    if not may_create:
+        raise SchemaMismatch(
+            f"schema {schema!r} does not exist yet, and role {role!r} may not create it: "
+            f"grant create on database {database!r} to it, or run 'taskmaster migrate' as a role "
+            "that may"
+        )
+
+
 def version(conn: Connection) -> int | None:
     """Return the version of the schema on the search path. None if there is no such schema."""
     row = conn.execute("select to_regclass('migrations') is not null").fetchone()

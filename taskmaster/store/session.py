@@ -16,6 +16,7 @@ from taskmaster.embedded import resolve_url
 from taskmaster.errors import DatabaseUnreachable
 from taskmaster.store import migrate
 from taskmaster.store.connection import Connection, connect
+from taskmaster.store.faults import one_line
 from taskmaster.validation import check_schema
 
 
@@ -53,9 +54,9 @@ class Session:
             except psycopg.OperationalError as error:
                 if not conn.broken:
                     raise
-                reason = " ".join(str(error).split())
                 raise DatabaseUnreachable(
-                    f"the connection was lost, the last statement may or may not be done: {reason}"
+                    f"the connection was lost, the last statement may or may not be done: "
+                    f"{one_line(error)}"
                 ) from error
 
     def _open(self) -> Connection:

@@ -116,7 +116,7 @@ def test_a_job_that_loses_its_host_twice_is_charged_a_crash(conn: Connection) ->
     record = jobs.get(conn, running)
     assert record is not None
     assert record.failures[0].cause == "lost host"
-    assert "host was lost" in record.failures[0].message
+    assert record.failures[0].message == "its supervisor was lost again while it ran"
 
 
 def test_a_job_that_loses_host_after_host_is_rejected(conn: Connection) -> None:

@@ -1,6 +1,8 @@
 """Starting: what cannot work is refused in one sentence, and what will work later is retried."""
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from taskmaster import Consumer, Publisher, WorkersFailed
-from tests.support import Gates, Journal, Supervise, eventually
+from taskmaster.store.connection import Connection
+from tests.support import Gates, Journal, Server, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.project import Project, project
 
@@ -190,6 +194,100 @@ def test_command_refuses_an_invalid_url_without_its_password(
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize("url", ["postgres:/x", "foo"])
+@pytest.mark.parametrize("command", [("check",), ("run",), ("put", "q"), ("status",)])
+def test_command_names_the_form_that_a_url_must_have(
+    here: Project, command: tuple[str, ...], url: str
+) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = url
+    code, output = run_command(here, *command)
+    assert code == 1
+    assert "database_url cannot be read" in output
+    assert "must begin with postgresql:// or be key=value pairs" in output
+
+
+@pytest.fixture
+def latin1_url(server: Server) -> Iterator[str]:
+    name = f"{server.prefix}_latin1"
+    server.execute("create database {} template template0 encoding 'LATIN1' locale 'C'", name)
+    try:
+        yield server.url_of(name)
+    finally:
+        server.execute("drop database {} with (force)", name)
+
+
+@pytest.mark.parametrize("command", [("check",), ("run",), ("put", "q"), ("migrate",)])
+def test_database_of_another_encoding_is_refused_in_one_sentence(
+    here: Project, latin1_url: str, command: tuple[str, ...]
+) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = latin1_url
+    code, output = run_command(here, *command)
+    assert code == 1
+    assert output.count("the database must be encoded in UTF-8, it is LATIN1: create one") == 1
+    assert "retrying" not in output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def powerless_url(server: Server, empty_database_url: str) -> Iterator[str]:
+    """Return the URL of an empty database for a role that may create nothing."""
+    name = f"{server.prefix}_powerless"
+    server.execute("create role {}", name)
+    try:
+        database = str(conninfo_to_dict(empty_database_url)["dbname"])
+        yield server.url_of(database, options=f"-c role={name}")
+    finally:
+        server.execute("drop role {}", name)
+
+
+def test_check_fails_for_a_role_that_may_not_create_the_schema(
+    here: Project, powerless_url: str
+) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = powerless_url
+    code, output = run_command(here, "check")
+    assert code == 1
+    (line,) = [line for line in output.splitlines() if " database: " in line]
+    assert line.startswith("failed  database: schema 'taskmaster' does not exist yet, and role ")
+    assert "grant create on database" in line
+
+
+def test_check_passes_before_the_schema_is_created(here: Project, empty_database_url: str) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = empty_database_url
+    code, output = run_command(here, "check")
+    assert code == 0
+    assert "ok      database: schema 'taskmaster' does not exist yet: 'taskmaster run'" in output
+
+
+def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
+    here: Project, conn: Connection
+) -> None:
+    here.configure({})
+    here.start()
+    conn.execute("alter schema taskmaster rename to elsewhere")
+    eventually(lambda: "database failed, retrying: " in here.output())
+    conn.execute("alter schema elsewhere rename to taskmaster")
+    eventually(lambda: "database works again" in here.output())
+    assert here.stop() == 0
+    assert "database unreachable" not in here.output()
+    line = next(line for line in here.output().splitlines() if "database failed" in line)
+    assert "schema 'taskmaster' was dropped or renamed, or tables or functions in it were" in line
+    assert "at character" not in line
+
+
+def test_refused_connection_is_logged_without_a_question(here: Project) -> None:
+    here.configure({})
+    here.environment["TASKMASTER_DATABASE_URL"] = "postgresql://127.0.0.1:1/none"
+    here.start(ready=False)
+    eventually(lambda: "database unreachable, retrying: " in here.output())
+    assert here.stop() == 0
+    assert "Connection refused" in here.output()
+    assert "Is the server running" not in here.output()
+
+
 @pytest.mark.parametrize(
     ("consumer", "top", "about"),
     [
@@ -201,9 +299,19 @@ def test_command_refuses_an_invalid_url_without_its_password(
         (
             {"callback": "tests.support.unusable_callbacks:take_no_job"},
             "",
-            "must take one argument, the job",
+            "'take_no_job' must take one argument, the job; it takes none",
         ),
         ({"callback": "tests.support.unusable_callbacks:generate"}, "", "generator function"),
+        (
+            {"component": "tests.support.unusable_callbacks:component_for"},
+            "",
+            "component: 'component_for' must take no argument; it takes 'place'",
+        ),
+        (
+            {"component": "tests.support.unusable_callbacks:generate_component"},
+            "",
+            "component: 'generate_component' is a generator function; decorate it with",
+        ),
     ],
 )
 def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
@@ -217,6 +325,50 @@ def test_check_and_run_refuse_what_cannot_work_in_one_sentence(
         lines = [line for line in output.splitlines() if about in line]
         assert len(lines) == 1, output
         assert "consumer 'q'" in lines[0]
+
+
+def test_component_that_is_no_context_manager_stops_run_at_once(here: Project) -> None:
+    here.configure(
+        {"component": "tests.support.unusable_callbacks:make_no_component"}, boot_attempts=100
+    )
+    code, output = run_command(here, "run")
+    assert code == 1
+    assert "Traceback" not in output
+    assert output.splitlines()[-1] == (
+        "taskmaster: taskmaster.toml: consumer 'q': component: 'make_no_component' must return a "
+        "context manager, it returned 3"
+    )
+
+
+IMPORTED = """
+import time
+open("importing", "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("command", "exit_code"), [("check", 130), ("run", 0)])
+def test_interrupt_during_a_slow_import_prints_no_traceback(
+    here: Project, command: str, exit_code: int
+) -> None:
+    here.configure({})
+    here.write_version("slow", more=IMPORTED)
+    process = here.start(command, ready=False, process_group=0)
+    eventually(lambda: (here.directory / "importing").exists(), within=20.0)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(10) == exit_code
+    assert "Traceback" not in here.output()
+    assert "KeyboardInterrupt" not in here.output()
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_import_that_raises_keyboard_interrupt_is_one_sentence(here: Project, command: str) -> None:
+    here.configure({})
+    here.write_version("interrupting", more="raise KeyboardInterrupt")
+    code, output = run_command(here, command)
+    assert code == 1
+    assert output.count("consumer 'q': an import raised KeyboardInterrupt") == 1
+    assert "Traceback" not in output
 
 
 def run_command(here: Project, *command: str) -> tuple[int, str]:

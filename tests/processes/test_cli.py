@@ -138,6 +138,19 @@ def test_put_prints_the_id_and_nothing_else(cli: Cli, admin: Admin) -> None:
     assert (record.payload, record.priority, record.headers) == ({"to": "ada"}, 3, {"trace": "x"})
 
 
+def test_put_into_a_queue_without_consumer_prints_a_note(cli: Cli, project: Path) -> None:
+    assert (project / "taskmaster.toml").exists()
+    done = cli("put", "mial", "1")
+    assert (done.returncode, done.stdout.strip().isdigit()) == (0, True)
+    assert done.stderr == (
+        "note: no consumer in taskmaster.toml is for queue 'mial' (did you mean 'mail'?)\n"
+    )
+    done = cli("put", "thumbnails", "1", "--json")
+    assert json.loads(done.stdout)["queue_name"] == "thumbnails"
+    assert done.stderr == "note: no consumer in taskmaster.toml is for queue 'thumbnails'\n"
+    assert cli("put", "mail", "1").stderr == ""
+
+
 def test_missing_payload_is_null_and_a_delay_schedules(cli: Cli, admin: Admin) -> None:
     record = admin.get(int(cli("put", "mail", "--delay", "600").stdout))
 
@@ -295,6 +308,17 @@ def test_control_characters_in_data_never_reach_the_terminal(
         assert not set(out) & set("\x1b\x9b\x07\x7f"), command
 
 
+def test_line_breaks_in_data_break_no_line_of_a_table(cli: Cli, conn: Any) -> None:
+    job_id = put_rejected(conn, queue_name="two\nlines\r\n", reason="no")
+    conn.execute("insert into supervisors (name) values (E'host\\n:1')")
+
+    lines = cli("status").stdout.splitlines()
+    assert len([line for line in lines if "two\\nlines\\r\\n" in line]) == 1
+    assert len([line for line in lines if "host\\n:1" in line]) == 1
+    assert len(cli("jobs").stdout.splitlines()) == 2
+    assert "queue_name   two\\nlines\\r\\n\n" in cli("show", str(job_id)).stdout
+
+
 # -- requeue, delete
 
 
@@ -326,6 +350,23 @@ def test_rejected_jobs_of_a_queue_are_requeued(cli: Cli, admin: Admin, conn: Any
 
     assert "2" in cli("requeue", "--queue", "mail").stdout
     assert [admin.get(job_id).state for job_id in ids] == [State.READY, State.READY, State.REJECTED]
+
+
+def test_jobs_that_are_left_out_are_counted_in_the_right_number(cli: Cli, conn: Any) -> None:
+    def sentence(command: str, *ids: int) -> str:
+        return error_of(cli(command, *map(str, ids))).removeprefix("taskmaster: ").rstrip()
+
+    no, nos = "is not rejected, so it cannot", "are not rejected, so they cannot"
+    one, *both = (put_rejected(conn) for _ in range(3))
+    assert sentence("requeue", 98) == f"job 98 {no} be requeued"
+    assert sentence("requeue", 98, one) == f"job 98 {no} be requeued; 1 other was done"
+    assert sentence("requeue", 98, 99, *both) == (
+        f"jobs 98, 99 {nos} be requeued; 2 others were done"
+    )
+    assert sentence("delete", 98) == "job 98 cannot be deleted: it runs, or there is no such job"
+    assert sentence("delete", 98, 99) == (
+        "jobs 98, 99 cannot be deleted: they run, or there are no such jobs"
+    )
 
 
 def test_queue_is_not_deleted_without_yes(cli: Cli, publisher: Publisher, admin: Admin) -> None:
@@ -527,6 +568,14 @@ def test_check_names_the_fault_of_a_callback_and_survives_it(
     assert about in process.stdout + process.stderr
     assert "failed" in process.stdout
     assert "Traceback" not in process.stderr
+
+
+def test_count_that_is_not_a_whole_number_from_1_is_refused(cli: Cli, project: Path) -> None:
+    for value in ("0", "2.5"):
+        written = CONFIG.replace("[supervisor]", f"[supervisor]\nboot_attempts = {value}")
+        (project / "taskmaster.toml").write_text(written)
+        for command in ("check", "run"):
+            assert "boot_attempts must be a whole number from 1 to" in error_of(cli(command))
 
 
 def test_check_passes_for_a_working_project(cli: Cli, project: Path) -> None:

@@ -214,5 +214,16 @@ def test_middleware_that_returns_none_is_named_in_the_failure(
         job_id = publisher.put("q")
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
     (failure,) = admin.get(job_id).failures
-    assert "a middleware returned None" in failure.message
+    assert failure.message.startswith("taskmaster.InvalidOutcome: a middleware returned None")
     assert "the callback" not in failure.message
+
+
+@pytest.mark.parametrize(("do", "cause"), [("reject", "rejected"), ("retry", "retry")])
+@pytest.mark.parametrize("reason", ["", " \n"])
+def test_outcome_with_an_empty_reason_leaves_a_message(
+    supervise: Supervise, publisher: Publisher, admin: Admin, do: str, cause: str, reason: str
+) -> None:
+    with supervise(Consumer("q", callback=ACT, max_runs=1)):
+        job_id = publisher.put("q", {"do": do, "reason": reason})
+        record = wait_for_state(admin, job_id, State.REJECTED)
+    assert [(failure.cause, failure.message) for failure in record.failures] == [(cause, cause)]

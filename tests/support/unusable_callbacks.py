@@ -15,6 +15,21 @@ def generate(job: Job) -> Iterator[None]:
     yield
 
 
+def component_for(place: str) -> Iterator[None]:
+    """Need an argument, so it cannot be a component."""
+    raise AssertionError(place)
+
+
+def generate_component() -> Iterator[None]:
+    """Lack @contextmanager."""
+    yield
+
+
+def make_no_component() -> int:
+    """Return no context manager."""
+    return 3
+
+
 def return_nothing(handler: Handler) -> Handler:
     """Make a middleware that forgets to return the outcome of the handler."""
 

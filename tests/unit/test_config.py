@@ -309,6 +309,13 @@ def test_typo_in_a_key_is_refused_with_file_key_and_choices() -> None:
             "[supervisor]\ngrace_seconds = 'long'\n",
             "supervisor: grace_seconds must be a number from 0 to 86400, got",
         ),
+        *(
+            (
+                f"[supervisor]\nboot_attempts = {value}\n",
+                "supervisor: boot_attempts must be a whole number from 1 to 10000, got",
+            )
+            for value in ("0", "2.5", "true", "10001")
+        ),
         ("[supervisor]\nheartbeat_seconds = -1\n", "supervisor: heartbeat_seconds must be"),
         ("supervisor = 3\n", "supervisor: must be a table, got 3"),
         ("consumer = 3\n", "consumer must be a list of tables, each headed [[consumer]]"),

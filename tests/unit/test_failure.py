@@ -72,7 +72,7 @@ def test_record_of_a_lost_host_is_read() -> None:
         "run": 3,
         "worker": "host:1:2",
         "at": "2026-01-02T03:04:05+00:00",
-        "message": "its host was lost again while it ran",
+        "message": "its supervisor was lost again while it ran",
     }
 
     assert document(parse_failure(written)) == written

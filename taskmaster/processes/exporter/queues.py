@@ -13,6 +13,7 @@ import psycopg
 from taskmaster.errors import TaskmasterError
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.store.connection import Connection, connect
+from taskmaster.store.faults import describe_fault
 from taskmaster.store.stats import QueueStats, queue_stats
 
 log = logging.getLogger("taskmaster.exporter")
@@ -63,7 +64,7 @@ class Queues:
         try:
             self._stats = queue_stats(self._connection or self._connect(), self._names)
         except (psycopg.Error, TaskmasterError) as error:
-            log.warning("queues not counted: %s", " ".join(str(error).split()))
+            log.warning("queues not counted: %s", describe_fault(error, self._database.schema))
             if self._connection is not None:
                 self._connection.close()
             self._connection = None

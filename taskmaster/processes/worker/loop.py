@@ -19,6 +19,7 @@ from taskmaster.processes.system.fd_identity import Identity, identity
 from taskmaster.processes.worker.recycling import Recycling
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
+from taskmaster.store.faults import describe_fault
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -191,7 +192,7 @@ class WorkerLoop:
         """Log the first loss of a series, and wait a little before connecting again."""
         self.delivery.on_connection_lost()
         if self.backoff.failures == 0:
-            log.warning("database failed, retrying: %s", " ".join(str(error).split()))
+            log.warning("database failed, retrying: %s", describe_fault(error, self.schema))
         if self.connection is not None:
             self.connection.close()
             self.connection = None

@@ -119,8 +119,7 @@ def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) 
     if prepared.consumer.cpu_affinity:
         os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
     os.register_at_fork(after_in_child=partial(setattr, job_context, "is_forked", True))
-    if prepared.component is not None:
-        job_context.component = stack.enter_context(prepared.component())
+    job_context.component = prepared.open_component(stack)
     handler = prepared.chain(stack, exit_in_forks(prepared.callback, job_context))
     timeout = prepared.consumer.timeout_seconds
     return handler if timeout is None else with_timeout(handler, timeout)

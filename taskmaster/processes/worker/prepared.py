@@ -5,13 +5,18 @@ The template prepares each consumer once. Its forks, workers and reporters, only
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import NamedTuple
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple
 
 from taskmaster.chain import build, innermost
 from taskmaster.consumer import Callback, Component, Consumer
 from taskmaster.errors import InvalidConfig
-from taskmaster.imports import check_takes_job, resolve_callable
+from taskmaster.imports import (
+    check_makes_component,
+    check_takes_job,
+    name_of,
+    resolve_callable,
+)
 from taskmaster.middleware import Handler
 from taskmaster.plugins import (
     CrashReporterFactory,
@@ -32,6 +37,21 @@ class Prepared(NamedTuple):
     crash_reporters: Sequence[CrashReporterFactory]
     where: str
 
+    def open_component(self, stack: ExitStack) -> Any:
+        """Enter the component and return what it yields, or None if there is no component.
+
+        Raises InvalidConfig if it is not a context manager.
+        """
+        if self.component is None:
+            return None
+        made: object = self.component()
+        if not isinstance(made, AbstractContextManager):
+            raise InvalidConfig(
+                f"{self.where}: component: {name_of(self.component)!r} must return a context "
+                f"manager, it returned {made!r:.100}"
+            )
+        return stack.enter_context(made)
+
     def chain(self, stack: ExitStack, callback: Callback) -> Handler:
         """Build the middlewares and return `callback` inside them. Raises InvalidConfig."""
         try:
@@ -44,12 +64,21 @@ class Prepared(NamedTuple):
 def prepare(consumer: Consumer, *, source: str) -> Prepared:
     """Import what the consumer names. Raises InvalidConfig, beginning with `source` and the key."""
     where = f"{source}: consumer {consumer.queue_name!r}"
+    try:
+        return _prepare(consumer, where)
+    except KeyboardInterrupt:
+        # A module raised it: Ctrl-C does not reach the processes that prepare consumers.
+        raise InvalidConfig(f"{where}: an import raised KeyboardInterrupt") from None
+
+
+def _prepare(consumer: Consumer, where: str) -> Prepared:
     callback = resolve_callable(consumer.callback, where=f"{where}: callback")
     check_takes_job(callback, where=f"{where}: callback")
     _check_cpus(consumer, where)
     component = consumer.component
     if component is not None:
         component = resolve_callable(component, where=f"{where}: component")
+        check_makes_component(component, where=f"{where}: component")
     specs, middleware = consumer.middleware, f"{where}: middleware"
     return Prepared(
         consumer=consumer,

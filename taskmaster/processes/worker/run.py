@@ -115,9 +115,10 @@ def _record(
             reason = "it asked to run later, and delivery = 'at_most_once' never runs a job again"
         case _:
             return None
+    message = text_of(reason)
     return make_failure(
         cause,
-        text_of(reason),
+        message if message.strip() else cause,  # an empty reason is as good as none
         run=claimed.run_count,
         worker=context.worker,
         duration_seconds=seconds,

@@ -51,7 +51,9 @@ class HeartbeatService(BaseService):
         report = self.report()._replace(locked=self.has_lock)
         result = supervisors.heartbeat(conn, self.session.registered_id, report)
         if result is None:
-            log.error("supervisor evicted: another one rescued its jobs, replacing all workers")
+            log.error(
+                "supervisor evicted: another one rescued its jobs; all workers are being replaced"
+            )
             self.session.unregister()
             self.on_eviction()
             return

@@ -20,6 +20,7 @@ from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store.connection import Connection, connect
+from taskmaster.store.faults import one_line
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -85,7 +86,7 @@ class Listener(BaseService):
                 if NUMBER.fullmatch(count):
                     jobs[queue_name] += int(count)
         except psycopg.Error as error:
-            log.warning("listener lost, reconnecting: %s", " ".join(str(error).split()))
+            log.warning("listener lost, reconnecting: %s", one_line(error))
             self.close()
             self.backoff.record()
         self.on_jobs(jobs)

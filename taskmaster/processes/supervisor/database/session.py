@@ -16,6 +16,7 @@ from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import migrate, supervisors
 from taskmaster.store.connection import Connection, connect
+from taskmaster.store.faults import describe_fault, is_unreachable
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -159,13 +160,14 @@ class DatabaseSession(BaseService):
 
     def _on_success(self) -> None:
         if self.backoff.failures:
-            log.info("database reachable again")
+            log.info("database works again")
             self.backoff.reset()
 
     def _on_failure(self, error: Exception, now: float) -> None:
         """Log the first failure of a series, and connect again after a while."""
         if self.backoff.failures == 0:
-            log.warning("database unreachable, retrying: %s", " ".join(str(error).split()))
+            problem = "unreachable" if is_unreachable(error) else "failed"
+            log.warning("database %s, retrying: %s", problem, describe_fault(error, self.schema))
         self._disconnect()
         self.connect_at = now + self.backoff.record()
 

@@ -30,8 +30,8 @@ released as (
 judged as (
   select *, once or is_crash as is_charged,
          once or (is_crash and (job).crashes + 1 >= %(max_crashes)s) as is_rejected,
-         case when once then 'its host was lost: it may have run, and must never run twice'
-              else 'its host was lost again while it ran' end as message
+         case when once then 'its supervisor was lost: it may have run, and must never run twice'
+              else 'its supervisor was lost again while it ran' end as message
     from released),
 ended as materialized (
   select ended_job(
