@@ -1,10 +1,12 @@
 """The exporter: metrics agree with what happened, and no crash loses a count."""
 
 import signal
+import socket
 import struct
 import time
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -12,6 +14,7 @@ from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.options import host_and_port
 from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.ipc.snapshot import QUESTION_BYTES, Snapshot
 from taskmaster.processes.supervisor.exporter_service import exporter_service
 from tests.support import Gates, Journal, RunningSupervisor, Supervise, eventually
 from tests.support.callbacks import ACT
@@ -95,6 +98,26 @@ def test_request_of_an_exited_exporter_does_not_end_supervisor() -> None:
     )
     service.reply()
     service.close()
+
+
+def test_only_the_last_question_of_an_exporter_gets_a_reply() -> None:
+    questions: list[int] = []
+
+    def snapshot(number: int) -> Snapshot:
+        questions.append(number)
+        return cast(Snapshot, number)
+
+    service = exporter_service(
+        ":0", Database("postgresql://unused", "taskmaster"), "/nowhere", snapshot, source="test"
+    )
+    service.channel, exporter = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    service.channel.setblocking(False)
+    with exporter:
+        for number in (1, 2, 3):  # asked while the supervisor waited for the database
+            exporter.send(number.to_bytes(QUESTION_BYTES, "big"))
+        service.reply()
+    service.close()
+    assert questions == [3]
 
 
 def test_users_counters_survive_a_kill_and_gauges_do_not(

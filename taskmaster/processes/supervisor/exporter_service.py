@@ -65,14 +65,14 @@ class ExporterService(BaseService):
         return {} if self.channel is None else {self.channel.fileno(): self.reply}
 
     def reply(self) -> None:
-        """Read one question and send a snapshot.
+        """Send a snapshot for the last question: the exporter no longer waits for earlier ones.
 
         If the snapshot cannot be sent now, it is dropped, and the exporter asks again.
         """
         if self.channel is None:  # the exporter exited after its channel became readable
             return
         try:
-            question = self.channel.recv(QUESTION_BYTES)
+            question = _last_question(self.channel)
             if question:
                 snapshot = self.snapshot(int.from_bytes(question, "big"))
                 self.channel.send(msgspec.json.encode(snapshot))
@@ -112,6 +112,18 @@ class ExporterService(BaseService):
             self.process.kill()
             self.process.wait(EXIT_SECONDS)
         self.channel = self.process = None
+
+
+def _last_question(channel: socket.socket) -> bytes:
+    """Return the last question that has arrived, or nothing if the exporter is gone."""
+    question = channel.recv(QUESTION_BYTES)
+    while question:
+        try:
+            newer = channel.recv(QUESTION_BYTES)
+        except BlockingIOError:
+            break
+        question = newer
+    return question
 
 
 def exporter_service(

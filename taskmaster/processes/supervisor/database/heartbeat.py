@@ -42,7 +42,7 @@ class HeartbeatService(BaseService):
     def run_due(self, now: float) -> None:
         """Send a heartbeat if it is due."""
         if self.session.is_open and now >= self.due_at:
-            self.session.run(lambda conn: self._beat(conn, now), now)
+            self.session.run(lambda conn: self._beat(conn, now))
 
     def next_due(self) -> float:
         return self.due_at if self.session.is_open else math.inf

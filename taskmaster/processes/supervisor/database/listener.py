@@ -54,7 +54,7 @@ class Listener(BaseService):
         try:
             self.connection = self._connect()
         except (DatabaseUnreachable, psycopg.Error):
-            self.connect_at = now + self.backoff.record()
+            self.connect_at = time.monotonic() + self.backoff.record()
             return
         if self.backoff.failures:
             log.info("listener reconnected")

@@ -67,7 +67,7 @@ class DatabaseSession(BaseService):
             try:
                 self._connect()
             except (psycopg.Error, DatabaseUnreachable) as error:
-                self._on_failure(error, now)
+                self._on_failure(error)
 
     def next_due(self) -> float:
         return self.connect_at if self.connection is None else math.inf
@@ -81,14 +81,14 @@ class DatabaseSession(BaseService):
 
     # -- for the other services
 
-    def run(self, work: Work, now: float) -> None:
+    def run(self, work: Work) -> None:
         """Run `work` on the connection. If that fails, connect again."""
         if self.connection is None:
             return
         try:
             work(self.connection)
         except (psycopg.Error, DatabaseUnreachable) as error:
-            self._on_failure(error, now)
+            self._on_failure(error)
         else:
             self._on_success()
 
@@ -111,7 +111,7 @@ class DatabaseSession(BaseService):
             self.blocked_step = now
             return now + time.monotonic() - started_at + LOCKED_SECONDS
         except (psycopg.Error, DatabaseUnreachable) as error:
-            self._on_failure(error, now)
+            self._on_failure(error)
             return math.inf
         self._on_success()
         return None
@@ -163,13 +163,17 @@ class DatabaseSession(BaseService):
             log.info("database works again")
             self.backoff.reset()
 
-    def _on_failure(self, error: Exception, now: float) -> None:
-        """Log the first failure of a series, and connect again after a while."""
+    def _on_failure(self, error: Exception) -> None:
+        """Log the first failure of a series, and connect again after a while.
+
+        The wait begins now, and not when the step began: a database that does not respond keeps the
+        loop waiting, and between two attempts it must do its other work.
+        """
         if self.backoff.failures == 0:
             problem = "unreachable" if is_unreachable(error) else "failed"
             log.warning("database %s, retrying: %s", problem, describe_fault(error, self.schema))
         self._disconnect()
-        self.connect_at = now + self.backoff.record()
+        self.connect_at = time.monotonic() + self.backoff.record()
 
     def _disconnect(self) -> None:
         if self.connection is not None:
