@@ -164,18 +164,21 @@ def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
 
 
 def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:
-    """Release the leases of a supervisor's workers that do not live. Return how many jobs."""
-    parameters = {"supervisor": supervisor, "living": list(living)}
-    return int(fetch_value(conn, statement("leases/release_orphans"), parameters))
+    """Release the leases of a supervisor's workers that do not live. Return how many jobs.
+
+    A worker that has exited may have claimed a batch in its last moment.
+    """
+    parameters = {"supervisor": supervisor, "worker": None, "living": list(living)}
+    return int(fetch_value(conn, statement("leases/release_workers"), parameters))
 
 
 def release_unacknowledged(conn: Connection, supervisor: int, worker: str) -> int:
     """Release all leases of a worker that runs no batch, or whose last batch is settled.
 
-    Return how many jobs there were.
+    Its claims were committed, but their replies were lost. Return how many jobs there were.
     """
-    parameters = {"supervisor": supervisor, "worker": worker}
-    return int(fetch_value(conn, statement("leases/release_unacknowledged"), parameters))
+    parameters = {"supervisor": supervisor, "worker": worker, "living": None}
+    return int(fetch_value(conn, statement("leases/release_workers"), parameters))
 
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:

@@ -1,8 +1,9 @@
--- Release the leases of a worker whose claims were committed but whose replies were lost.
--- Returns how many jobs.
+-- Release all leases of one worker of this supervisor, or of all its workers but the living ones.
+-- Returns how many jobs. One of the parameters `worker` and `living` is null.
 with found as materialized (
   select token from leases
-   where supervisor = %(supervisor)s and worker = %(worker)s
+   where supervisor = %(supervisor)s
+     and (worker = %(worker)s::text or worker <> all(%(living)s::text[]))
    order by token for update),
 lost as (
   delete from leases where token = any(array(select token from found)) returning leases as lease),
