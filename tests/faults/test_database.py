@@ -21,7 +21,7 @@ from tests.support.project import Project, project
 from tests.support.server import SCHEMA
 from tests.support.supervisor_process import pids_with_mark, title_of
 
-NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+NOWHERE = "postgresql://postgres@127.0.0.1:1/none"
 
 BACK_WITHIN_SECONDS = 2.0
 
@@ -141,7 +141,7 @@ def test_supervisor_waits_for_a_database_that_is_down(
 
 
 def test_unreachable_database_is_reported_in_one_sentence() -> None:
-    url = "postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=1"
+    url = "postgresql://postgres@127.0.0.1:1/nothing?connect_timeout=1"
     for call in (lambda: Publisher(url).put("q"), lambda: Admin(url).find()):
         with pytest.raises(DatabaseUnreachable, match="cannot connect to the database") as caught:
             call()
@@ -149,7 +149,7 @@ def test_unreachable_database_is_reported_in_one_sentence() -> None:
 
 
 def test_supervisor_without_a_database_exits_when_asked(supervise: Supervise) -> None:
-    url = "postgresql://nobody@127.0.0.1:1/nothing"
+    url = "postgresql://postgres@127.0.0.1:1/nothing"
     with (
         pytest.raises(Exception, match=r"not ready within 1\.5 s"),
         supervise(Consumer("q", callback=ACT), url=url, within=1.5),

@@ -15,7 +15,7 @@ import pytest
 from taskmaster import Admin, Publisher, State
 from taskmaster.processes.template.client import START_ATTEMPTS
 from tests.support import Gates, Journal, eventually
-from tests.support.project import Project, project, versions
+from tests.support.project import SLOW_IMPORT, Project, project, versions
 
 HOLD = {"do": "hold"}
 BROKEN_COMPONENT = """
@@ -23,11 +23,6 @@ BROKEN_COMPONENT = """
 def component():
     raise RuntimeError("no licence for the renderer")
     yield
-"""
-SLOW_IMPORT = """
-from tests.support.journal import wait_at
-note("importing")
-wait_at("import")
 """
 
 

@@ -17,7 +17,7 @@ from taskmaster import Consumer, Publisher, WorkersFailed
 from taskmaster.store.connection import Connection
 from tests.support import Gates, Journal, Server, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.project import Project, project
+from tests.support.project import SLOW_IMPORT, Project, project
 
 URL_OF_ANOTHER_LIBRARY = "postgresql+psycopg://u:s3cret@h/x"
 
@@ -340,21 +340,14 @@ def test_component_that_is_no_context_manager_stops_run_at_once(here: Project) -
     )
 
 
-IMPORTED = """
-import time
-open("importing", "w").close()
-time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize(("command", "exit_code"), [("check", 130), ("run", 0)])
 def test_interrupt_during_a_slow_import_prints_no_traceback(
-    here: Project, command: str, exit_code: int
+    here: Project, journal: Journal, command: str, exit_code: int
 ) -> None:
     here.configure({})
-    here.write_version("slow", more=IMPORTED)
+    here.write_version("slow", more=SLOW_IMPORT)
     process = here.start(command, ready=False, process_group=0)
-    eventually(lambda: (here.directory / "importing").exists(), within=20.0)
+    eventually(lambda: journal.lines("importing"), within=20.0)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(10) == exit_code
     assert "Traceback" not in here.output()

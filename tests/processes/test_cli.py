@@ -426,7 +426,7 @@ def test_command_without_a_database_prints_one_sentence(
     cli: Cli, arguments: tuple[str, ...]
 ) -> None:
     sentence = error_of(
-        cli(*arguments, TASKMASTER_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+        cli(*arguments, TASKMASTER_DATABASE_URL="postgresql://postgres@127.0.0.1:1/none")
     )
 
     assert "cannot connect" in sentence

@@ -25,6 +25,7 @@ VARIABLES = {"$instance": ".*", "$queue": ".*", "$__rate_interval": "5m"}
 # Enough for the backlog to have grown, whichever of the 43 earlier jobs a scrape has seen.
 WAITING = 700
 THRESHOLD = re.compile(r" (?:==|>=|>|<) [0-9.e]+$")
+Found = Mapping[str, list[dict[str, Any]]]  # the samples of each expression, by its name
 
 
 def panels() -> Iterator[tuple[str, str]]:
@@ -116,8 +117,15 @@ def query_all(
     return found
 
 
-def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
+def agree(found: Found) -> bool:
     """Assert that the samples agree with the jobs put, what callbacks did, and one SIGKILL."""
+    assert_exact_samples(found)
+    assert_counts(found)
+    assert_times_and_sizes(found)
+    return True
+
+
+def assert_exact_samples(found: Found) -> None:
     exact = {
         "Scraped, supervisor, listener, database A": 1,
         "Scraped, supervisor, listener, database B": 1,
@@ -140,6 +148,9 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
     assert total(found["Queue depth A"], state="running") == 2
     assert total(found["Queue depth A"], state="rejected") == 3
     assert total(found["Workers by state A"], state="busy") == 2
+
+
+def assert_counts(found: Found) -> None:
     outcomes = found["Runs by outcome A"]
     # 45 runs were acked and 3 rejected.
     assert total(outcomes, outcome="ack") == pytest.approx(
@@ -147,13 +158,19 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
     )
     # This query came a moment later.
     assert total(found["Runs by queue A"], queue="mail") == pytest.approx(total(outcomes), rel=0.05)
-    assert 0 < total(found["Oldest ready job A"]) < 60
-    assert 0 < total(found["TaskmasterOldestJobTooOld 0"]) < 60
     assert total(found["TaskmasterBacklogGrowing 1"]) > 0
     assert total(found["TaskmasterRejectedJobs 0"]) == pytest.approx(3, rel=0.5)  # extrapolated
     assert total(found["TaskmasterCrashLoop 0"]) == pytest.approx(1, rel=0.5)
     # Prometheus extrapolates.
     assert total(found["Exits by cause A"], cause="signal SIGKILL") == pytest.approx(1, rel=0.5)
+    assert total(found["Claims A"], result="found") > 0
+    assert total(found["Wakeups A"], source="notify") > 0
+    assert total(found["Duration A"], le="+Inf") > 0
+
+
+def assert_times_and_sizes(found: Found) -> None:
+    assert 0 < total(found["Oldest ready job A"]) < 60
+    assert 0 < total(found["TaskmasterOldestJobTooOld 0"]) < 60
     assert 0.05 < total(found["Duration, quantiles B"]) < 1.0  # five of 48 took 0.1 s
     assert 0 < total(found["Duration, quantiles A"]) < 0.05
     assert (
@@ -166,10 +183,6 @@ def agree(found: Mapping[str, list[dict[str, Any]]]) -> bool:
     assert total(found["CPU by queue A"]) > 0
     assert 10e6 < total(found["Memory by queue B"]) < total(found["Memory by queue A"]) < 2e9
     assert 0 < total(found["TaskmasterMemoryNearLimit 0"]) < 0.5
-    assert total(found["Claims A"], result="found") > 0
-    assert total(found["Wakeups A"], source="notify") > 0
-    assert total(found["Duration A"], le="+Inf") > 0
-    return True
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ def act(job):
 def component():
     yield
 """
+# An addition to jobs.py: its import waits until the test opens the gate "import".
+SLOW_IMPORT = """
+from tests.support.journal import wait_at
+note("importing")
+wait_at("import")
+"""
 
 
 class Project:

@@ -46,34 +46,35 @@ def specs(settings: Settings, number: int = 0) -> list[object]:
 # -- values
 
 
+WHOLE = """
+database_url = "postgresql://host/database"
+schema = "jobs"
+max_payload_bytes = 2000
+middleware = ["logging"]
+
+[supervisor]
+grace_seconds = 5
+
+[logging]
+format = "json"
+
+[[consumer]]
+queue_name = "thumbnails"
+callback = "images:thumbnail"
+component = "images:resources"
+concurrency = 4
+delivery = "at_least_once"
+max_runs = 2
+max_crashes = 1
+retry_base_seconds = 0.5
+retry_max_seconds = 60
+batch = 7
+middleware = [{ use = "errors", retry = ["builtins:OSError"] }, "images:audit"]
+"""
+
+
 def test_whole_file_is_read(directory: Path) -> None:
-    settings = configured(
-        """
-        database_url = "postgresql://host/database"
-        schema = "jobs"
-        max_payload_bytes = 2000
-        middleware = ["logging"]
-
-        [supervisor]
-        grace_seconds = 5
-
-        [logging]
-        format = "json"
-
-        [[consumer]]
-        queue_name = "thumbnails"
-        callback = "images:thumbnail"
-        component = "images:resources"
-        concurrency = 4
-        delivery = "at_least_once"
-        max_runs = 2
-        max_crashes = 1
-        retry_base_seconds = 0.5
-        retry_max_seconds = 60
-        batch = 7
-        middleware = [{ use = "errors", retry = ["builtins:OSError"] }, "images:audit"]
-        """
-    )
+    settings = configured(WHOLE)
 
     assert settings == Settings(
         database_url="postgresql://host/database",

@@ -192,7 +192,7 @@ def test_example_is_found_by_taskmaster_check() -> None:
         env={
             "PATH": "/usr/bin:/bin",
             "PYTHONDONTWRITEBYTECODE": "1",
-            "TASKMASTER_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x",
+            "TASKMASTER_DATABASE_URL": "postgresql://postgres@127.0.0.1:9/x",
         },
         capture_output=True,
         text=True,
