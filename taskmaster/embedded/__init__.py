@@ -123,10 +123,10 @@ def _use(directory: Path) -> Iterator[tuple[str, bool]]:
             # A forked child has nothing to release: its parent is the user.
             if os.getpid() == process:
                 with _errors_as_unavailable(directory), exclusive(lock, directory / "lock"):
-                    _leave(cluster, users)
+                    _leave(directory, users)
 
 
-def _leave(cluster: Cluster, users: IO[bytes]) -> None:
+def _leave(directory: Path, users: IO[bytes]) -> None:
     is_last = try_lock(users)
     # Explicit, because forked children have the file open too.
     fcntl.flock(users, fcntl.LOCK_UN)
@@ -134,7 +134,13 @@ def _leave(cluster: Cluster, users: IO[bytes]) -> None:
     # One that runs in it now belongs to other users.
     is_deleted = os.fstat(users.fileno()).st_nlink == 0
     if is_last and not is_deleted:
-        cluster.stop()
+        Cluster(_present_name(users) or directory).stop()
+
+
+def _present_name(file: IO[bytes]) -> Path | None:
+    """Return the directory of an open file, which may have been renamed since it was opened."""
+    path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+    return path.parent if path.exists() else None
 
 
 @contextmanager

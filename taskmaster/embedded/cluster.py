@@ -15,7 +15,7 @@ from psycopg.pq import PGconn, Ping
 
 from taskmaster.embedded.home import Home
 from taskmaster.embedded.locks import eventually, try_lock
-from taskmaster.environment import DATABASE_URL
+from taskmaster.environment import DATABASE_URL, EMBEDDED_MARK, libpq_environment
 from taskmaster.errors import EmbeddedUnavailable
 
 PORT = 5432  # only a part of the socket's name
@@ -49,15 +49,21 @@ class Cluster:
     def url(self) -> str:
         """Return the URL of the running server."""
         sockets = quote(os.fsencode(self._sockets()), safe="/")  # a path need not be UTF-8
-        return f"postgresql://postgres@/postgres?host={sockets}&port={PORT}"
+        return f"postgresql://postgres@/postgres?host={sockets}&port={PORT}&{EMBEDDED_MARK}"
 
     def _sockets(self) -> Path:
-        """Return the directory of the server's socket, which its starter wrote down."""
-        return Path(os.fsdecode((self.home.directory / "running").read_bytes()))
+        """Return the directory of the server's socket, which its starter wrote down.
+
+        A path inside this directory is written relative to it, because it may be renamed while the
+        server runs.
+        """
+        return self.home.directory / os.fsdecode((self.home.directory / "running").read_bytes())
 
     def ping(self) -> int:
         """Return libpq's verdict about the server."""
-        return PGconn.ping(f"{self.url()}&connect_timeout=2".encode())
+        url = self.url()
+        with libpq_environment(url):
+            return PGconn.ping(f"{url}&connect_timeout=2".encode())
 
     def ensure_running(self) -> bool:
         """Start the server unless it is running. Return True if it was started."""
@@ -116,7 +122,9 @@ class Cluster:
         with self.home.open("running") as running:
             fcntl.flock(running, fcntl.LOCK_EX | fcntl.LOCK_NB)
             running.truncate(0)
-            running.write(os.fsencode(sockets))
+            is_inside = sockets.is_relative_to(self.home.directory)
+            recorded = sockets.relative_to(self.home.directory) if is_inside else sockets
+            running.write(os.fsencode(recorded))
             running.flush()
             options: list[Path | str] = ["-D", self.data, "-k", sockets, "-p", str(PORT), "-h", ""]
             # The shell exits at once, so that the server is not our child. Its paths are arguments,
@@ -157,8 +165,9 @@ class Cluster:
                 break
         else:
             raise self.home.failure("does not stop")
-        if self._sockets().name == self._short_name:
-            shutil.rmtree(self._sockets(), ignore_errors=True)
+        sockets = self._sockets()
+        if not sockets.is_relative_to(self.home.directory):
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
 def _find_binaries() -> Path:

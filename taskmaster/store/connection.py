@@ -1,23 +1,22 @@
 """Open connections whose sessions do not depend on the defaults of the role or the database."""
 
-import json
 import time
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any
 
-import orjson
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg.types.json import set_json_loads
 
+from taskmaster.environment import libpq_environment
 from taskmaster.errors import DatabaseUnreachable, InvalidConfig
 from taskmaster.store.faults import describe_bad_url, one_line
+from taskmaster.store.loaders import keep_json_as_bytes, register_loaders
+from taskmaster.store.poolers import refuse_transaction_pooling
 from taskmaster.store.statements import statement
 
 CONNECT_TIMEOUT_SECONDS = 3
 PATIENCE_SECONDS = 2.0  # beyond the server's own timeout
 Connection = psycopg.Connection[Any]
-Kind = TypeVar("Kind", bound=Connection)
 
 
 class NoReply(psycopg.OperationalError):
@@ -30,9 +29,11 @@ class BoundedConnection(psycopg.Connection[Any]):
     A server process that hangs keeps its TCP connection alive, so no network timeout ends the wait.
     """
 
-    patience_seconds: float = 60.0
+    patience_seconds: float | None = 60.0  # None waits for ever, as a callback may want to
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        if self.patience_seconds is None:
+            return super().wait(gen, *arguments, **options)
         try:
             return super().wait(_time_out(gen, self.patience_seconds), *arguments, **options)
         except NoReply:
@@ -51,11 +52,12 @@ def connect(
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
     be read or the database is not encoded in UTF-8.
     """
-    conn = _open(database_url, name, BoundedConnection)
+    conn = _open(database_url, name)
     parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
-    _set_session(conn, statement("sessions/own"), parameters)
+    _set_session(conn, statement("sessions/own"))
+    _set_session(conn, statement("sessions/bounds"), parameters)
     conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
-    set_json_loads(_load_json, conn)
+    register_loaders(conn)
     return conn
 
 
@@ -66,7 +68,7 @@ def connect_worker(database_url: str, schema: str, *, name: str = "taskmaster") 
     """
     conn = connect(database_url, schema, name=name)
     _set_session(conn, statement("sessions/pin_plans"))
-    set_json_loads(_keep_bytes, conn)
+    keep_json_as_bytes(conn)
     return conn
 
 
@@ -75,7 +77,7 @@ def connect_user(database_url: str, *, name: str = "taskmaster") -> Connection:
 
     Raises what `connect` raises.
     """
-    conn = _open(database_url, name, psycopg.Connection)
+    conn = _open(database_url, name)
     _set_session(conn, statement("sessions/user"))
     return conn
 
@@ -89,27 +91,33 @@ def reset_session(conn: Connection) -> None:
     conn.execute(both, prepare=False)  # in one message
 
 
-def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
+def _open(database_url: str, name: str) -> BoundedConnection:
     try:
-        conn = kind.connect(
-            database_url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            client_encoding="UTF8",  # whatever PGCLIENTENCODING or the database say
-            application_name=name,
-            fallback_application_name=name,
-            prepare_threshold=0,
-            keepalives_idle=10,
-            keepalives_interval=3,
-            keepalives_count=3,
-            tcp_user_timeout=15_000,  # ms until data that is not acknowledged is an error
-        )
+        with libpq_environment(database_url):
+            conn = _connect(database_url, name)
     except psycopg.ProgrammingError as error:
         raise InvalidConfig(describe_bad_url(database_url, error)) from None
     except psycopg.Error as error:
         raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
     _refuse_other_encodings(conn)
+    refuse_transaction_pooling(conn, lambda: _connect(database_url, name))
     return conn
+
+
+def _connect(database_url: str, name: str) -> BoundedConnection:
+    return BoundedConnection.connect(
+        database_url,
+        autocommit=True,
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        client_encoding="UTF8",  # whatever PGCLIENTENCODING or the database say
+        application_name=name,
+        fallback_application_name=name,
+        prepare_threshold=0,
+        keepalives_idle=10,
+        keepalives_interval=3,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,  # ms until data that is not acknowledged is an error
+    )
 
 
 def _refuse_other_encodings(conn: Connection) -> None:
@@ -128,7 +136,7 @@ def _refuse_other_encodings(conn: Connection) -> None:
 
 def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | None = None) -> None:
     try:
-        conn.execute(query, parameters)
+        conn.execute(query, parameters, prepare=False)
     except psycopg.Error as error:
         conn.close()
         raise DatabaseUnreachable(f"the database refused the session: {one_line(error)}") from None
@@ -149,26 +157,3 @@ def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, A
             state = gen.send(ready)
     except StopIteration as done:
         return done.value
-
-
-def _keep_bytes(data: str | bytes) -> str | bytes:
-    return data
-
-
-def _load_json(data: str | bytes) -> Any:
-    """Decode with orjson. What it refuses and SQL accepts (1e999, \\ud800) is decoded leniently."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return _load_lenient_json(data)
-
-
-def _load_lenient_json(data: str | bytes) -> Any:
-    """Decode with the standard library.
-
-    Return the text as it is if it is nested too deep or a number in it is too long.
-    """
-    try:
-        return json.loads(data)
-    except (RecursionError, ValueError):
-        return data if isinstance(data, str) else data.decode()

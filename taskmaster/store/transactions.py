@@ -8,11 +8,13 @@ import time
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.rows import kwargs_row
 
 from taskmaster.settlement import Settlement
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor, Place
 from taskmaster.store.leases import ClaimedJob, LeaseCounts
+from taskmaster.store.loaders import register_time_loaders
 from taskmaster.store.rows import fetch_first, fetch_one
 from taskmaster.store.statements import statement_for
 
@@ -44,7 +46,11 @@ def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) ->
     lanes = cursor.start(sweep)  # no floor is ever raised here, so all lanes are open above
     parameters = {"queue_name": queue_name, "priorities": lanes.priorities, "lows": lanes.lows}
     began = time.monotonic()
-    find = fetch_first(conn, _find, statement_for("transactions/claim_one", schema), parameters)
+    query = statement_for("transactions/claim_one", schema)
+    # Binary, because the callbacks' session writes times as its role has it.
+    cur = psycopg.Cursor(conn, row_factory=kwargs_row(_find))
+    register_time_loaders(cur.adapters)
+    find = cur.execute(query, parameters, binary=True).fetchone()
     places = [] if find is None else [find.place]
     cursor.record(places, wanted=1, sweep=sweep, seconds=time.monotonic() - began)
     return None if find is None else find.locked_job

@@ -162,10 +162,11 @@ def test_a_column_can_be_added_to_ready_later(conn: Connection) -> None:
 def test_functions_and_views_are_applied_again_with_a_migration(
     conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    conn.execute("drop view jobs; drop function put; drop view running", prepare=False)
+    conn.execute("drop view jobs; drop view running; drop function requeue", prepare=False)
     later = [*migrate.all_migrations(), migrate.Migration(9999, "later", b"select 1")]
     monkeypatch.setattr(migrate, "all_migrations", lambda: later)
     assert migrate.migrate(conn, "taskmaster") == ["later"]
     job_id = put(conn)
+    assert conn.execute("select requeue(%s)", [job_id]).fetchone() == (False,)
     assert [row[0] for row in conn.execute("select id from jobs").fetchall()] == [job_id]
     assert conn.execute("select job_id from running").fetchall() == []

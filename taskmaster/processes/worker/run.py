@@ -5,7 +5,6 @@ import resource
 import time
 from collections.abc import Callable
 
-import orjson
 import psycopg
 
 from taskmaster.chain import check_outcome
@@ -17,6 +16,7 @@ from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.settlement import Run, Settlement, for_outcome
 from taskmaster.store.leases import ClaimedJob
+from taskmaster.store.loaders import UNREADABLE, decode_json
 
 
 class UnreadablePayload(Exception):
@@ -69,8 +69,8 @@ def run_one(context: WorkerContext, claimed: ClaimedJob) -> Settlement | None:
 def _job(claimed: ClaimedJob, job_context: WorkerJobContext) -> Job:
     """Return the job, with its JSON decoded.
 
-    Raises UnreadablePayload if orjson refuses what SQL has put, like 1e999, so that only this job
-    is rejected.
+    Integers of any length are exact. Raises UnreadablePayload for what SQL has put and Python does
+    not read, like 1e999, so that only this job is rejected.
     """
     # Unpacked at once, 0.07 µs per job: reading the attributes one by one takes 0.16 µs.
     (
@@ -78,9 +78,9 @@ def _job(claimed: ClaimedJob, job_context: WorkerJobContext) -> Job:
         run_count, created_at, crashes, rescues, ready_at,
     ) = claimed  # fmt: skip
     try:
-        decoded = orjson.loads(payload)
-        decoded_headers = None if headers is None else orjson.loads(headers)
-    except orjson.JSONDecodeError as error:
+        decoded = decode_json(payload)
+        decoded_headers = None if headers is None else decode_json(headers)
+    except UNREADABLE as error:
         raise UnreadablePayload(f"its payload or headers cannot be read: {error}") from None
     return Job(
         id=id,

@@ -24,13 +24,19 @@ return row(
   job.id, job.queue_name, job.priority, null, 0, 0, 0,
   job.created_at, job.payload, job.headers, job.failures, 'ready', null)::moved_job;
 
+-- Return the largest count that a job can have, or a smaller one as it is.
+create or replace function bounded_count(count int) returns smallint
+language sql immutable
+return least(count, 32767)::smallint;
+
 -- Return a job whose run has ended. `charge`, `crash` and `rescue` are added to its counts.
 create or replace function ended_job(
   job moved_job, state text, charge int, crash int, rescue int, delay_seconds float8, failure jsonb
 ) returns moved_job
 language sql
 return row(
-  job.id, job.queue_name, job.priority, job.position, job.run_count + charge, job.crashes + crash,
-  job.rescues + rescue, job.created_at, job.payload, job.headers,
+  job.id, job.queue_name, job.priority, job.position, bounded_count(job.run_count + charge),
+  bounded_count(job.crashes + crash), bounded_count(job.rescues + rescue), job.created_at,
+  job.payload, job.headers,
   append_failure(job.failures, failure), state,
   clock_timestamp() + make_interval(secs => delay_seconds))::moved_job;

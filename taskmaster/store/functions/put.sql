@@ -1,6 +1,10 @@
 -- Put one job and return its id. Serves triggers and other languages as well as Python.
+-- There is one function for each type that a payload has: JSON written in the call is text, a
+-- trigger has json or jsonb. Payload and headers are of the same type.
+drop function if exists put(text, json, json, int, float8);
+
 create or replace function put(
-  queue_name text, payload json, headers json default null, priority int default 0,
+  queue_name text, payload json, headers json default null, priority bigint default 0,
   delay_seconds float8 default 0
 ) returns bigint
 language plpgsql set search_path from current as $$
@@ -16,6 +20,9 @@ begin
   elsif payload is null then
     raise check_violation using message =
       'a payload must not be SQL null; the JSON null is ''null''';
+  elsif delay_seconds > 316224000 then  -- not a number is greater than any number
+    raise check_violation using message = format(
+      'a delay must be from 0 to 316224000 seconds (ten years), got %s', delay_seconds);
   end if;
   -- Begin before a position is drawn: the horizon of the claim cursor relies on it.
   perform pg_current_xact_id();
@@ -31,3 +38,17 @@ begin
   end if;
   return job_id;
 end $$;
+
+create or replace function put(
+  queue_name text, payload jsonb, headers jsonb default null, priority bigint default 0,
+  delay_seconds float8 default 0
+) returns bigint
+language sql set search_path from current
+return put(queue_name, payload::json, headers::json, priority, delay_seconds);
+
+create or replace function put(
+  queue_name text, payload text, headers text default null, priority bigint default 0,
+  delay_seconds float8 default 0
+) returns bigint
+language sql set search_path from current
+return put(queue_name, payload::json, headers::json, priority, delay_seconds);

@@ -12,7 +12,7 @@ moved as (
   select move_jobs(array_agg(job order by number)) as jobs
     from numbered group by move_chunk(number))
 select coalesce(sum(jobs), 0)::bigint as jobs,
-       extract(epoch from (
-         select min(run_at) from scheduled where not id = any(array(select id from due)))
-         - clock_timestamp())::float8 as due_seconds
+       seconds_until((
+         select min(run_at) from scheduled where not id = any(array(select id from due))))
+         as due_seconds
   from moved

@@ -11,7 +11,7 @@ select queue.name as queue_name,
           from leases where queue_name = queue.name) as running,
        (select count(*) from (
           select from rejected where queue_name = queue.name limit %(most)s) as few) as rejected,
-       (select extract(epoch from clock_timestamp() - min(head.ready_at))::float8
+       (select -seconds_until(min(head.ready_at))
           from unnest(%(priorities)s::smallint[]) as lane (priority)
          cross join lateral (
            select ready_at from ready

@@ -8,8 +8,7 @@ with alive as (
          running = %(running)s::jsonb
    where id = %(supervisor)s
   returning set_config('synchronous_commit', 'off', true))
-select extract(
-         epoch from (select min(run_at) from scheduled) - clock_timestamp())::float8 as due_seconds,
+select seconds_until((select min(run_at) from scheduled)) as due_seconds,
        array(select id from supervisors where id <> %(supervisor)s order by id) as ids,
        array(
          select heartbeat_at from supervisors where id <> %(supervisor)s order by id) as heartbeats,
