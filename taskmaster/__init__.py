@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from taskmaster.admin import Admin
 from taskmaster.consumer import Callback, Component, Consumer, Delivery, MiddlewareSpec
 from taskmaster.errors import (
+    DatabaseRefused,
     DatabaseUnreachable,
     EmbeddedUnavailable,
     InvalidConfig,
@@ -62,6 +63,7 @@ __all__ = [
     "Handler",
     "Middleware",
     # errors
+    "DatabaseRefused",
     "DatabaseUnreachable",
     "EmbeddedUnavailable",
     "InvalidConfig",

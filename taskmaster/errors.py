@@ -37,6 +37,10 @@ class DatabaseUnreachable(TaskmasterError):
     """The database does not respond."""
 
 
+class DatabaseRefused(TaskmasterError):
+    """The database refuses a statement or a session: a right, an object or room is missing."""
+
+
 class SchemaMismatch(TaskmasterError):
     """The database's schema is missing, or older or newer than the code."""
 

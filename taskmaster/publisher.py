@@ -50,7 +50,7 @@ class Publisher:
         consumers: Sequence[Consumer] = (),
     ) -> None:
         self._schema = default_schema() if schema is None else schema
-        self._session = Session(database_url, self._schema, migrating=True)
+        self._session = Session(database_url, self._schema, creating=True)
         self._max_payload_bytes = max_payload_bytes
         self._consumers = {consumer.queue_name: consumer for consumer in consumers}
         self._put_middlewares: dict[str, Sequence[PutMiddleware]] = {}
@@ -72,7 +72,9 @@ class Publisher:
         number of seconds before the job may run.
 
         Raises InvalidJob or InvalidPayload before anything is sent, InvalidConfig if a middleware
-        of the queue cannot be imported, and DatabaseUnreachable.
+        of the queue cannot be imported, SchemaMismatch if the schema is older or newer than this
+        code, DatabaseUnreachable, and DatabaseRefused if the database refuses the statement.
+        Errors on the caller's `connection` are psycopg's.
 
         >>> publisher.put("thumbnails", {"path": "a.jpg"}, connection=conn)  # doctest: +SKIP
         2
@@ -88,7 +90,7 @@ class Publisher:
     ) -> int:
         content = self._content(draft, "payload")
         if connection is not None:
-            return jobs.put(connection, self._schema, entry, content)
+            return jobs.put(_checked(connection), self._schema, entry, content)
         with self._session.use() as conn:
             return jobs.put(conn, self._schema, entry, content)
 
@@ -113,7 +115,7 @@ class Publisher:
         entry = _entry(queue_name, headers, priority, delay)
         contents = self._contents(queue_name, payloads, headers)
         if connection is not None:
-            return jobs.put_many(connection, self._schema, entry, contents)
+            return jobs.put_many(_checked(connection), self._schema, entry, contents)
         with self._session.use() as conn:
             return jobs.put_many(conn, self._schema, entry, contents)
 
@@ -173,6 +175,18 @@ def _entry(
     if headers is not None and not isinstance(headers, Mapping):
         raise InvalidJob(f"headers must be a mapping, got {headers!r:.100}")
     return jobs.Entry(check_queue_name(queue_name), check_priority(priority), check_delay(delay))
+
+
+def _checked(connection: object) -> "psycopg.Connection[Any]":
+    """Return the caller's connection if jobs can be put on it. Raises InvalidJob."""
+    if not isinstance(connection, psycopg.Connection):
+        kind = type(connection)
+        raise InvalidJob(
+            f"connection must be a psycopg.Connection, got {kind.__module__}.{kind.__qualname__}"
+        )
+    if connection.closed:
+        raise InvalidJob("connection is closed")
+    return connection
 
 
 def _put_through(

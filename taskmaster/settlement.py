@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +13,7 @@ from taskmaster.job import Ack, Outcome, Reject, Retry, State
 
 MAX_EXPONENT = 64
 JITTER = (0.75, 1.25)
+POSTPONED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,32 @@ def for_interruption(run: Run, consumer: Consumer, failure: Failure) -> Settleme
     if consumer.is_at_most_once:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     return release(run.id)
+
+
+def without_texts(settlement: Settlement, why: str) -> Settlement:
+    """Return a settlement that could not be written, with `why` in place of its record's texts."""
+    failure = settlement.failure
+    if failure is None:
+        return settlement
+    plain = why.encode("ascii", "replace").decode()
+    message = f"the record of this run cannot be written: {plain}"
+    record = Failure(cause=failure.cause, message=message, run=failure.run, at=failure.at)
+    return replace(settlement, failure=record)
+
+
+def as_rejected(settlement: Settlement, why: str) -> Settlement:
+    """Return a settlement that could not be written, as a rejection without a record.
+
+    A job that has not run is not rejected, but released as before.
+    """
+    if settlement.state == State.READY and not settlement.charged:
+        return settlement
+    return Settlement(settlement.id, State.REJECTED, charged=True)
+
+
+def as_postponed(settlement: Settlement, why: str) -> Settlement:
+    """Return a settlement that could not be written, as one that lets the job run again later."""
+    return Settlement(settlement.id, State.SCHEDULED, charged=True, delay_seconds=POSTPONED_SECONDS)
 
 
 def retry_delay(run: int, consumer: Consumer) -> float:

@@ -1,7 +1,8 @@
 """Open connections whose sessions do not depend on the defaults of the role or the database."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -29,7 +30,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     A server process that hangs keeps its TCP connection alive, so no network timeout ends the wait.
     """
 
-    patience_seconds: float | None = 60.0  # None waits for ever, as a callback may want to
+    patience_seconds: float | None = 60.0
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
         if self.patience_seconds is None:
@@ -80,6 +81,17 @@ def connect_user(database_url: str, *, name: str = "taskmaster") -> Connection:
     conn = _open(database_url, name)
     _set_session(conn, statement("sessions/user"))
     return conn
+
+
+@contextmanager
+def without_bound(conn: Connection) -> Iterator[None]:
+    """Let statements in this block wait for the server for ever, as callbacks may want to."""
+    assert isinstance(conn, BoundedConnection)
+    bound, conn.patience_seconds = conn.patience_seconds, None
+    try:
+        yield
+    finally:
+        conn.patience_seconds = bound
 
 
 def reset_session(conn: Connection) -> None:

@@ -1,17 +1,81 @@
-"""Put failures of the database into one sentence."""
+"""Classify errors of the database, and put them into one sentence. No other place looks at codes.
+
+The codes are those of the appendix "PostgreSQL Error Codes" of Postgres' documentation.
+"""
+
+from enum import Enum
+from typing import Any
 
 import psycopg
 
-from taskmaster.errors import DatabaseUnreachable
+from taskmaster.errors import DatabaseUnreachable, InvalidConfig, SchemaMismatch
 
-# What Postgres reports of something in the schema that is not there.
-MISSING = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.InvalidSchemaName,
+
+class Fault(Enum):
+    """The response that an error of the database calls for."""
+
+    LOST = "lost"  # connect again, after growing waits: another session or server may do it
+    BUSY = "busy"  # try again soon: a lock, a deadlock, a serialization failure, a timeout
+    SHORT = "short"  # try again after growing waits: the server has no room, no memory, no disk
+    REFUSED = "refused"  # a person has to act: rights, missing objects, the wrong server
+    JOB = "job"  # the data of one job cannot be written: put it on that job
+
+
+# The errors that taskmaster itself raises about a database.
+DATABASE_ERRORS = (psycopg.Error, DatabaseUnreachable, InvalidConfig, SchemaMismatch)
+
+READ_ONLY = "25006"
+MISSING = ("42P01", "42883", "42703", "3F000")  # table, function, column, schema
+NO_RIGHT = "42501"
+
+# By SQLSTATE, or by its class, which is its first two characters. A state goes before its class.
+# All others, among them those of data and of constraints, are faults of one job.
+FAULTS = {
+    **dict.fromkeys(("08", "57P01", "57P02", "57P03", "57P05", "53300"), Fault.LOST),
+    # Ended by a timeout of the session, or demoted to a standby.
+    **dict.fromkeys(("25P03", "25P04", READ_ONLY), Fault.LOST),
+    # The session no longer fits: a prepared statement or its plan is of another time.
+    **dict.fromkeys(("0A000", "26000", "42P05"), Fault.LOST),
+    **dict.fromkeys(("40", "55P03", "55006", "57014"), Fault.BUSY),
+    **dict.fromkeys(("53", "58"), Fault.SHORT),
+    **dict.fromkeys(("0L", "0P", "25", "28", "3D", "3F", "42", "55", "57", "F0"), Fault.REFUSED),
+}
+# How the server refuses a connection for good. libpq passes on no SQLSTATE, only the message.
+REFUSED_CONNECTIONS = (
+    "password authentication failed",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied for database",
 )
-CONNECTION_CLASSES = ("08", "57P")  # of SQLSTATE: connection exceptions, and a server that stops
 QUESTION = "Is the server running"  # libpq adds it to "Connection refused"
+
+
+def fault_of(error: Exception, conn: "psycopg.Connection[Any] | None" = None) -> Fault:
+    """Return what an error calls for. `conn` is the connection on which it happened."""
+    if isinstance(error, InvalidConfig | SchemaMismatch):
+        return Fault.REFUSED
+    if isinstance(error, DatabaseUnreachable):
+        is_refused = any(text in str(error) for text in REFUSED_CONNECTIONS)
+        return Fault.REFUSED if is_refused else Fault.LOST
+    if conn is not None and conn.closed:
+        return Fault.LOST
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state is None:
+        is_data = isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+        return Fault.JOB if is_data else Fault.LOST
+    return FAULTS.get(state) or FAULTS.get(state[:2], Fault.JOB)
+
+
+def is_read_only(error: Exception) -> bool:
+    """Return whether the server refuses to write, as a standby does."""
+    return isinstance(error, psycopg.Error) and error.sqlstate == READ_ONLY
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Return True if the connection failed, and False if the database refused a statement."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate.startswith(("08", "57P"))
+    return fault_of(error) is Fault.LOST
 
 
 def one_line(error: BaseException) -> str:
@@ -25,19 +89,20 @@ def one_line(error: BaseException) -> str:
     return "; ".join(told).replace(":; ", ": ") or type(error).__name__
 
 
-def is_unreachable(error: Exception) -> bool:
-    """Return True if the connection failed, and False if the database refused a statement."""
-    if not isinstance(error, psycopg.OperationalError):
-        return isinstance(error, DatabaseUnreachable)
-    return error.sqlstate is None or error.sqlstate.startswith(CONNECTION_CLASSES)
-
-
 def describe_fault(error: Exception, schema: str) -> str:
-    """Return the message on one line, and name the schema if something in it is missing."""
-    if isinstance(error, MISSING):
+    """Return the message on one line, with the way out if there is one."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state in MISSING:
         return (
             f"schema {schema!r} was dropped or renamed, or tables or functions in it were: "
-            f"{one_line(error)}"
+            f"{one_line(error)}; 'taskmaster migrate' creates a missing schema"
+        )
+    if state == NO_RIGHT:
+        return f"{one_line(error)}: grant the role that right, or use the role that migrated"
+    if state == READ_ONLY:
+        return (
+            f"the server is read-only, as a standby is ({one_line(error)}): connect to the "
+            "primary, for example with target_session_attrs=read-write in database_url"
         )
     return one_line(error)
 

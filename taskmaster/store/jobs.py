@@ -4,11 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+import psycopg
 from psycopg import Cursor
 
 from taskmaster.errors import InvalidJob
 from taskmaster.failure import parse_failures
 from taskmaster.job import JobRecord, State
+from taskmaster.store.apart import spoiled_among
 from taskmaster.store.connection import Connection
 from taskmaster.store.rows import fetch_all, fetch_column, fetch_first, fetch_one, fetch_value
 from taskmaster.store.statements import statement, statement_for
@@ -121,9 +123,26 @@ def counts(conn: Connection) -> list[QueueCount]:
     return fetch_all(conn, _queue_count, statement("jobs/counts"))
 
 
-def promote(conn: Connection) -> Promotion:
-    """Make due jobs ready, up to PROMOTE_AT_MOST of them."""
-    return fetch_one(conn, Promotion, statement("jobs/promote"), {"most": PROMOTE_AT_MOST})
+def promote(
+    conn: Connection, *, skipped: Sequence[int] = (), only: Sequence[int] | None = None
+) -> Promotion:
+    """Make due jobs ready, up to PROMOTE_AT_MOST of them, but none of those in `skipped`.
+
+    If `only` is given, no others are made ready.
+    """
+    parameters = {
+        "most": PROMOTE_AT_MOST,
+        "skipped": list(skipped),
+        "only": None if only is None else list(only),
+    }
+    return fetch_one(conn, Promotion, statement("jobs/promote"), parameters)
+
+
+def promote_apart(conn: Connection, *, skipped: Sequence[int]) -> list[tuple[int, psycopg.Error]]:
+    """Make due jobs ready, although one of them spoils it. Return these, each with its error."""
+    parameters = {"most": PROMOTE_AT_MOST, "skipped": list(skipped)}
+    due = fetch_column(conn, statement("jobs/due_ids"), parameters)
+    return spoiled_among(conn, lambda ids: promote(conn, only=ids), due)
 
 
 def requeue(conn: Connection, ids: Sequence[int]) -> list[int]:

@@ -3,12 +3,18 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from taskmaster.settlement import Settlement
+import psycopg
+
+from taskmaster.settlement import Settlement, as_rejected, without_texts
+from taskmaster.settlement import release as release_of
+from taskmaster.store.apart import spoiled_items
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import MOST_HELD, Cursor, Horizon, Place
+from taskmaster.store.faults import one_line
 from taskmaster.store.rows import fetch_all, fetch_one, fetch_value
 from taskmaster.store.statements import statement
 
@@ -144,8 +150,42 @@ def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> 
     """
     if not settlements:
         return fetch_value(conn, statement("leases/ack"), {"token": token}) is not None
+    parameters = _settle_parameters(token, settlements)
+    return fetch_value(conn, statement("leases/settle"), parameters) is not None
+
+
+def settle_some(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> bool:
+    """Settle these jobs of a batch. The lease stays. Return False if the lease was lost."""
+    parameters = _settle_parameters(token, settlements)
+    return fetch_value(conn, statement("leases/settle_some"), parameters) is not None
+
+
+def settle_apart(
+    conn: Connection, token: UUID, settlements: Sequence[Settlement]
+) -> list[tuple[Settlement, psycopg.Error]] | None:
+    """Settle a batch in which the outcome of a job cannot be written.
+
+    That job is settled without its texts, or else rejected. If that is refused too, it stays in the
+    lease. Return these, each with the error, or None if the lease was lost.
+    """
+    if not settle_some(conn, token, []):
+        return None
+    work = partial(settle_some, conn, token)
+    spoiled = spoiled_items(conn, work, settlements)
+    for simplify in (without_texts, as_rejected):
+        simple = [simplify(settlement, one_line(error)) for settlement, error in spoiled]
+        spoiled = spoiled_items(conn, work, simple)
+    if spoiled:
+        parameters = {"token": token, "ids": [settlement.id for settlement, _ in spoiled]}
+        conn.execute(statement("leases/keep_only"), parameters)
+    else:
+        settle(conn, token, [])
+    return spoiled
+
+
+def _settle_parameters(token: UUID, settlements: Sequence[Settlement]) -> dict[str, Any]:
     ordered = sorted(settlements, key=lambda settlement: settlement.id)
-    parameters = {
+    return {
         "token": token,
         "ids": [settlement.id for settlement in ordered],
         "states": [str(settlement.state) for settlement in ordered],
@@ -154,13 +194,11 @@ def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> 
         "delays": [float(settlement.delay_seconds) for settlement in ordered],
         "failures": [settlement.failure_json for settlement in ordered],
     }
-    return fetch_value(conn, statement("leases/settle"), parameters) is not None
 
 
 def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
     """Release jobs that have not started. The lease stays. Return False if the lease was lost."""
-    parameters = {"token": token, "ids": list(ids)}
-    return fetch_value(conn, statement("leases/release"), parameters) is not None
+    return settle_some(conn, token, [release_of(job_id) for job_id in ids])
 
 
 def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ It is opened again if it broke, and never used across a fork.
 """
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,10 +14,10 @@ from weakref import WeakSet
 import psycopg
 
 from taskmaster.embedded import resolve_url
-from taskmaster.errors import DatabaseUnreachable
+from taskmaster.errors import DatabaseRefused, DatabaseUnreachable, TaskmasterError
 from taskmaster.store import migrate
 from taskmaster.store.connection import Connection, connect
-from taskmaster.store.faults import one_line
+from taskmaster.store.faults import Fault, describe_fault, fault_of, one_line
 from taskmaster.validation import check_schema
 
 
@@ -25,12 +26,12 @@ class Session:
     """One connection, which threads use one at a time.
 
     Without `database_url`, the variable TASKMASTER_DATABASE_URL names the database, or else the
-    embedded server is used. `migrating`: bring the schema to this version instead of checking it.
+    embedded server is used. `creating`: create the schema if it is missing.
     """
 
     database_url: str | None
     schema: str
-    migrating: bool = False
+    creating: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     pid: int = 0
     connection: Connection | None = None
@@ -45,23 +46,34 @@ class Session:
     def use(self) -> Iterator[Connection]:
         """Yield the connection, opened if necessary.
 
-        Raises DatabaseUnreachable if it cannot be opened or breaks during use, and SchemaMismatch.
+        Raises DatabaseUnreachable if it cannot be opened or breaks during use, DatabaseRefused if
+        the database refuses a statement, and SchemaMismatch.
         """
         with self.lock:
             conn = self._open()
             try:
                 yield conn
-            except psycopg.OperationalError as error:
-                if not conn.broken:
-                    raise
-                raise DatabaseUnreachable(
-                    f"the connection was lost, the last statement may or may not be done: "
-                    f"{one_line(error)}"
-                ) from error
+            except psycopg.Error as error:
+                raise self._explain(error, conn) from error
+
+    def _explain(self, error: psycopg.Error, conn: Connection) -> TaskmasterError:
+        """Return the error as a sentence. A session that can be of no more use is closed."""
+        if conn.closed:
+            return DatabaseUnreachable(
+                "the connection was lost, the last statement may or may not be done: "
+                f"{one_line(error)}"
+            )
+        sentence = describe_fault(error, self.schema)
+        if fault_of(error, conn) is Fault.LOST:
+            conn.close()  # another server may be the primary by now
+            return DatabaseUnreachable(sentence)
+        return DatabaseRefused(sentence)
 
     def _open(self) -> Connection:
         if self.pid != os.getpid():  # inherited through a fork, it is the parent's to use and close
             self.connection, self.resources = None, ExitStack()
+        if self.connection is not None and _was_cut(self.connection):
+            self.connection.close()
         if self.connection is None or self.connection.closed:
             self.connection = self._connect()
             self.pid = os.getpid()
@@ -72,10 +84,9 @@ class Session:
             self.url = self.resources.enter_context(resolve_url(self.database_url))
         conn = connect(self.url, self.schema)
         try:
-            if self.migrating:
+            if self.creating and migrate.version(conn) is None:
                 migrate.migrate(conn, self.schema)
-            else:
-                migrate.check(conn, self.schema)
+            migrate.check(conn, self.schema)
         except BaseException:
             conn.close()
             raise
@@ -88,6 +99,19 @@ class Session:
                 self.connection.close()
                 self.resources.close()
             self.connection = None
+
+
+def _was_cut(conn: Connection) -> bool:
+    """Return whether the server may have ended the session since its last use.
+
+    Between two statements a server sends little else: a changed parameter, which costs no more than
+    another connection.
+    """
+    if conn.closed:
+        return True
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 sessions: WeakSet[Session] = WeakSet()

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import orjson
+import psycopg
 
+from taskmaster.store.apart import spoiled_among
 from taskmaster.store.connection import Connection
-from taskmaster.store.rows import fetch_all, fetch_first, fetch_value
+from taskmaster.store.rows import fetch_all, fetch_column, fetch_first, fetch_value
 from taskmaster.store.statements import statement, statement_for
 
 
@@ -114,18 +118,35 @@ def announce_idle(conn: Connection, schema: str, idle_ms: int) -> None:
     )
 
 
-def rescue(conn: Connection, silent: Sequence[SilentSupervisor], *, max_crashes: int) -> int:
+def rescue(
+    conn: Connection,
+    silent: Sequence[SilentSupervisor],
+    *,
+    max_crashes: int,
+    only: Sequence[UUID] | None = None,
+) -> int:
     """Release the leases of silent supervisors and of those that are not registered.
 
-    Return how many jobs there were.
+    If `only` is given, no other leases are released. Return how many jobs there were.
     """
     parameters = {
+        "only": None if only is None else list(only),
         "ids": [supervisor.id for supervisor in silent],
         "heartbeats": [supervisor.heartbeat_at for supervisor in silent],
         "given_up": [supervisor.given_up for supervisor in silent],
         "max_crashes": max_crashes,
     }
     return int(fetch_value(conn, statement("supervisors/rescue"), parameters))
+
+
+def rescue_apart(
+    conn: Connection, silent: Sequence[SilentSupervisor], *, max_crashes: int
+) -> list[tuple[UUID, psycopg.Error]]:
+    """Rescue although one lease spoils it. Return the spoiled leases, each with its error."""
+    parameters = {"ids": [supervisor.id for supervisor in silent]}
+    lost = fetch_column(conn, statement("supervisors/lost_leases"), parameters)
+    rescue_some = partial(rescue, conn, silent, max_crashes=max_crashes)
+    return spoiled_among(conn, lambda tokens: rescue_some(only=tokens), lost)
 
 
 def running(conn: Connection, job_id: int | None, *, most: int) -> list[RunningJob]:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import kwargs_row
 
-from taskmaster.settlement import Settlement
+from taskmaster.settlement import Settlement, as_postponed, as_rejected, without_texts
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor, Place
+from taskmaster.store.faults import Fault, fault_of, one_line
 from taskmaster.store.leases import ClaimedJob, LeaseCounts
 from taskmaster.store.loaders import register_time_loaders
 from taskmaster.store.rows import fetch_first, fetch_one
@@ -101,13 +102,30 @@ def charge_lost(
 
     The first to wait is the first to get the lock. Without waiting, other workers might take the
     job each time, and no run would be charged.
+
+    If the settlement cannot be written, it is written without texts, or else the job is rejected,
+    or else it runs again later, charged. Raises psycopg.Error if that is refused too.
     """
-    try:
-        with conn.transaction():
-            conn.execute(statement_for("transactions/lock_timeout", schema), {"wait_ms": wait_ms})
-            return charge(conn, schema, settlement, run=run)
-    except psycopg.errors.LockNotAvailable:
-        return ChargeResult(moved=False, locked=True)
+    error: psycopg.Error | None = None
+    for simplify in (_as_it_is, without_texts, as_rejected, as_postponed):
+        simple = simplify(settlement, "" if error is None else one_line(error))
+        try:
+            with conn.transaction():
+                query = statement_for("transactions/lock_timeout", schema)
+                conn.execute(query, {"wait_ms": wait_ms})
+                return charge(conn, schema, simple, run=run)
+        except psycopg.errors.LockNotAvailable:
+            return ChargeResult(moved=False, locked=True)
+        except psycopg.Error as refused:
+            if fault_of(refused, conn) is not Fault.JOB:
+                raise
+            error = refused
+    assert error is not None
+    raise error
+
+
+def _as_it_is(settlement: Settlement, why: str) -> Settlement:
+    return settlement
 
 
 def counts(conn: Connection, schema: str, job_id: int) -> dict[int, LeaseCounts]:

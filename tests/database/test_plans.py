@@ -148,7 +148,7 @@ def test_heartbeat_and_promotion_read_the_index_of_due_jobs(
     )
     conn.execute("analyze")
     for name, parameters in (
-        ("jobs/promote", {"most": 1000}),
+        ("jobs/promote", {"most": 1000, "skipped": [], "only": None}),
         (
             "supervisors/heartbeat",
             {

@@ -58,10 +58,14 @@ def pending_settlements(
 
 def flush(outbox: PendingSettlements, conn: Connection) -> None:
     """Write what can be written now, lost transactions too. Raises psycopg.Error."""
-    outbox.flush(conn)
-    outbox.lost_transactions.flush(conn)
+    for pending in (outbox.pending, outbox.lost_transactions.pending):
+        try:
+            for piece in pending.pieces:
+                piece.try_once(conn)
+        finally:
+            pending.pieces = [piece for piece in pending.pieces if not piece.is_done]
 
 
 def has_pending(outbox: PendingSettlements) -> bool:
     """Return whether something is not written yet, lost transactions too."""
-    return outbox.has_pending or bool(outbox.lost_transactions.pending)
+    return bool(outbox.pending.pieces or outbox.lost_transactions.pending.pieces)

@@ -133,7 +133,7 @@ def test_aliases_named_by_a_public_signature_are_public(name: str) -> None:
 
 def test_every_exception_is_named_by_its_public_module() -> None:
     errors = [thing for thing in vars(taskmaster.errors).values() if inspect.isclass(thing)]
-    assert len(errors) == 11
+    assert len(errors) == 12
     assert {(error.__module__, PUBLIC[error.__name__]) for error in errors} == {
         ("taskmaster", error) for error in errors
     }

@@ -27,7 +27,7 @@ COMMON_CAUSES = (
     "cpu limit",
     "out of memory",
 )
-WAKEUP_SOURCES = ("notify", "heartbeat")
+WAKEUP_SOURCES = ("notify", "heartbeat", "reconnect")
 WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 

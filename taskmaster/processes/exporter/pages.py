@@ -72,6 +72,7 @@ class Pages:
             "it is stopping": snapshot.stopping,
         }
         reasons = [reason for reason, is_missing in missing.items() if is_missing]
+        reasons += snapshot.database_troubles
         return _text(503, "not ready: " + ", ".join(reasons)) if reasons else _text(200, "ready")
 
     def _collect(self) -> list[Metric]:

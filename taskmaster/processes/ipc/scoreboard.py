@@ -25,7 +25,7 @@ CELL_BYTES = 8
 # The cells of a row, by index. A token takes two.
 PHASE, WOKEN, STOP, SETTLED, COUNT, STARTED, ENDED, STARTED_NS, JOURNAL, BATCH_NS, TOKEN = range(11)
 CPU_NS, STDOUT_AT, STDERR_AT, PROGRESS_OF, PROGRESS, NOTE = range(TOKEN + 2, TOKEN + 8)
-LOST, BACKEND, FOUND, EMPTY, IDS = range(TOKEN + 8, TOKEN + 13)
+LOST, BACKEND, FOUND, EMPTY, FAULT, IDS = range(TOKEN + 8, TOKEN + 14)
 NOTE_BYTES = 200
 NOTE_AT = (IDS + MAX_BATCH) * CELL_BYTES
 JOURNAL_AT = NOTE_AT + NOTE_BYTES
@@ -211,8 +211,29 @@ class BatchRecord:
         return (time.monotonic_ns() - self._cells[BATCH_NS]) / 1e9
 
 
+class _Flag:
+    """A cell of a row that is 0 or 1, as an attribute of the row."""
+
+    def __init__(self, cell: int) -> None:
+        self._cell = cell
+
+    def __get__(self, row: "ScoreboardRow", owner: type) -> bool:
+        return bool(row.cells[self._cell])
+
+    def __set__(self, row: "ScoreboardRow", value: bool) -> None:
+        row.cells[self._cell] = value
+
+
 class ScoreboardRow:
-    """The row of one worker slot. It needs no lock, because each cell has one writer at a time."""
+    """The row of one worker slot. It needs no lock, because each cell has one writer at a time.
+
+    `is_woken`: a wakeup was sent that the worker has not read. `is_stopping`: the worker was asked
+    to exit after its current job. `has_database_fault`: the database keeps refusing this worker.
+    """
+
+    is_woken = _Flag(WOKEN)
+    is_stopping = _Flag(STOP)
+    has_database_fault = _Flag(FAULT)
 
     def __init__(self, memory: memoryview) -> None:
         self.cells = memory[:NOTE_AT].cast("q")
@@ -231,24 +252,6 @@ class ScoreboardRow:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self.cells[PHASE] = phase
-
-    @property
-    def is_woken(self) -> bool:
-        """Whether a wakeup was sent that the worker has not read."""
-        return bool(self.cells[WOKEN])
-
-    @is_woken.setter
-    def is_woken(self, value: bool) -> None:
-        self.cells[WOKEN] = value
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether the worker was asked to exit after its current job."""
-        return bool(self.cells[STOP])
-
-    @is_stopping.setter
-    def is_stopping(self, value: bool) -> None:
-        self.cells[STOP] = value
 
     @property
     def backend(self) -> int:

@@ -34,7 +34,7 @@ class Snapshot(msgspec.Struct):
     """The supervisor's state.
 
     `number` is the number of the question. `workers_up`: all workers of the current configuration
-    are up.
+    are up. `database_troubles` says what the database refuses, one sentence each.
     """
 
     number: int
@@ -45,3 +45,4 @@ class Snapshot(msgspec.Struct):
     database_up: bool
     workers_up: bool
     stopping: bool
+    database_troubles: Sequence[str] = ()

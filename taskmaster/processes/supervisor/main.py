@@ -89,7 +89,7 @@ def build_loop(
     options, session, generations = context.options, core.session, core.generations
     late_claims = LateClaims(session, core.outbox, partial(worker_names, generations))
     rescuer, scheduler = Rescuer(session, options), Scheduler(session)
-    waker = Waker(generations, options.notify_ms)
+    waker = Waker(session, generations, options.notify_ms)
     followers = (late_claims, rescuer, scheduler, waker)
     heartbeat = _heartbeat(core, options, [one.on_heartbeat for one in followers])
     listener = Listener(session, waker.on_jobs, scheduler.on_due_notification)

@@ -124,6 +124,13 @@ class SnapshotSource:
     session: DatabaseSession
     shutdown: ShutdownService
 
+    def _database_troubles(self) -> list[str]:
+        """Return what the database refuses the supervisor or its workers."""
+        slots = self.generations.current.pool.slots
+        queues = {slot.consumer.queue_name for slot in slots if slot.row.has_database_fault}
+        refused = [f"the database refuses the workers of {name!r}" for name in sorted(queues)]
+        return [*self.session.troubles.sentences(), *refused]
+
     def take(self, number: int) -> Snapshot:
         """Return the state of the supervisor, for the exporter's question with this number."""
         return Snapshot(
@@ -135,4 +142,5 @@ class SnapshotSource:
             database_up=self.session.is_open,
             workers_up=all_up(self.generations.current.pool.slots),
             stopping=self.shutdown.is_requested,
+            database_troubles=self._database_troubles(),
         )

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import psycopg
+
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.batch_size import BatchSize
@@ -17,6 +19,7 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect_worker
 from taskmaster.store.cursor import Cursor
+from taskmaster.store.faults import Fault, fault_of, one_line
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -24,6 +27,7 @@ log = logging.getLogger("taskmaster.worker")
 # still commit for as long as Postgres lets a statement run, unless its server process is gone.
 UNACKNOWLEDGED_SECONDS = 65.0
 UNACKNOWLEDGED_LOOK_SECONDS = 0.2
+SET_ASIDE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -32,6 +36,8 @@ class Leased:
 
     `unsettled` is the last batch, kept until it is settled: a repeated settle is safe, because the
     token fences it. `was_sent`: the settle was sent before, and its result did not arrive.
+    `set_aside` are jobs whose outcome cannot be written. They stay in their lease, and are tried
+    again.
     """
 
     database: Database
@@ -41,6 +47,8 @@ class Leased:
     was_sent: bool = False
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
+    set_aside: list[tuple[UUID, Sequence[Settlement]]] = field(default_factory=list)
+    set_aside_until: float = 0.0
     unacknowledged_until: float | None = None
     unacknowledged_at: float = 0.0
     backend: int = 0
@@ -79,6 +87,8 @@ class Leased:
         The next step or `finish` settles them. Return how many were started, or None if there were
         no jobs.
         """
+        if self.set_aside and time.monotonic() >= self.set_aside_until:
+            self._settle_set_aside(conn)
         if self.unacknowledged_until is not None:
             self.finish(conn)
             self.release_unacknowledged(conn, until=self.unacknowledged_until)
@@ -99,8 +109,38 @@ class Leased:
             return
         token, settlements = self.unsettled
         was_sent, self.was_sent = self.was_sent, True
-        is_settled = leases.settle(conn, token, settlements)
+        try:
+            is_settled = leases.settle(conn, token, settlements)
+        except psycopg.Error as error:
+            if fault_of(error, conn) is not Fault.JOB:
+                raise
+            is_settled = self._settle_apart(conn, token, settlements)
         self._on_settle(token, is_settled=is_settled, was_sent=was_sent)
+
+    def _settle_apart(
+        self, conn: Connection, token: UUID, settlements: Sequence[Settlement]
+    ) -> bool:
+        """Settle each job by itself. A job that cannot be settled stays in the lease."""
+        spoiled = leases.settle_apart(conn, token, settlements)
+        for settlement, error in spoiled or ():
+            log.error(
+                "job set aside: job=%d, its outcome cannot be written, tried again in %g s: %s",
+                settlement.id,
+                SET_ASIDE_SECONDS,
+                one_line(error),
+            )
+        if spoiled:
+            found = {settlement.id: settlement for settlement in settlements}
+            left = [found[settlement.id] for settlement, _ in spoiled]
+            self.set_aside.append((token, left))
+            self.set_aside_until = time.monotonic() + SET_ASIDE_SECONDS
+        return spoiled is not None
+
+    def _settle_set_aside(self, conn: Connection) -> None:
+        """Try again to settle what was set aside."""
+        again, self.set_aside = self.set_aside, []
+        for token, settlements in again:
+            self._settle_apart(conn, token, settlements)
 
     def release_unacknowledged(self, conn: Connection, *, until: float) -> None:
         """Release what was claimed by a statement whose result was lost.
@@ -112,9 +152,9 @@ class Leased:
         if now < self.unacknowledged_at and not is_over:
             return
         self.unacknowledged_at = now + UNACKNOWLEDGED_LOOK_SECONDS
-        leases.release_unacknowledged(conn, self.claimant.supervisor, self.claimant.worker)
         if is_over:
             self.unacknowledged_until = None
+        leases.release_unacknowledged(conn, self.claimant.supervisor, self.claimant.worker)
 
     def _claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
         """Claim a batch. The same statement settles the last one if all of it acked."""

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from taskmaster.backoff import Backoff
-from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.ipc.scoreboard import Phase, Scoreboard, ScoreboardRow
 from taskmaster.processes.ipc.wakeups import WakeupReader
 from taskmaster.processes.system.fd_identity import Identity, identity
 from taskmaster.processes.worker.recycling import Recycling
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
-from taskmaster.store.faults import describe_fault
+from taskmaster.store.faults import DATABASE_ERRORS, Fault, describe_fault, fault_of
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -29,6 +29,17 @@ LOOKS_SECONDS = (0.003, 0.010, 0.030, 0.100, 0.300)
 UNSURE_SECONDS = 1.0
 # After that it waits for wakeups: the supervisor sends one to an idle worker every second.
 IDLE_SECONDS = 5.0
+# Workers without a session must not be the load that keeps the database from recovering.
+LONGEST_BACKOFF_SECONDS = 5.0
+FEW_FAILURES = 4  # in a row, before the supervisor's /readyz shows them
+
+
+def _new_backoff() -> Backoff:
+    return Backoff(base_seconds=0.02, max_seconds=LONGEST_BACKOFF_SECONDS, jitter=0.5)
+
+
+def _is_idle(conn: Connection) -> bool:
+    return conn.info.transaction_status is TransactionStatus.IDLE
 
 
 class Delivery(Protocol):
@@ -79,7 +90,7 @@ class WorkerLoop:
     is_leaving: bool = False
     connection: Connection | None = None
     socket_file: Identity | None = None
-    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.02, max_seconds=0.5))
+    backoff: Backoff = field(default_factory=_new_backoff)
     look: int = 0
 
     @property
@@ -100,8 +111,8 @@ class WorkerLoop:
         while self.delivery.has_pending or not self.is_stopping:
             try:
                 self._step()
-            except (psycopg.Error, DatabaseUnreachable) as error:
-                self._on_connection_lost(error)
+            except DATABASE_ERRORS as error:
+                self._on_database_fault(error)
             health.watch_signals()
             damage = health.damage()
             if damage is not None:
@@ -126,7 +137,9 @@ class WorkerLoop:
             self.delivery.finish(conn)
             return
         started = self.delivery.step(conn, at_most=self.recycling.most_jobs())
-        self.backoff.reset()
+        if self.backoff.failures:
+            self.backoff.reset()
+            self.row.has_database_fault = False
         self.row.count_claim(found=started is not None)
         if started is None:
             self._idle(conn)
@@ -176,7 +189,7 @@ class WorkerLoop:
         conn = self.connection
         if conn is not None and not conn.closed and identity(conn.fileno()) != self.socket_file:
             error = psycopg.OperationalError("a callback has closed the connection's descriptor")
-            self._on_connection_lost(error)
+            self._on_database_fault(error)
 
     def _disown_connection(self) -> None:
         """Close the connection in a process that a callback forked.
@@ -188,13 +201,24 @@ class WorkerLoop:
             os.dup2(nowhere, self.connection.fileno(), inheritable=False)
             os.close(nowhere)
 
-    def _on_connection_lost(self, error: Exception) -> None:
-        """Log the first loss of a series, and wait a little before connecting again."""
-        self.delivery.on_connection_lost()
+    def _on_database_fault(self, error: Exception) -> None:
+        """Log the first fault of a series, and wait before trying again, longer each time.
+
+        The supervisor wakes all workers once the database works again. A statement that only met a
+        lock is tried again on the same connection.
+        """
+        conn = self.connection
+        if conn is None or fault_of(error, conn) is not Fault.BUSY or not _is_idle(conn):
+            self._drop_connection()
         if self.backoff.failures == 0:
             log.warning("database failed, retrying: %s", describe_fault(error, self.schema))
+        seconds = self.backoff.record()
+        self.row.has_database_fault = self.backoff.failures > FEW_FAILURES
+        if self.wakeups.get(seconds):
+            self.row.is_woken = False
+
+    def _drop_connection(self) -> None:
+        self.delivery.on_connection_lost()
         if self.connection is not None:
             self.connection.close()
             self.connection = None
-        if self.wakeups.get(self.backoff.record()):
-            self.row.is_woken = False

@@ -23,7 +23,12 @@ from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.processes.worker.run import run_one
 from taskmaster.settlement import Run, Settlement, for_outcome, to_entry
 from taskmaster.store import transactions
-from taskmaster.store.connection import Connection, connect_user, reset_session
+from taskmaster.store.connection import (
+    Connection,
+    connect_user,
+    reset_session,
+    without_bound,
+)
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)
@@ -35,13 +40,15 @@ CHARGE_WAIT_MS = 1_000  # at a time, so that the worker notices a request to sto
 class Transactional:
     """The transactions of one worker.
 
-    `unwritten` is a failed run that could not be written in its own transaction.
+    `unwritten` is the end of a run that could not be written in its own transaction, or that may
+    not have been written, and `run` the number of that run.
     """
 
     database: Database
     worker: str
     context: WorkerContext
     unwritten: Settlement | None = None
+    run: int = 0
     cursor: Cursor = field(default_factory=Cursor)
     socket_file: Identity | None = None
 
@@ -93,16 +100,17 @@ class Transactional:
 
     def finish(self, conn: Connection) -> None:
         """Charge the run whose transaction was lost, once no other session holds its job."""
-        unwritten = self.unwritten
-        if unwritten is not None and unwritten.failure is not None:
-            run = unwritten.failure.run
-            charged = transactions.charge_lost(
-                conn, self.database.schema, unwritten, run=run, wait_ms=CHARGE_WAIT_MS
-            )
-            if charged.locked:
-                return
+        if self.unwritten is not None and not self._charge(conn, self.unwritten):
+            return
         self.unwritten = None
         self.context.row.batch.finish()
+
+    def _charge(self, conn: Connection, unwritten: Settlement) -> bool:
+        """Charge a run whose transaction was lost. Return False if its job is locked."""
+        charged = transactions.charge_lost(
+            conn, self.database.schema, unwritten, run=self.run, wait_ms=CHARGE_WAIT_MS
+        )
+        return not charged.locked
 
     def _reset_used_session(self, conn: Connection) -> None:
         """Reset the session if a callback has used it.
@@ -122,6 +130,7 @@ class Transactional:
         locked = transactions.claim_one(conn, self.database.schema, queue_name, self.cursor)
         if locked is None:
             return None
+        self.run = locked.job.run_count
         record = self.context.row.batch
         record.begin(NO_TOKEN, [locked.job.id])
         self.context.allow_starts(1)
@@ -136,7 +145,8 @@ class Transactional:
         batch.note_baseline(self.context.row)
         record.start_job(1)
         with conn.transaction():
-            settlement = run_one(self.context, locked.job)
+            with without_bound(conn):  # the callback's own statements may take any time
+                settlement = run_one(self.context, locked.job)
             if not conn.closed and identity(conn.fileno()) != self.socket_file:
                 conn.close()  # a callback closed the socket, and another file has its number
             settlement = settlement or self._impossible_ack(conn, locked)
@@ -185,12 +195,14 @@ class Transactional:
     def _commit_failure(
         self, conn: Connection, locked: transactions.LockedJob, error: Exception
     ) -> Settlement | None:
-        """Return a failure if the commit was refused.
+        """Return a failure: the commit was refused, or the connection broke before its reply.
 
-        If the connection broke, the commit may have succeeded, so nothing is recorded.
+        If it was committed after all, the job is no longer in ready, and nothing is charged. So a
+        run whose connection is lost each time is charged each time, and ends.
         """
         if conn.closed:
-            return None
+            message = f"its transaction was lost with its connection: {describe(error)}"
+            return self._failure(locked, message, cause="lost database")
         return self._failure(locked, f"its transaction was not committed: {describe(error)}")
 
     def _failure(

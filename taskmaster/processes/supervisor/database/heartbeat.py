@@ -16,6 +16,7 @@ from taskmaster.store.supervisors import HeartbeatReport
 
 log = logging.getLogger("taskmaster.supervisor")
 
+SUBJECT = "the heartbeat"
 OnHeartbeat = Callable[[supervisors.Heartbeat, float], None]
 
 
@@ -42,7 +43,9 @@ class HeartbeatService(BaseService):
     def run_due(self, now: float) -> None:
         """Send a heartbeat if it is due."""
         if self.session.is_open and now >= self.due_at:
-            self.session.run(lambda conn: self._beat(conn, now))
+            retry_at = self.session.run(lambda conn: self._beat(conn, now), now, subject=SUBJECT)
+            if retry_at is not None:
+                self.due_at = retry_at
 
     def next_due(self) -> float:
         return self.due_at if self.session.is_open else math.inf

@@ -4,18 +4,22 @@ import logging
 import math
 from dataclasses import dataclass, field
 
+import psycopg
+
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.supervisor.database.failure_detector import FailureDetector
 from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
+from taskmaster.store.faults import Fault, fault_of, one_line
 
 log = logging.getLogger("taskmaster.supervisor")
 
 # This supervisor may not have the consumer of a rescued job, so it uses the default of
 # `max_crashes`.
 MAX_CRASHES = 3
+SUBJECT = "the rescue of jobs"
 
 
 @dataclass(slots=True)
@@ -50,7 +54,7 @@ class Rescuer(BaseService):
         self.due_at = math.inf
         gone = self.detector.suspects(now)
         if gone or now >= self.unregistered_at:
-            retry_at = self.session.run_patiently(lambda conn: self._rescue(conn, gone), now)
+            retry_at = self.session.run(lambda conn: self._rescue(conn, gone), now, subject=SUBJECT)
             if retry_at is None:
                 self.unregistered_at = now + self.options.gone_after_seconds / 3
             else:
@@ -60,7 +64,18 @@ class Rescuer(BaseService):
         return self.due_at if self.session.is_open else math.inf
 
     def _rescue(self, conn: Connection, gone: list[supervisors.SilentSupervisor]) -> None:
-        rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
+        try:
+            rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
+        except psycopg.Error as error:
+            if conn.closed or fault_of(error) is Fault.BUSY:
+                raise
+            self._rescue_apart(conn, gone)
+            return
         self.rescued += rescued
         if rescued:
             log.warning("jobs rescued from supervisors that are gone: jobs=%d", rescued)
+
+    def _rescue_apart(self, conn: Connection, gone: list[supervisors.SilentSupervisor]) -> None:
+        """Rescue the leases that can be rescued. The others are tried again with the next look."""
+        for token, error in supervisors.rescue_apart(conn, gone, max_crashes=MAX_CRASHES):
+            log.error("lease set aside: token=%s cannot be rescued: %s", token, one_line(error))

@@ -1,21 +1,36 @@
 """The scheduler: promote scheduled jobs to ready when they are due."""
 
+import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import psycopg
 
 from taskmaster.processes.supervisor.database.session import LOCKED_SECONDS, DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import jobs
 from taskmaster.store.connection import Connection
+from taskmaster.store.faults import Fault, fault_of, one_line
 from taskmaster.store.supervisors import Heartbeat
+
+log = logging.getLogger("taskmaster.supervisor")
+
+SKIPPED_SECONDS = 5.0
+
+SUBJECT = "the promotion of scheduled jobs"
 
 
 @dataclass(slots=True)
 class Scheduler(BaseService):
-    """Promotes at `due_at`, which is infinite if no job is scheduled."""
+    """Promotes at `due_at`, which is infinite if no job is scheduled.
+
+    Jobs that the database refuses to promote are skipped for a while.
+    """
 
     session: DatabaseSession
     due_at: float = math.inf
+    skipped_until: dict[int, float] = field(default_factory=dict)
 
     def on_heartbeat(self, heartbeat: Heartbeat, now: float) -> None:
         """Plan the next promotion for the time when the database has the next job due."""
@@ -29,7 +44,7 @@ class Scheduler(BaseService):
     def run_due(self, now: float) -> None:
         """Promote all jobs that are due, a thousand at a time."""
         if self.session.is_open and now >= self.due_at:
-            retry_at = self.session.run_patiently(lambda conn: self._promote(conn, now), now)
+            retry_at = self.session.run(lambda conn: self._promote(conn, now), now, subject=SUBJECT)
             if retry_at is not None:
                 self.due_at = retry_at
 
@@ -37,10 +52,32 @@ class Scheduler(BaseService):
         return self.due_at if self.session.is_open else math.inf
 
     def _promote(self, conn: Connection, now: float) -> None:
-        moved, due_seconds = jobs.promote(conn)
+        skipped = [job_id for job_id, until in self.skipped_until.items() if until > now]
+        try:
+            moved, due_seconds = jobs.promote(conn, skipped=skipped)
+        except psycopg.Error as error:
+            if conn.closed or fault_of(error) is Fault.BUSY:
+                raise
+            self._promote_apart(conn, skipped, now)
+            return
+        if len(skipped) < len(self.skipped_until):
+            self.skipped_until = {job_id: self.skipped_until[job_id] for job_id in skipped}
         if moved == jobs.PROMOTE_AT_MOST:
             self.due_at = now
         elif due_seconds is not None:  # if it is due already, another session has it locked
             self.due_at = now + max(due_seconds, LOCKED_SECONDS)
         else:
             self.due_at = math.inf
+
+    def _promote_apart(self, conn: Connection, skipped: Sequence[int], now: float) -> None:
+        """Promote the jobs that can be promoted, and skip the others for a while."""
+        for job_id, error in jobs.promote_apart(conn, skipped=skipped):
+            if job_id not in self.skipped_until:
+                log.error(
+                    "job set aside: job=%d cannot be promoted, tried again every %g s: %s",
+                    job_id,
+                    SKIPPED_SECONDS,
+                    one_line(error),
+                )
+            self.skipped_until[job_id] = now + SKIPPED_SECONDS
+        self.due_at = now

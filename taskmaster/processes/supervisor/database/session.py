@@ -10,24 +10,28 @@ from dataclasses import dataclass, field
 import psycopg
 
 from taskmaster.backoff import Backoff
-from taskmaster.errors import DatabaseUnreachable
+from taskmaster.errors import DatabaseRefused, InvalidConfig, SchemaMismatch
 from taskmaster.failure import HOST
 from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.database.troubles import Troubles
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import migrate, supervisors
 from taskmaster.store.connection import Connection, connect
-from taskmaster.store.faults import describe_fault, is_unreachable
+from taskmaster.store.faults import (
+    DATABASE_ERRORS,
+    Fault,
+    describe_fault,
+    fault_of,
+    is_read_only,
+    is_unreachable,
+    one_line,
+)
 
 log = logging.getLogger("taskmaster.supervisor")
 
 STATEMENT_SECONDS = 10.0
 LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is tried again
-BLOCKED = (
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.DeadlockDetected,
-)
-Work = Callable[[Connection], None]
+Work = Callable[[Connection], object]
 
 
 @dataclass(slots=True)
@@ -41,9 +45,11 @@ class DatabaseSession(BaseService):
     on_connect: list[Callable[[], None]] = field(default_factory=list)
     supervisor_id: int | None = None
     connection: Connection | None = None
+    has_been_open: bool = False
     connect_at: float = 0.0
     blocked_step: float | None = None  # the time of the step in which a lock was waited for
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
+    troubles: Troubles = field(default_factory=Troubles)
 
     @property
     def is_open(self) -> bool:
@@ -62,11 +68,17 @@ class DatabaseSession(BaseService):
     # -- the service
 
     def run_due(self, now: float) -> None:
-        """Connect if there is no connection. Raises SchemaMismatch and InvalidConfig."""
+        """Connect if there is no connection.
+
+        Raises SchemaMismatch, InvalidConfig and DatabaseRefused if the database refuses the first
+        session for a reason that only a person can change. Later it is tried again.
+        """
         if self.connection is None and now >= self.connect_at:
             try:
                 self._connect()
-            except (psycopg.Error, DatabaseUnreachable) as error:
+            except DATABASE_ERRORS as error:
+                if self.supervisor_id is None and not self.has_been_open:
+                    self._raise_if_refused(error)
                 self._on_failure(error)
 
     def next_due(self) -> float:
@@ -81,23 +93,13 @@ class DatabaseSession(BaseService):
 
     # -- for the other services
 
-    def run(self, work: Work) -> None:
-        """Run `work` on the connection. If that fails, connect again."""
-        if self.connection is None:
-            return
-        try:
-            work(self.connection)
-        except (psycopg.Error, DatabaseUnreachable) as error:
-            self._on_failure(error)
-        else:
-            self._on_success()
+    def run(self, work: Work, now: float, *, subject: str) -> float | None:
+        """Run `work`, named `subject`. Return None, or when it must be tried again.
 
-    def run_patiently(self, work: Work, now: float) -> float | None:
-        """Run `work` that may wait for a lock. Return None, or when it must be tried again.
-
-        The session stays open if it is blocked, because the lock that it holds itself shows that
-        this supervisor is alive. A step of the loop waits for one lock at most, so that a heartbeat
-        is never far away. After a failure the time is infinite: a new connection starts it again.
+        Only a lost connection is closed. The session stays open if the work is blocked or refused,
+        because the lock that it holds shows that this supervisor is alive, and because other work
+        may succeed. A step of the loop waits for one lock at most, so that a heartbeat is never far
+        away. After a lost connection the time is infinite: a new one starts the work again.
         """
         if self.connection is None:
             return math.inf
@@ -106,25 +108,36 @@ class DatabaseSession(BaseService):
         started_at = time.monotonic()
         try:
             work(self.connection)
-        except BLOCKED as error:
-            log.warning("database blocked, waiting for a lock: %s", error.diag.message_primary)
-            self.blocked_step = now
-            return now + time.monotonic() - started_at + LOCKED_SECONDS
-        except (psycopg.Error, DatabaseUnreachable) as error:
+        except DATABASE_ERRORS as error:
+            fault = fault_of(error, self.connection)
+            if fault is Fault.BUSY:
+                log.warning("database blocked, waiting for a lock: %s", one_line(error))
+                self.blocked_step = now
+                return now + time.monotonic() - started_at + LOCKED_SECONDS
+            if fault is not Fault.LOST:
+                return self.troubles.record(subject, describe_fault(error, self.schema))
             self._on_failure(error)
             return math.inf
         self._on_success()
+        self.troubles.end(subject)
         return None
 
-    def run_last(self, work: Work) -> None:
-        """Run `work` while the supervisor stops. If it fails, the next supervisor cleans up."""
+    def run_last(self, work: Work) -> bool:
+        """Run `work` while the supervisor stops. Return whether it was done.
+
+        If it fails, the next supervisor cleans up.
+        """
         if self.connection is None:
-            return
+            return False
         try:
             work(self.connection)
-        except (psycopg.Error, DatabaseUnreachable) as error:
-            log.warning("database failed during the stop, leases are rescued later: %s", error)
-            self._disconnect()
+        except DATABASE_ERRORS as error:
+            sentence = describe_fault(error, self.schema)
+            log.warning("database failed during the stop, leases are rescued later: %s", sentence)
+            if fault_of(error, self.connection) is Fault.LOST:
+                self._disconnect()
+            return False
+        return True
 
     def unregister(self) -> None:
         """Drop this supervisor's id, which was deleted by another, and register again later."""
@@ -147,7 +160,7 @@ class DatabaseSession(BaseService):
         except BaseException:
             conn.close()
             raise
-        self.connection = conn
+        self.connection, self.has_been_open = conn, True
         for notify in self.on_connect:
             notify()
 
@@ -157,6 +170,16 @@ class DatabaseSession(BaseService):
                 log.info("migration applied: %s", migration)
             self.supervisor_id = supervisors.register(conn, name)
         supervisors.watch_session(conn)
+
+    def _raise_if_refused(self, error: Exception) -> None:
+        """Raise the error as a sentence if only a person can change its reason."""
+        if isinstance(error, psycopg.Error) and is_read_only(error):
+            raise DatabaseRefused(describe_fault(error, self.schema)) from None
+        if fault_of(error) not in (Fault.REFUSED, Fault.JOB):
+            return
+        if isinstance(error, InvalidConfig | SchemaMismatch):
+            raise error
+        raise DatabaseRefused(describe_fault(error, self.schema)) from None
 
     def _on_success(self) -> None:
         if self.backoff.failures:

@@ -16,6 +16,7 @@ from taskmaster.store.connection import Connection
 from taskmaster.store.supervisors import Heartbeat
 
 LATE_CLAIMS_SECONDS = 65.0
+SUBJECT = "the release of late claims"
 
 
 @dataclass(slots=True)
@@ -35,13 +36,12 @@ class LateClaims(BaseService):
         self.due_at = now
 
     def run_due(self, now: float) -> None:
-        """Release late claims. Settlements come first, because they need the leases."""
+        """Release late claims, but none that a pending settlement needs."""
         if now < self.due_at:
             return
         self.due_at = math.inf
-        may_appear = now < self.outbox.last_settled_at + LATE_CLAIMS_SECONDS
-        if may_appear and not self.outbox.exits:
-            retry_at = self.session.run_patiently(self._release, now)
+        if now < self.outbox.last_settled_at + LATE_CLAIMS_SECONDS:
+            retry_at = self.session.run(self._release, now, subject=SUBJECT)
             self.due_at = math.inf if retry_at is None else retry_at
 
     def next_due(self) -> float:
@@ -52,4 +52,5 @@ class LateClaims(BaseService):
         self.session.run_last(self._release)
 
     def _release(self, conn: Connection) -> None:
-        leases.release_orphans(conn, self.session.registered_id, self.worker_names())
+        spared = [*self.worker_names(), *self.outbox.pending.workers()]
+        leases.release_orphans(conn, self.session.registered_id, spared)

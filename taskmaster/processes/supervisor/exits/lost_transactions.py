@@ -4,14 +4,14 @@ A service of the supervisor. Nothing of such a run was written, so the job is re
 workers may run it before this run is charged.
 """
 
-import math
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
-from taskmaster.processes.supervisor.database.session import LOCKED_SECONDS, DatabaseSession
+from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.exits.pending import AGAIN, PendingList, PendingWork
 from taskmaster.processes.supervisor.exits.policy import crash_reports, settlements
 from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 from taskmaster.processes.supervisor.service import BaseService
@@ -53,35 +53,31 @@ class LostTransactions(BaseService):
 
     session: DatabaseSession
     report_crashes: Callable[[Sequence[CrashReport]], None]
-    pending: deque[LostTransaction] = field(default_factory=deque)
-    retry_at: float = 0.0
+    pending: PendingList = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pending = PendingList(self.session)
 
     def add(self, worker_exit: WorkerExit, batch: UnsettledBatch) -> None:
         """Charge a run as soon as possible, without waiting for others that are locked."""
-        self.pending.append(LostTransaction(worker_exit, batch))
-        self.retry_at = 0.0
+        work = partial(self._charge, lost=LostTransaction(worker_exit, batch))
+        subject = f"the charge of a lost run of worker {worker_exit.worker}"
+        self.pending.add(PendingWork(subject, work))
 
     def run_due(self, now: float) -> None:
-        """Try once to charge each of them."""
-        if not self.pending or not self.session.is_open or now < self.retry_at:
-            return
-        retry_at = self.session.run_patiently(self.flush, now)
-        self.retry_at = now + LOCKED_SECONDS if retry_at is None else retry_at
+        """Try once to charge each of them that is due."""
+        self.pending.run_due(now)
 
     def next_due(self) -> float:
-        return self.retry_at if self.pending and self.session.is_open else math.inf
+        return self.pending.next_due()
 
     def close(self) -> None:
         """Try once more. What is left was never written: the job is ready again, uncharged."""
-        self.session.run_last(self.flush)
+        self.pending.run_last()
 
-    def flush(self, conn: Connection) -> None:
-        """Try once to charge each of them. Raises psycopg.Error. What was not written is kept."""
-        for _ in range(len(self.pending)):
-            lost = self.pending[0]
-            if not self._try_charge(conn, lost):
-                self.pending.append(lost)
-            self.pending.popleft()
+    def _charge(self, conn: Connection, lost: LostTransaction) -> object:
+        """Try to charge a lost transaction. Return AGAIN if another session runs the job now."""
+        return None if self._try_charge(conn, lost) else AGAIN
 
     def _try_charge(self, conn: Connection, lost: LostTransaction) -> bool:
         """Try once to charge a lost transaction. Return False if it has to be tried again.

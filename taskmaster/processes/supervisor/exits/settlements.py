@@ -1,25 +1,30 @@
 """The pending settlements: batches of workers that exited, and jobs to release.
 
-A service of the supervisor. What cannot be written now is kept until the database responds.
+A service of the supervisor. What cannot be written now is kept until the database takes it.
 """
 
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
+
+import psycopg
 
 from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
 from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.exits.lost_transactions import LostTransactions
+from taskmaster.processes.supervisor.exits.pending import PendingList, PendingWork
 from taskmaster.processes.supervisor.exits.policy import crash_reports, settlements
 from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 from taskmaster.processes.supervisor.service import BaseService
+from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
+from taskmaster.store.faults import Fault, fault_of
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -35,64 +40,44 @@ class PendingSettlements(BaseService):
     session: DatabaseSession
     lost_transactions: LostTransactions
     report_crashes: Callable[[Sequence[CrashReport]], None]
-    releases: deque[tuple[UUID, Sequence[int]]] = field(default_factory=deque)
-    exits: deque[WorkerExit] = field(default_factory=deque)
-    retry_at: float = 0.0
+    pending: PendingList = field(init=False)
     last_settled_at: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.session.on_connect.append(self._on_connect)
+        self.pending = PendingList(self.session)
 
     # -- the outbox
 
     def settle(self, worker_exit: WorkerExit) -> None:
         """Settle the batch of a worker that exited, as soon as the database responds."""
-        self.exits.append(worker_exit)
+        name = worker_exit.worker
+        work = partial(self._settle_exit, worker_exit=worker_exit)
+        self.pending.add(PendingWork(f"the settlement of worker {name}", work, worker=name))
 
     def release(self, token: UUID, ids: Sequence[int]) -> None:
         """Release jobs that their worker will not start, as soon as the database responds."""
-        self.releases.append((token, ids))
+        work = partial(leases.release, token=token, ids=ids)
+        self.pending.add(PendingWork("the release of jobs that have not started", work))
 
     # -- the service
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether something is not written yet."""
-        return bool(self.exits or self.releases)
-
     def run_due(self, now: float) -> None:
         """Write what can be written now."""
-        if self.has_pending and now >= self.retry_at:
-            self.retry_at = self.session.run_patiently(self.flush, now) or 0.0
+        self.pending.run_due(now)
 
     def next_due(self) -> float:
-        return self.retry_at if self.has_pending and self.session.is_open else math.inf
+        return self.pending.next_due()
 
     def close(self) -> None:
         """Write the rest if the database still responds. Later supervisors rescue what is left."""
-        self.session.run_last(self.flush)
-        if self.exits:
+        self.pending.run_last()
+        exits = self.pending.workers()
+        if exits:
             log.warning(
                 "exits not settled, the jobs of their workers are rescued later and may run again: "
                 "exits=%d",
-                len(self.exits),
+                len(exits),
             )
-
-    def flush(self, conn: Connection) -> None:
-        """Write everything, in the order in which it happened.
-
-        Raises psycopg.Error. What was not written is kept.
-        """
-        while self.releases:
-            leases.release(conn, *self.releases[0])
-            self.releases.popleft()
-        while self.exits:
-            self._settle_exit(conn, self.exits[0])
-            self.exits.popleft()
-            self.last_settled_at = time.monotonic()
-
-    def _on_connect(self) -> None:
-        self.retry_at = 0.0
 
     def _settle_exit(self, conn: Connection, worker_exit: WorkerExit) -> None:
         batch, is_transactional = worker_exit.batch, worker_exit.consumer.is_transactional
@@ -102,6 +87,7 @@ class PendingSettlements(BaseService):
         elif batch is not None:
             self._settle_batch(conn, worker_exit, batch)
         leases.release_unacknowledged(conn, self.session.registered_id, worker_exit.worker)
+        self.last_settled_at = time.monotonic()
         if batch is not None and is_transactional:
             self.lost_transactions.add(worker_exit, batch)
 
@@ -110,5 +96,22 @@ class PendingSettlements(BaseService):
     ) -> None:
         """Settle a lease. If it is gone, the worker had settled it just before it exited."""
         found = settlements(worker_exit, batch, leases.counts(conn, batch.token))
-        if leases.settle(conn, batch.token, found):
+        if _settle(conn, batch.token, found):
             self.report_crashes(crash_reports(worker_exit, batch, found))
+
+
+def _settle(conn: Connection, token: UUID, found: Sequence[Settlement]) -> bool:
+    """Settle a batch, each job by itself if one cannot be written. Return whether it was there.
+
+    Raises psycopg.Error if a job can be settled in no way. It stays in the lease, and the others
+    are settled.
+    """
+    try:
+        return leases.settle(conn, token, found)
+    except psycopg.Error as error:
+        if fault_of(error, conn) is not Fault.JOB:
+            raise
+    spoiled = leases.settle_apart(conn, token, found)
+    if spoiled:
+        raise spoiled[0][1]
+    return spoiled is not None

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.pool.slot import WorkerSlot
 from taskmaster.processes.supervisor.service import BaseService
@@ -21,10 +22,15 @@ class Waker(BaseService):
     It runs after the scheduler and the rescuer, so that idle workers find what these have released.
     """
 
+    session: DatabaseSession
     generations: Generations
     notify_ms: int
     wakeups: Counter[str] = field(default_factory=Counter)
     has_beaten: bool = False
+    has_connected: bool = False
+
+    def __post_init__(self) -> None:
+        self.session.on_connect.append(self._on_connect)
 
     def on_jobs(self, jobs_by_queue: Counter[str]) -> None:
         """Wake workers for jobs of which a notification arrived."""
@@ -36,8 +42,16 @@ class Waker(BaseService):
         """Let idle workers look next."""
         self.has_beaten = True
 
+    def _on_connect(self) -> None:
+        """Let all workers look next: those that wait for the database need wait no longer."""
+        self.has_connected = True
+
     def run_due(self, now: float) -> None:
-        """After a heartbeat, wake one idle worker of each consumer."""
+        """After a heartbeat, wake one idle worker of each consumer, and all after a reconnect."""
+        if self.has_connected:
+            self.has_connected = False
+            slots = self.generations.current.pool.slots
+            self.wakeups["reconnect"] += sum(slot.wake() for slot in slots)
         if not self.has_beaten:
             return
         self.has_beaten = False

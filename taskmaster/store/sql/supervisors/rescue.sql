@@ -1,5 +1,5 @@
 -- Release the leases of supervisors that are gone, and of those that are not registered.
--- Returns how many jobs.
+-- Returns how many jobs. If `only` is not null, no other leases are released.
 -- A supervisor is gone if it has sent no heartbeat since the one that the rescuer saw and, unless
 -- it is given up, its session no longer holds its lock. The heartbeat is compared under the lock on
 -- the supervisor's row. A lease that a worker has locked now is left to the next rescue.
@@ -17,8 +17,9 @@ with gone as (
    order by supervisors.id for update of supervisors skip locked),
 found as materialized (
   select token from leases
-   where supervisor = any(array(select id from gone))
-      or not exists (select from supervisors where id = leases.supervisor)
+   where (supervisor = any(array(select id from gone))
+          or not exists (select from supervisors where id = leases.supervisor))
+     and (%(only)s::uuid[] is null or token = any(%(only)s::uuid[]))
    order by token for update skip locked),
 lost as (
   delete from leases where token = any(array(select token from found)) returning leases as lease),

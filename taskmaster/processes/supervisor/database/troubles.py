@@ -1,0 +1,41 @@
+"""The troubles: what the database keeps refusing, for the log, for /readyz, and for the waits."""
+
+import logging
+import time
+from dataclasses import dataclass, field
+
+from taskmaster.backoff import Backoff
+
+log = logging.getLogger("taskmaster.supervisor")
+
+
+@dataclass(slots=True)
+class Trouble:
+    """One thing that the database refuses, and why."""
+
+    why: str
+    backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.2, max_seconds=5.0))
+
+
+@dataclass(slots=True)
+class Troubles:
+    """The present troubles by what is refused. Each is logged when it begins, changes and ends."""
+
+    by_subject: dict[str, Trouble] = field(default_factory=dict)
+
+    def record(self, subject: str, why: str) -> float:
+        """Note that the database refused `subject`. Return when to try again."""
+        trouble = self.by_subject.get(subject)
+        if trouble is None or trouble.why != why:
+            log.error("database refused %s, retrying: %s", subject, why)
+            trouble = self.by_subject[subject] = Trouble(why)
+        return time.monotonic() + trouble.backoff.record()
+
+    def end(self, subject: str) -> None:
+        """Note that the database no longer refuses it."""
+        if self.by_subject and self.by_subject.pop(subject, None) is not None:
+            log.info("database works again: %s", subject)
+
+    def sentences(self) -> list[str]:
+        """Return one sentence for each trouble."""
+        return [f"{subject}: {trouble.why}" for subject, trouble in self.by_subject.items()]
