@@ -9,13 +9,15 @@ from uuid import UUID
 
 import psycopg
 
+from taskmaster.failure import Used, make_failure
+from taskmaster.job import State
 from taskmaster.settlement import Settlement, as_rejected, without_texts
 from taskmaster.settlement import release as release_of
 from taskmaster.store.apart import spoiled_items
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import MOST_HELD, Cursor, Horizon, Place
 from taskmaster.store.faults import one_line
-from taskmaster.store.rows import fetch_all, fetch_one, fetch_value
+from taskmaster.store.rows import fetch_all, fetch_column, fetch_one, fetch_value
 from taskmaster.store.statements import statement
 
 
@@ -49,6 +51,12 @@ class ClaimedJob(NamedTuple):
 CLAIM_COLUMNS = ("settled", "token", "position", *ClaimedJob._fields)
 TOKEN, POSITION, FIRST_OF_JOB = 1, 2, 3
 ID, PRIORITY = FIRST_OF_JOB, FIRST_OF_JOB + ClaimedJob._fields.index("priority")
+
+
+MAY_HAVE_RUN = (
+    "it may have run, and the database has lost its end in a failover; "
+    "delivery = 'at_most_once' never runs a job again"
+)
 
 
 class Lease(NamedTuple):
@@ -201,22 +209,59 @@ def release(conn: Connection, token: UUID, ids: Sequence[int]) -> bool:
     return settle_some(conn, token, [release_of(job_id) for job_id in ids])
 
 
-def release_orphans(conn: Connection, supervisor: int, living: Sequence[str]) -> int:
+def release_orphans(
+    conn: Connection, supervisor: int, living: Sequence[str], *, reject_once: bool = False
+) -> int:
     """Release the leases of a supervisor's workers that do not live. Return how many jobs.
 
-    A worker that has exited may have claimed a batch in its last moment.
+    A worker that has exited may have claimed a batch in its last moment. With `reject_once`, jobs
+    that must never run twice are rejected, because they may have run.
     """
-    parameters = {"supervisor": supervisor, "worker": None, "living": list(living)}
-    return int(fetch_value(conn, statement("leases/release_workers"), parameters))
+    parameters = {"worker": None, "living": list(living), "reject_once": reject_once}
+    return _release_workers(conn, supervisor, parameters)
 
 
-def release_unacknowledged(conn: Connection, supervisor: int, worker: str) -> int:
+def release_unacknowledged(
+    conn: Connection, supervisor: int, worker: str, *, reject_once: bool = False
+) -> int:
     """Release all leases of a worker that runs no batch, or whose last batch is settled.
 
-    Its claims were committed, but their replies were lost. Return how many jobs there were.
+    Its claims were committed, but their replies were lost. Return how many jobs there were. With
+    `reject_once`, jobs that must never run twice are rejected, because they may have run.
     """
-    parameters = {"supervisor": supervisor, "worker": worker, "living": None}
-    return int(fetch_value(conn, statement("leases/release_workers"), parameters))
+    parameters = {"worker": worker, "living": None, "reject_once": reject_once}
+    return _release_workers(conn, supervisor, parameters)
+
+
+def reject_lease(conn: Connection, token: UUID, *, worker: str) -> None:
+    """Reject the jobs of a batch of `worker`, which must never run twice and may have run."""
+    found = [
+        _may_have_run(job_id, before, worker) for job_id, before in counts(conn, token).items()
+    ]
+    settle(conn, token, found)
+
+
+def _may_have_run(job_id: int, before: LeaseCounts, worker: str) -> Settlement:
+    record = make_failure(
+        "lost database",
+        MAY_HAVE_RUN,
+        run=before.run_count + 1,
+        worker=worker,
+        duration_seconds=0.0,
+        used=Used(0.0, 0.0),
+    )
+    return Settlement(job_id, State.REJECTED, charged=True, failure=record)
+
+
+def _release_workers(conn: Connection, supervisor: int, parameters: dict[str, Any]) -> int:
+    everything = {"supervisor": supervisor, "message": MAY_HAVE_RUN, **parameters}
+    return int(fetch_value(conn, statement("leases/release_workers"), everything))
+
+
+def tokens_of(conn: Connection, supervisor: int, worker: str) -> list[UUID]:
+    """Return the tokens of a worker's leases."""
+    parameters = {"supervisor": supervisor, "worker": worker}
+    return fetch_column(conn, statement("leases/tokens"), parameters)
 
 
 def mark_started(conn: Connection, token: UUID, job_id: int) -> bool:

@@ -1,5 +1,6 @@
 """Register supervisors, write and compare their heartbeats, and release what lost ones leave."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -18,7 +19,8 @@ from taskmaster.store.statements import statement, statement_for
 class HeartbeatReport(NamedTuple):
     """The report of a supervisor, sent with a heartbeat.
 
-    `locked`: its session holds the lock that shows that the supervisor is alive.
+    `locked`: its session holds the lock that shows that the supervisor is alive. `queue_names`: the
+    queues that its workers serve.
     """
 
     idle: bool
@@ -26,6 +28,7 @@ class HeartbeatReport(NamedTuple):
     locked: bool = False
     lost_leases: int = 0
     running: Sequence[dict[str, Any]] = ()
+    queue_names: Sequence[str] = ()
 
 
 class Heartbeat(NamedTuple):
@@ -76,8 +79,9 @@ class RunningJob(NamedTuple):
 
 
 def register(conn: Connection, name: str) -> int:
-    """Register a new supervisor and return its id."""
-    return int(fetch_value(conn, statement("supervisors/register"), {"name": name}))
+    """Register a new supervisor under a random id of 62 bits, and return that."""
+    parameters = {"id": secrets.randbits(62), "name": name}
+    return int(fetch_value(conn, statement("supervisors/register"), parameters))
 
 
 def retire(conn: Connection, supervisor: int) -> None:
@@ -96,6 +100,7 @@ def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Hea
         **report._asdict(),
         "supervisor": supervisor,
         "running": orjson.dumps(report.running).decode(),
+        "queue_names": list(report.queue_names),
     }
     return fetch_first(conn, _heartbeat, statement("supervisors/heartbeat"), parameters)
 

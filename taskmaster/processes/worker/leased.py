@@ -5,6 +5,7 @@ This runs in the worker. One statement settles a whole batch.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -28,6 +29,7 @@ log = logging.getLogger("taskmaster.worker")
 UNACKNOWLEDGED_SECONDS = 65.0
 UNACKNOWLEDGED_LOOK_SECONDS = 0.2
 SET_ASIDE_SECONDS = 5.0
+MOST_RECENT = 10_000
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Leased:
     `unsettled` is the last batch, kept until it is settled: a repeated settle is safe, because the
     token fences it. `was_sent`: the settle was sent before, and its result did not arrive.
     `set_aside` are jobs whose outcome cannot be written. They stay in their lease, and are tried
-    again.
+    again. `recent` are the tokens of its last batches, of jobs that must never run twice.
     """
 
     database: Database
@@ -47,6 +49,7 @@ class Leased:
     was_sent: bool = False
     cursor: Cursor = field(default_factory=Cursor)
     size: BatchSize = field(init=False)
+    recent: deque[UUID] = field(default_factory=lambda: deque(maxlen=MOST_RECENT))
     set_aside: list[tuple[UUID, Sequence[Settlement]]] = field(default_factory=list)
     set_aside_until: float = 0.0
     unacknowledged_until: float | None = None
@@ -97,6 +100,8 @@ class Leased:
         if lease is None:
             return None
         lease = self._isolate_suspect(conn, lease)
+        if self.claimant.once:
+            self.recent.append(lease.token)
         started_at = time.monotonic()
         result = batch.run(self.context, conn, lease)
         self.size.record(result.started, time.monotonic() - started_at)
@@ -154,7 +159,15 @@ class Leased:
         self.unacknowledged_at = now + UNACKNOWLEDGED_LOOK_SECONDS
         if is_over:
             self.unacknowledged_until = None
+        if self.claimant.once:
+            self._reject_what_has_run(conn)
         leases.release_unacknowledged(conn, self.claimant.supervisor, self.claimant.worker)
+
+    def _reject_what_has_run(self, conn: Connection) -> None:
+        """Reject jobs that ran before a failover which has brought their lease back."""
+        for token in leases.tokens_of(conn, self.claimant.supervisor, self.claimant.worker):
+            if token in self.recent:
+                leases.reject_lease(conn, token, worker=self.claimant.worker)
 
     def _claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
         """Claim a batch. The same statement settles the last one if all of it acked."""

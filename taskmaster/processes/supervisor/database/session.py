@@ -30,6 +30,7 @@ from taskmaster.store.faults import (
 log = logging.getLogger("taskmaster.supervisor")
 
 STATEMENT_SECONDS = 10.0
+FAILOVER_SECONDS = 120.0
 LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is tried again
 Work = Callable[[Connection], object]
 
@@ -46,6 +47,7 @@ class DatabaseSession(BaseService):
     supervisor_id: int | None = None
     connection: Connection | None = None
     has_been_open: bool = False
+    reopened_at: float = -math.inf
     connect_at: float = 0.0
     blocked_step: float | None = None  # the time of the step in which a lock was waited for
     backoff: Backoff = field(default_factory=lambda: Backoff(base_seconds=0.05, max_seconds=1.0))
@@ -54,6 +56,11 @@ class DatabaseSession(BaseService):
     @property
     def is_open(self) -> bool:
         return self.connection is not None
+
+    @property
+    def may_have_failed_over(self) -> bool:
+        """Whether the session was opened again lately: what it finds may be of an earlier time."""
+        return time.monotonic() < self.reopened_at + FAILOVER_SECONDS
 
     @property
     def schema(self) -> str:
@@ -78,7 +85,7 @@ class DatabaseSession(BaseService):
                 self._connect()
             except DATABASE_ERRORS as error:
                 if self.supervisor_id is None and not self.has_been_open:
-                    self._raise_if_refused(error)
+                    _raise_if_refused(error, self.schema)
                 self._on_failure(error)
 
     def next_due(self) -> float:
@@ -160,6 +167,8 @@ class DatabaseSession(BaseService):
         except BaseException:
             conn.close()
             raise
+        if self.has_been_open:
+            self.reopened_at = time.monotonic()
         self.connection, self.has_been_open = conn, True
         for notify in self.on_connect:
             notify()
@@ -170,16 +179,6 @@ class DatabaseSession(BaseService):
                 log.info("migration applied: %s", migration)
             self.supervisor_id = supervisors.register(conn, name)
         supervisors.watch_session(conn)
-
-    def _raise_if_refused(self, error: Exception) -> None:
-        """Raise the error as a sentence if only a person can change its reason."""
-        if isinstance(error, psycopg.Error) and is_read_only(error):
-            raise DatabaseRefused(describe_fault(error, self.schema)) from None
-        if fault_of(error) not in (Fault.REFUSED, Fault.JOB):
-            return
-        if isinstance(error, InvalidConfig | SchemaMismatch):
-            raise error
-        raise DatabaseRefused(describe_fault(error, self.schema)) from None
 
     def _on_success(self) -> None:
         if self.backoff.failures:
@@ -202,3 +201,14 @@ class DatabaseSession(BaseService):
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def _raise_if_refused(error: Exception, schema: str) -> None:
+    """Raise the error as a sentence if only a person can change its reason."""
+    if isinstance(error, psycopg.Error) and is_read_only(error):
+        raise DatabaseRefused(describe_fault(error, schema)) from None
+    if fault_of(error) not in (Fault.REFUSED, Fault.JOB):
+        return
+    if isinstance(error, InvalidConfig | SchemaMismatch):
+        raise error
+    raise DatabaseRefused(describe_fault(error, schema)) from None

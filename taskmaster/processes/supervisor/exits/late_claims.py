@@ -53,4 +53,5 @@ class LateClaims(BaseService):
 
     def _release(self, conn: Connection) -> None:
         spared = [*self.worker_names(), *self.outbox.pending.workers()]
-        leases.release_orphans(conn, self.session.registered_id, spared)
+        us, reject_once = self.session.registered_id, self.session.may_have_failed_over
+        leases.release_orphans(conn, us, spared, reject_once=reject_once)

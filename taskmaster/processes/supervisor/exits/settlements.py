@@ -86,7 +86,12 @@ class PendingSettlements(BaseService):
             transactions.terminate(conn, self.session.schema, worker_exit.backend, name)
         elif batch is not None:
             self._settle_batch(conn, worker_exit, batch)
-        leases.release_unacknowledged(conn, self.session.registered_id, worker_exit.worker)
+        leases.release_unacknowledged(
+            conn,
+            self.session.registered_id,
+            worker_exit.worker,
+            reject_once=self.session.may_have_failed_over,
+        )
         self.last_settled_at = time.monotonic()
         if batch is not None and is_transactional:
             self.lost_transactions.add(worker_exit, batch)
