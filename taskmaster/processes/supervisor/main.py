@@ -174,11 +174,10 @@ def _child_services(
 ) -> list[ChildService]:
     """Return the services with a child of their own that this supervisor needs."""
     services: list[ChildService] = []
-    http, metrics_dir = context.options.http, context.numbers.directory
-    if http is not None and metrics_dir is not None:
-        database, source = context.database, supervisor.source
+    if (http := context.options.http) is not None:
+        database, metrics_dir = context.database, context.numbers.directory
         services.append(
-            exporter_service(http, database, metrics_dir, snapshots.take, source=source)
+            exporter_service(http, database, metrics_dir, snapshots.take, source=supervisor.source)
         )
     directory = directory_of(supervisor.database_url)
     if directory is not None:
