@@ -1,8 +1,9 @@
 """Open connections whose sessions do not depend on the defaults of the role or the database."""
 
 import json
+import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import orjson
@@ -33,25 +34,39 @@ class BoundedConnection(psycopg.Connection[Any]):
     patience_seconds: float = 60.0
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        bounded = _time_out(gen, self.patience_seconds, self.while_waiting)
         try:
-            return super().wait(_time_out(gen, self.patience_seconds), *arguments, **options)
+            return super().wait(bounded, *arguments, **options)
         except NoReply:
             self.close()  # a late reply would be taken for the reply to another statement
             raise
 
+    @classmethod
+    def while_waiting(cls) -> None:
+        """Do what must not wait for the server. Called several times a second during each wait."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        return _time_out(super()._connect_gen(conninfo), math.inf, cls.while_waiting)
+
 
 def connect(
-    database_url: str, schema: str, *, name: str = "taskmaster", statement_seconds: float = 60.0
+    database_url: str,
+    schema: str,
+    *,
+    name: str = "taskmaster",
+    statement_seconds: float = 60.0,
+    kind: type[BoundedConnection] = BoundedConnection,
 ) -> Connection:
     """Open a connection in autocommit whose search path is `schema`.
 
     The server ends a statement after `statement_seconds`. If it has not replied a little later
-    either, the connection is closed and NoReply is raised.
+    either, the connection is closed and NoReply is raised. `kind` overrides `while_waiting`.
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
     be read or the database is not encoded in UTF-8.
     """
-    conn = _open(database_url, name, BoundedConnection)
+    conn = _open(database_url, name, kind)
     parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
     _set_session(conn, statement("sessions/own"), parameters)
     conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
@@ -106,7 +121,7 @@ def _open(database_url: str, name: str, kind: type[Kind]) -> Kind:
         )
     except psycopg.ProgrammingError as error:
         raise InvalidConfig(describe_bad_url(database_url, error)) from None
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:  # descriptors may be short
         raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
     _refuse_other_encodings(conn)
     return conn
@@ -134,7 +149,9 @@ def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | No
         raise DatabaseUnreachable(f"the database refused the session: {one_line(error)}") from None
 
 
-def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+def _time_out(
+    gen: Generator[Any, Any, Any], seconds: float, while_waiting: Callable[[], object]
+) -> Generator[Any, Any, Any]:
     """Pass on what psycopg waits for, and raise NoReply after `seconds`.
 
     psycopg resumes the generator several times a second while it waits.
@@ -144,8 +161,10 @@ def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, A
         state = next(gen)
         while True:
             ready = yield state
-            if not ready and time.monotonic() > deadline:
-                raise NoReply(f"the server has not responded within {seconds:g} s")
+            if not ready:
+                while_waiting()
+                if time.monotonic() > deadline:
+                    raise NoReply(f"the server has not responded within {seconds:g} s")
             state = gen.send(ready)
     except StopIteration as done:
         return done.value
