@@ -26,7 +26,8 @@ class SupervisorOptions:
     - `slow_after_seconds`: jobs claimed behind one that runs longer are released.
     - `restart_base_seconds`, `restart_max_seconds`: the backoff before a worker that crashed early
       is replaced.
-    - `boot_attempts`: the supervisor stops after this many crashes in a row before a first claim.
+    - `boot_attempts`: at the start, the supervisor stops after this many workers in a row have
+      exited before their first claim. Once a worker of the consumer was up, it tries for ever.
     - `http`: the "host:port" that serves /metrics, /healthz and /readyz. ":port" listens on
       loopback, and port 0 is any free one. None serves nothing.
 

@@ -14,6 +14,7 @@ from taskmaster.middleware import Draft, PutMiddleware
 from taskmaster.plugins import put_middlewares
 from taskmaster.store import jobs
 from taskmaster.store.session import Session
+from taskmaster.store.spool import Content, spool
 from taskmaster.validation import (
     MAX_PAYLOAD_BYTES,
     check_delay,
@@ -106,22 +107,26 @@ class Publisher:
     ) -> list[int]:
         """Put many jobs by COPY, all or none, and return their ids in order.
 
-        The arguments and errors are those of `put`. The payloads are read and sent in chunks. The
-        message about a refused payload has its number, from 0.
+        The arguments and errors are those of `put`. All payloads are read before the first is sent,
+        so that a slow generator holds up neither other threads nor the database. A generator that
+        raises puts nothing. Beyond some 16 MiB the payloads wait in a temporary file, in TMPDIR,
+        and TaskmasterError is raised if that has no room. The message about a refused payload has
+        its number, from 0.
 
         >>> publisher.put_many("mail", [{"to": "ada"}, {"to": "bob"}])  # doctest: +SKIP
         [3, 4]
         """
         entry = _entry(queue_name, headers, priority, delay)
-        contents = self._contents(queue_name, payloads, headers)
-        if connection is not None:
-            return jobs.put_many(_checked(connection), self._schema, entry, contents)
-        with self._session.use() as conn:
-            return jobs.put_many(conn, self._schema, entry, contents)
+        own = None if connection is None else _checked(connection)
+        with spool(self._contents(queue_name, payloads, headers)) as spooled:
+            if own is not None:
+                return jobs.put_spooled(own, self._schema, entry, spooled)
+            with self._session.use() as conn:
+                return jobs.put_spooled(conn, self._schema, entry, spooled)
 
     def _contents(
         self, queue_name: str, payloads: Iterable[Any], headers: Mapping[str, Any] | None
-    ) -> Iterator[jobs.Content]:
+    ) -> Iterator[Content]:
         middlewares = self._middlewares_for(queue_name)
         shared = self._headers(headers)
         for number, payload in enumerate(payloads):
@@ -132,7 +137,7 @@ class Publisher:
             else:
                 yield encode(payload, what=what, max_bytes=self._max_payload_bytes), shared
 
-    def _content(self, draft: Draft, what: str) -> jobs.Content:
+    def _content(self, draft: Draft, what: str) -> Content:
         if not isinstance(draft, Draft):
             raise InvalidJob(f"the {what}: a middleware put {draft!r:.100}, which is no Draft")
         payload = encode(draft.payload, what=what, max_bytes=self._max_payload_bytes)

@@ -86,8 +86,8 @@ def pid_of(directory: Path) -> int | None:
     """Return the server's pid from its pid file, or None without a readable one."""
     try:
         return int((directory / "data/postmaster.pid").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return None
+    except (FileNotFoundError, PermissionError, ValueError, IndexError):
+        return None  # another error says nothing about the server: it is raised
 
 
 @contextmanager

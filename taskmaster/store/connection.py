@@ -1,7 +1,8 @@
 """Open connections whose sessions do not depend on the defaults of the role or the database."""
 
+import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,25 +36,39 @@ class BoundedConnection(psycopg.Connection[Any]):
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
         if self.patience_seconds is None:
             return super().wait(gen, *arguments, **options)
+        bounded = _time_out(gen, self.patience_seconds, self.while_waiting)
         try:
-            return super().wait(_time_out(gen, self.patience_seconds), *arguments, **options)
+            return super().wait(bounded, *arguments, **options)
         except NoReply:
             self.close()  # a late reply would be taken for the reply to another statement
             raise
 
+    @classmethod
+    def while_waiting(cls) -> None:
+        """Do what must not wait for the server. Called several times a second during each wait."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        return _time_out(super()._connect_gen(conninfo), math.inf, cls.while_waiting)
+
 
 def connect(
-    database_url: str, schema: str, *, name: str = "taskmaster", statement_seconds: float = 60.0
+    database_url: str,
+    schema: str,
+    *,
+    name: str = "taskmaster",
+    statement_seconds: float = 60.0,
+    kind: type[BoundedConnection] = BoundedConnection,
 ) -> Connection:
     """Open a connection in autocommit whose search path is `schema`.
 
     The server ends a statement after `statement_seconds`. If it has not replied a little later
-    either, the connection is closed and NoReply is raised.
+    either, the connection is closed and NoReply is raised. `kind` overrides `while_waiting`.
 
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
     be read or the database is not encoded in UTF-8.
     """
-    conn = _open(database_url, name)
+    conn = _open(database_url, name, kind)
     parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
     _set_session(conn, statement("sessions/own"))
     _set_session(conn, statement("sessions/bounds"), parameters)
@@ -103,21 +118,23 @@ def reset_session(conn: Connection) -> None:
     conn.execute(both, prepare=False)  # in one message
 
 
-def _open(database_url: str, name: str) -> BoundedConnection:
+def _open(
+    database_url: str, name: str, kind: type[BoundedConnection] = BoundedConnection
+) -> BoundedConnection:
     try:
         with libpq_environment(database_url):
-            conn = _connect(database_url, name)
+            conn = _connect(database_url, name, kind)
     except psycopg.ProgrammingError as error:
         raise InvalidConfig(describe_bad_url(database_url, error)) from None
-    except psycopg.Error as error:
+    except (psycopg.Error, OSError) as error:  # descriptors may be short
         raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
     _refuse_other_encodings(conn)
-    refuse_transaction_pooling(conn, lambda: _connect(database_url, name))
+    refuse_transaction_pooling(conn, lambda: _connect(database_url, name, BoundedConnection))
     return conn
 
 
-def _connect(database_url: str, name: str) -> BoundedConnection:
-    return BoundedConnection.connect(
+def _connect(database_url: str, name: str, kind: type[BoundedConnection]) -> BoundedConnection:
+    return kind.connect(
         database_url,
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -154,7 +171,9 @@ def _set_session(conn: Connection, query: bytes, parameters: dict[str, Any] | No
         raise DatabaseUnreachable(f"the database refused the session: {one_line(error)}") from None
 
 
-def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
+def _time_out(
+    gen: Generator[Any, Any, Any], seconds: float, while_waiting: Callable[[], object]
+) -> Generator[Any, Any, Any]:
     """Pass on what psycopg waits for, and raise NoReply after `seconds`.
 
     psycopg resumes the generator several times a second while it waits.
@@ -164,8 +183,10 @@ def _time_out(gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, A
         state = next(gen)
         while True:
             ready = yield state
-            if not ready and time.monotonic() > deadline:
-                raise NoReply(f"the server has not responded within {seconds:g} s")
+            if not ready:
+                while_waiting()
+                if time.monotonic() > deadline:
+                    raise NoReply(f"the server has not responded within {seconds:g} s")
             state = gen.send(ready)
     except StopIteration as done:
         return done.value

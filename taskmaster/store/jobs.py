@@ -1,7 +1,6 @@
 """Put, find, promote, requeue and delete jobs."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -13,15 +12,12 @@ from taskmaster.job import JobRecord, State
 from taskmaster.store.apart import spoiled_among
 from taskmaster.store.connection import Connection
 from taskmaster.store.rows import fetch_all, fetch_column, fetch_first, fetch_one, fetch_value
+from taskmaster.store.spool import Content, Spool, spool
 from taskmaster.store.statements import statement, statement_for
 
-COPY_CHUNK = 5_000
 PROMOTE_AT_MOST = 1_000
 # How COPY's text format writes the characters that it would otherwise read as its own.
 COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-Content = tuple[bytes, bytes | None]  # the payload and the headers, as JSON
 
 
 class Entry(NamedTuple):
@@ -74,24 +70,29 @@ def put(conn: Connection, schema: str, entry: Entry, content: Content) -> int:
 
 def put_many(conn: Connection, schema: str, entry: Entry, contents: Iterable[Content]) -> list[int]:
     """Put jobs by COPY, all in one transaction, and return their ids in order."""
+    with spool(contents) as spooled:
+        return put_spooled(conn, schema, entry, spooled)
+
+
+def put_spooled(conn: Connection, schema: str, entry: Entry, spooled: Spool) -> list[int]:
+    """Put jobs as `put_many` does, from rows that are complete. The transaction begins here."""
     ids: list[int] = []
-    remaining = iter(contents)
     with conn.transaction():
-        while chunk := list(islice(remaining, COPY_CHUNK)):
-            ids += _copy(conn, schema, entry, chunk)
+        for rows in spooled.parts():
+            ids += _copy(conn, schema, entry, rows)
     return ids
 
 
-def _copy(conn: Connection, schema: str, entry: Entry, contents: Sequence[Content]) -> list[int]:
-    parameters = {"schema": schema, "count": len(contents), "delay_seconds": entry.delay_seconds}
+def _copy(conn: Connection, schema: str, entry: Entry, rows: Sequence[bytes]) -> Sequence[int]:
+    parameters = {"schema": schema, "count": len(rows), "delay_seconds": entry.delay_seconds}
     draw = fetch_one(conn, _Draw, statement("jobs/draw_ids"), parameters)
     name = "jobs/copy_scheduled" if entry.delay_seconds else "jobs/copy_ready"
     with Cursor(conn).copy(statement_for(name, schema)) as copy:
-        copy.write(b"".join(_copy_lines(draw, entry, contents)))
-    return list(draw.ids)
+        copy.write(b"".join(_copy_lines(draw, entry, rows)))
+    return draw.ids
 
 
-def _copy_lines(draw: _Draw, entry: Entry, contents: Sequence[Content]) -> Iterator[bytes]:
+def _copy_lines(draw: _Draw, entry: Entry, rows: Sequence[bytes]) -> list[bytes]:
     """Write COPY's text format by hand, because the contents are bytes already.
 
     It is three times as fast as to write a row at a time.
@@ -100,9 +101,7 @@ def _copy_lines(draw: _Draw, entry: Entry, contents: Sequence[Content]) -> Itera
     if entry.delay_seconds:
         columns.append(draw.due)
     shared = ("\t" + "\t".join(columns) + "\t").encode()
-    for job_id, (payload, headers) in zip(draw.ids, contents, strict=True):
-        escaped = b"\\N" if headers is None else headers.replace(b"\\", b"\\\\")
-        yield b"%d%b%b\t%b\n" % (job_id, shared, escaped, payload.replace(b"\\", b"\\\\"))
+    return [b"%d%b%b" % (job_id, shared, row) for job_id, row in zip(draw.ids, rows, strict=True)]
 
 
 def get(conn: Connection, job_id: int) -> JobRecord | None:

@@ -352,13 +352,19 @@ def test_commands_share_the_server_next_to_the_configuration(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_command_ended_by_a_signal_leaves_no_server(home: Path, number: signal.Signals) -> None:
-    process = taskmaster(home, "put", "q", "-", stdin=subprocess.PIPE)
-    assert process.stderr is not None
-    assert "using the embedded Postgres" in process.stderr.readline()
-    process.send_signal(number)
-    process.communicate(timeout=60)
+    directory = home / ".taskmaster/postgres"
+    with server(directory) as url:
+        with Publisher(url) as publisher:
+            publisher.put("q")
+        with psycopg.connect(url) as conn:
+            conn.execute("lock table taskmaster.ready")  # the command waits for it
+            process = taskmaster(home, "put", "q", "1")
+            assert process.stderr is not None
+            assert "using the embedded Postgres" in process.stderr.readline()
+            process.send_signal(number)
+            process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert not runs(home / ".taskmaster/postgres")
+    assert not runs(directory)
 
 
 def test_supervisor_restarts_a_killed_server_and_jobs_run(home: Path) -> None:

@@ -386,9 +386,9 @@ def test_crash_is_charged_once_if_the_database_fails(
         return charge
 
     def fail_once(release: Callable[..., Any]) -> Callable[..., Any]:
-        def release_or_fail(*arguments: Any) -> Any:
+        def release_or_fail(*arguments: Any, **options: Any) -> Any:
             if failures:
-                return release(*arguments)
+                return release(*arguments, **options)
             failures.append(place)
             raise psycopg.OperationalError("the connection was lost")
 

@@ -189,7 +189,9 @@ def pool(conn: Connection) -> Iterator[WorkerPool]:
     scoreboard = Scoreboard(1)
     unused = pending_settlements(conn, 0)
     pool = WorkerPool([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard, unused)
-    process = pool.slots[0].process = WorkerProcess(SERIAL, 0, "w", 0.0)
+    process = pool.slots[0].process = WorkerProcess.create(
+        serial=SERIAL, number=0, name="w", ordered_at=0.0
+    )
     yield pool
     process.close()
     os.close(scoreboard.fd)

@@ -152,8 +152,12 @@ def test_worker_that_boots_at_the_third_attempt_works(
         opened.result(5.0)
 
 
-def test_consumer_that_stops_booting_stops_the_supervisor(
-    supervise: Supervise, publisher: Publisher, journal: Journal, gates: Gates
+def test_consumer_that_stops_booting_ends_no_job_of_others(
+    supervise: Supervise,
+    publisher: Publisher,
+    journal: Journal,
+    gates: Gates,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     gates.open()
     broken = Consumer(
@@ -164,9 +168,13 @@ def test_consumer_that_stops_booting_stops_the_supervisor(
         held = publisher.put("r", {"do": "hold_until_stopping"})
         eventually(lambda: journal.began() == [held])
         publisher.put("q", {"do": "crash"})
-        eventually(supervisor.has_exited)
-        supervisor.expected_exit = 1
-    assert journal.finished() == [held]
+        eventually(lambda: "worker not replaced" in capfd.readouterr().err)
+        assert not supervisor.has_exited()
+        assert journal.finished() == []
+        gates.open()
+        later = publisher.put("q", None)
+        eventually(lambda: later in journal.finished())
+    assert held in journal.finished()
 
 
 # -- commands

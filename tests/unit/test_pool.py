@@ -53,7 +53,9 @@ def pool(outbox: Outbox) -> Iterator[WorkerPool]:
     consumer = Consumer("q", callback="never:called", concurrency=2)
     pool = WorkerPool([consumer], SupervisorOptions(), scoreboard, outbox)
     for slot in pool.slots:
-        slot.process = WorkerProcess(slot.index, slot.index, f"worker {slot.index}", 0.0)
+        slot.process = WorkerProcess.create(
+            serial=slot.index, number=slot.index, name=f"worker {slot.index}", ordered_at=0.0
+        )
     yield pool
     pool.close()
     os.close(scoreboard.fd)

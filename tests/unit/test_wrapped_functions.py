@@ -17,6 +17,7 @@ OTHERS = {
     "support/kill_steps.py",
     "support/wrapped_functions.py",
     "middleware/test_tracing.py",
+    "processes/test_put_many.py",
     "unit/test_benchmarks_report.py",
     "unit/test_check_prose.py",
     "unit/test_code_statistics.py",

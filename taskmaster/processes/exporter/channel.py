@@ -6,7 +6,7 @@ import time
 
 import msgspec
 
-from taskmaster.processes.ipc.snapshot import MAX_REPLY_BYTES, QUESTION_BYTES, Snapshot
+from taskmaster.processes.ipc.snapshot import QUESTION_BYTES, Snapshot, receive_snapshot
 
 REPLY_SECONDS = 2.0  # the supervisor replies within milliseconds, unless the database blocks it
 ASK_SECONDS = 1.0
@@ -57,8 +57,7 @@ class Channel:
         self._socket.send(self._number.to_bytes(QUESTION_BYTES, "big"))
         while (left := deadline - time.monotonic()) > 0:
             self._socket.settimeout(left)
-            reply = self._socket.recv(MAX_REPLY_BYTES)
-            snapshot = msgspec.json.decode(reply, type=Snapshot)
+            snapshot = receive_snapshot(self._socket)
             self.latest, self.replied_at = snapshot, time.monotonic()
             if snapshot.number == self._number:
                 return snapshot

@@ -20,7 +20,7 @@ from taskmaster.processes.system.log import set_up_logging
 LOOK_MS = 1_000
 
 
-def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
+def main(channel_fd: int, plan_fd: int, listening_fd: int) -> None:
     """Serve on the listening socket that the supervisor has opened."""
     setproctitle("taskmaster exporter")
     # A signal to the whole service is for the supervisor to handle: it ends the exporter.
@@ -35,7 +35,10 @@ def main(channel_fd: int, listening_fd: int, plan_fd: int) -> None:
     for work in (channel.keep_asking, queues.keep_counting, lambda: serve(listening, pages)):
         threading.Thread(target=work, daemon=True).start()
     _wait_for_end(channel)
-    shutil.rmtree(plan.metrics_dir, ignore_errors=True)  # a killed supervisor has not removed it
+    if plan.metrics_dir is not None:
+        shutil.rmtree(
+            plan.metrics_dir, ignore_errors=True
+        )  # a killed supervisor has not removed it
 
 
 def _wait_for_end(channel: Channel) -> None:

@@ -1,5 +1,6 @@
 """The metrics that all workers have counted, running or exited, merged from their files."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,16 +8,25 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from taskmaster.processes.ipc.prometheus_files import UNREADABLE, is_readable
+from taskmaster.processes.system.shortage import reason_of, shortages
+
+ROOM_BYTES = 4096  # a new file takes this much
 
 
 class WorkerMetrics:
     """The files of one directory. A file that cannot be read is left out, and counted."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = Path(directory)
+    def __init__(self, directory: str | None) -> None:
+        self._directory = None if directory is None else Path(directory)
 
     def families(self) -> Iterator[Metric]:
-        """Yield the merged metrics, and the number of files that could not be read."""
+        """Yield the merged metrics, and the number of files that could not be read.
+
+        Without a directory there are none.
+        """
+        if self._directory is None:
+            return
+        self._warn_if_full(self._directory)
         # The template's gauges were set before the fork, so they describe no worker.
         files = sorted(
             str(file)
@@ -36,6 +46,16 @@ class WorkerMetrics:
             "Number of damaged metric files, whose counts are left out.",
             value=unreadable + set_aside,
         )
+
+    def _warn_if_full(self, directory: Path) -> None:
+        """Log that the workers cannot count in new files. They go on, and keep their counts."""
+        try:
+            space = os.statvfs(directory)
+            is_full, reason = space.f_bavail * space.f_frsize < ROOM_BYTES, "no space left"
+        except OSError as error:
+            is_full, reason = True, reason_of(error)
+        if is_full:
+            shortages.warn(f"metrics of the workers not written to {directory}", reason)
 
 
 def _merge(files: list[str]) -> list[Metric]:

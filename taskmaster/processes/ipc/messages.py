@@ -3,6 +3,8 @@
 The supervisor sends orders. The template sends the other messages.
 """
 
+import errno
+import os
 import socket
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_SENTENCE = 4_000  # characters, of which each takes at most 12 bytes in JSON
 
 
 class WorkerFds(NamedTuple):
@@ -30,7 +33,7 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Failed(msgspec.Struct, tag=True):
-    """The template cannot serve. `sentence` is the reason."""
+    """The template cannot serve. `sentence` is the reason, cut to `MAX_SENTENCE`."""
 
     sentence: str
 
@@ -60,31 +63,55 @@ class ReporterOrder(msgspec.Struct, tag=True):
 
 
 class Forked(msgspec.Struct, tag=True):
-    """The process ordered under `serial` was forked. `pid` 0 means that the fork failed."""
+    """The process ordered under `serial` was forked.
+
+    `pid` 0 means that the fork failed, for the `reason`.
+    """
 
     serial: int
     pid: int
+    reason: str = ""
 
 
 Message = Ready | Failed | WorkerOrder | ReporterOrder | Forked
 
 
 class Received(NamedTuple):
-    """A message and the descriptors that came with it."""
+    """A message and the descriptors that came with it.
+
+    Without `is_whole`, this process had no room for all descriptors, and the others are lost.
+    """
 
     message: Message
     fds: Sequence[int]
+    is_whole: bool = True
+
+
+def failed(error: BaseException) -> Failed:
+    """Return the message about an error, short enough to be sent."""
+    sentence = str(error)
+    is_short = len(sentence) <= MAX_SENTENCE
+    return Failed(sentence if is_short else f"{sentence[:MAX_SENTENCE]}… ({len(sentence)} in all)")
 
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
-    """Send one message. Raises OSError if the other end is gone or does not read."""
-    socket.send_fds(channel, [msgspec.json.encode(message)], list(fds))
+    """Send one message.
+
+    Raises OSError if it is too long, or if the other end is gone or does not read.
+    """
+    encoded = msgspec.json.encode(message)
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+    socket.send_fds(channel, [encoded], list(fds))
 
 
 def receive(channel: socket.socket) -> Received | None:
     """Return the next message, or None if the other end is gone."""
     try:
-        data, fds, _, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, len(WorkerFds._fields))
+        data, fds, flags, _ = socket.recv_fds(channel, MAX_MESSAGE_BYTES, len(WorkerFds._fields))
     except ConnectionResetError:  # the other end closed before it had read our last message
         return None
-    return Received(msgspec.json.decode(data, type=Message), fds) if data else None
+    if not data:
+        return None
+    message = msgspec.json.decode(data, type=Message)
+    return Received(message, fds, not flags & socket.MSG_CTRUNC)

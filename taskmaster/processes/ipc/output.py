@@ -10,6 +10,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from io import TextIOWrapper
 
 from taskmaster.processes.system.nonblocking import CHUNK_BYTES, writer_for
@@ -29,9 +30,9 @@ class Stream:
     """One of the two streams, from memory to the supervisor's own descriptor `number`."""
 
     def __init__(self, number: int) -> None:
+        self._writer = writer_for(number)
         self.fd = os.memfd_create(f"taskmaster-output-{number}")
         fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
-        self._writer = writer_for(number)
         self._passed_on = 0
         self._freed = 0
 
@@ -72,7 +73,12 @@ class Output:
     """Both streams of one worker."""
 
     def __init__(self) -> None:
-        self.streams = [Stream(number) for number in STANDARD]
+        self.streams: list[Stream] = []
+        with ExitStack() as unless_created:
+            unless_created.callback(self.close)
+            for number in STANDARD:
+                self.streams.append(Stream(number))
+            unless_created.pop_all()
 
     def fds(self) -> Sequence[int]:
         """Return the descriptors of standard output and error."""

@@ -31,7 +31,7 @@ class Plan:
 
 
 class ExporterPlan(NamedTuple):
-    """The configuration of the exporter."""
+    """The configuration of the exporter. `metrics_dir` is that of the workers, if they have one."""
 
     database: Database
-    metrics_dir: str
+    metrics_dir: str | None

@@ -13,6 +13,8 @@ from pathlib import Path
 import prometheus_client.values
 from prometheus_client.mmap_dict import MmapedDict
 
+from taskmaster.processes.ipc.metric_file import MetricFile
+
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's name for it
 UNREADABLE = ".unreadable"
 
@@ -28,6 +30,7 @@ def prepare(directory: str) -> None:
     os.environ[DIRECTORY] = directory
     os.unsetenv(DIRECTORY)  # os.environ still has it, but programs that callbacks start do not
     values = prometheus_client.values
+    values.MmapedDict = MetricFile  # type: ignore[attr-defined]
     values.ValueClass = values.MultiProcessValue(_identifier)  # type: ignore[no-untyped-call]
 
 
@@ -46,8 +49,8 @@ def become(number: int, directory: str) -> None:
 
 def _write_nothing() -> None:
     """Stop counting in a child of a callback: it shares the files' memory with the worker."""
-    MmapedDict.read_value = lambda self, key: (0.0, 0.0)  # type: ignore[method-assign]
-    MmapedDict.write_value = lambda self, key, value, timestamp: None  # type: ignore[method-assign]
+    MetricFile.read_value = lambda self, key: (0.0, 0.0)  # type: ignore[method-assign]
+    MetricFile.write_value = lambda self, key, value, timestamp: None  # type: ignore[method-assign]
 
 
 def is_readable(file: Path) -> bool:

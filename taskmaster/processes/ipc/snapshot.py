@@ -1,11 +1,16 @@
-"""The snapshot: the supervisor's reply to a question of the exporter, one JSON message."""
+"""The snapshot: the supervisor's reply to a question of the exporter, JSON in a file in memory.
 
+A message would be too small for a supervisor with some hundred queues.
+"""
+
+import os
+import socket
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 QUESTION_BYTES = 8
-MAX_REPLY_BYTES = 1024 * 1024
+REPLY = b"snapshot"  # only carries the descriptor of the file in memory that holds it
 
 
 class QueueState(msgspec.Struct):
@@ -46,3 +51,20 @@ class Snapshot(msgspec.Struct):
     workers_up: bool
     stopping: bool
     database_troubles: Sequence[str] = ()
+
+
+def send_snapshot(channel: socket.socket, snapshot: Snapshot) -> None:
+    """Send a snapshot. Raises OSError if the reader is slow or gone, or descriptors are short."""
+    with os.fdopen(os.memfd_create("taskmaster-snapshot"), "wb", buffering=0) as file:
+        file.write(msgspec.json.encode(snapshot))
+        socket.send_fds(channel, [REPLY], [file.fileno()])
+
+
+def receive_snapshot(channel: socket.socket) -> Snapshot:
+    """Return the next snapshot. Raises OSError if none comes in time, and msgspec.DecodeError."""
+    _, fds, _, _ = socket.recv_fds(channel, len(REPLY), 1)
+    if not fds:
+        raise ConnectionError("the supervisor is gone, or descriptors are short")
+    with os.fdopen(fds[0], "rb") as file:
+        file.seek(0)
+        return msgspec.json.decode(file.read(), type=Snapshot)

@@ -4,14 +4,20 @@ The supervisor starts its template and its exporter in this way, and an applicat
 The new process has the import path of the old one.
 """
 
+import logging
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import dill
+
+log = logging.getLogger("taskmaster.supervisor")
 
 # Imports make no garbage, so the collector would only cost time: a sixth of the imports' time, and
 # as much again at the exit.
@@ -33,16 +39,52 @@ def interpreter(
     )
 
 
+def with_channel(
+    module: str, value: object, fds: Sequence[int], **options: Any
+) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    """Run `main(channel_fd, value_fd, *fds)`. Return the process and our end of its channel.
+
+    Raises OSError if the process cannot be started, and leaves nothing open then.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.setblocking(True)  # whatever socket.setdefaulttimeout was called with
+    with theirs, ExitStack() as unless_started:
+        unless_started.callback(ours.close)
+        with handed_over(value) as value_fd:
+            process = interpreter(module, (theirs.fileno(), value_fd, *fds), **options)
+        unless_started.pop_all()
+    return process, ours
+
+
+def end(process: "subprocess.Popen[bytes]", within_seconds: float) -> None:
+    """Kill a process and reap it. If the kernel does not end it in time, leave it to the reaper."""
+    process.kill()
+    try:
+        process.wait(within_seconds)
+    except subprocess.TimeoutExpired:
+        log.warning("process killed but not ended: pid=%d", process.pid)
+        process.returncode = -signal.SIGKILL  # so that nothing waits for this pid later
+
+
 def hand_over(value: object) -> int:
     """Return a descriptor from which `take` reads `value`.
 
     It uses dill, because callbacks may be closures, lambdas, or defined in `__main__`.
     """
-    fd = os.memfd_create("taskmaster-handover")
-    with os.fdopen(os.dup(fd), "wb") as file:
+    with os.fdopen(os.memfd_create("taskmaster-handover"), "wb") as file:
         dill.dump(value, file, recurse=True)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+        file.seek(0)
+        return os.dup(file.fileno())
+
+
+@contextmanager
+def handed_over(value: object) -> Iterator[int]:
+    """Yield what `hand_over` returns, and close it."""
+    fd = hand_over(value)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def take(fd: int) -> Any:

@@ -3,7 +3,6 @@
 `EmbeddedService` runs in the supervisor, and `main` in a process that starts the server.
 """
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from pathlib import Path
 from taskmaster.backoff import Backoff
 from taskmaster.embedded import pid_of, start_again
 from taskmaster.errors import TaskmasterError
-from taskmaster.processes.ipc.spawn import hand_over, interpreter, take
+from taskmaster.processes.ipc.spawn import end, handed_over, interpreter, take
 from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
+from taskmaster.processes.system.shortage import reason_of, shortages
 
 EXIT_SECONDS = 5.0
 
@@ -53,20 +53,20 @@ class EmbeddedService(BaseService):
 
     def on_exit(self) -> None:
         """Reap the process that starts the server."""
-        assert self.process is not None
-        self.process.wait(EXIT_SECONDS)
-        self.process = None
+        if self.process is not None:
+            end(self.process, EXIT_SECONDS)
+            self.process = None
 
     def close(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.on_exit()
+        self.on_exit()
 
     def _start(self) -> None:
-        fd = hand_over(self.directory)
         module = "taskmaster.processes.supervisor.embedded_service"
-        self.process = interpreter(module, (fd,), process_group=0)
-        os.close(fd)
+        try:
+            with handed_over(self.directory) as fd:
+                self.process = interpreter(module, (fd,), process_group=0)
+        except (OSError, MemoryError) as error:
+            shortages.warn("embedded Postgres not started", reason_of(error))
 
 
 def main(directory_fd: int) -> None:

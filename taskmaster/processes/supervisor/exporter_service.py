@@ -13,15 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
 from taskmaster.backoff import Backoff
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import host_and_port
 from taskmaster.processes.ipc.plan import Database, ExporterPlan
-from taskmaster.processes.ipc.snapshot import QUESTION_BYTES, Snapshot
-from taskmaster.processes.ipc.spawn import hand_over, interpreter
+from taskmaster.processes.ipc.snapshot import QUESTION_BYTES, Snapshot, send_snapshot
+from taskmaster.processes.ipc.spawn import end, with_channel
 from taskmaster.processes.supervisor.service import BaseService
+from taskmaster.processes.system.shortage import is_shortage, reason_of, shortages
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -56,7 +55,7 @@ class ExporterService(BaseService):
     def run_due(self, now: float) -> None:
         """Start an exporter if there is none."""
         if self.process is None and now >= self.start_at:
-            self._start(now)
+            self._try_start(now)
 
     def next_due(self) -> float:
         return self.start_at if self.process is None else math.inf
@@ -75,10 +74,10 @@ class ExporterService(BaseService):
             question = _last_question(self.channel)
             if question:
                 snapshot = self.snapshot(int.from_bytes(question, "big"))
-                self.channel.send(msgspec.json.encode(snapshot))
+                send_snapshot(self.channel, snapshot)
                 return
         except OSError as error:
-            if error.errno in SLOW_READER:
+            if error.errno in SLOW_READER or is_shortage(error):
                 return
             raise
         self.channel.close()  # the exporter is gone, and will be reaped
@@ -95,22 +94,28 @@ class ExporterService(BaseService):
         self._stop()
         self.listening.close()
 
+    def _try_start(self, now: float) -> None:
+        """Start the exporter. If that fails, jobs run without it, and it is tried again."""
+        try:
+            self._start(now)
+        except (OSError, MemoryError) as error:
+            shortages.warn("exporter not started", reason_of(error))
+            self.start_at = now + self.backoff.record()
+
     def _start(self, now: float) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan_fd = hand_over(self.plan)
-        fds = (theirs.fileno(), self.listening.fileno(), plan_fd)
-        self.process = interpreter("taskmaster.processes.exporter.main", fds, process_group=0)
-        theirs.close()
-        os.close(plan_fd)
-        ours.setblocking(False)  # the supervisor does not wait for an exporter that does not read
-        self.channel, self.started_at = ours, now
+        fds = (self.listening.fileno(),)
+        self.process, self.channel = with_channel(
+            "taskmaster.processes.exporter.main", self.plan, fds, process_group=0
+        )
+        # The supervisor does not wait for an exporter that does not read.
+        self.channel.setblocking(False)
+        self.started_at = now
 
     def _stop(self) -> None:
         if self.channel is not None:
             self.channel.close()
         if self.process is not None:
-            self.process.kill()
-            self.process.wait(EXIT_SECONDS)
+            end(self.process, EXIT_SECONDS)
         self.channel = self.process = None
 
 
@@ -129,7 +134,7 @@ def _last_question(channel: socket.socket) -> bytes:
 def exporter_service(
     http: str,
     database: Database,
-    metrics_dir: str,
+    metrics_dir: str | None,
     snapshot: Callable[[int], Snapshot],
     *,
     source: str,
@@ -148,6 +153,7 @@ def exporter_service(
             f"{source}: supervisor: cannot listen on http = {http!r}: {reason}; "
             "choose another port, or 0 for any free one"
         ) from None
+    listening.setblocking(True)  # whatever socket.setdefaulttimeout was called with
     bound = listening.getsockname()[1]
     log.info(
         "exporter listening: http://%s:%d/metrics", f"[{host}]" if ":" in host else host, bound

@@ -1,6 +1,8 @@
 """The generation factory: from a configuration to a generation that can be started."""
 
+import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,12 +35,19 @@ class GenerationFactory:
         """Return a generation for a configuration. Nothing is started yet. Raises InvalidConfig."""
         worker_count = sum(consumer.concurrency for consumer in supervisor.consumers)
         allow_open_files(worker_count, supervisor.source)
-        scoreboard = Scoreboard(worker_count)
+        with ExitStack() as unless_made:
+            scoreboard = Scoreboard(worker_count)
+            unless_made.callback(os.close, scoreboard.fd)
+            generation = self._make(supervisor, scoreboard)
+            unless_made.pop_all()
+        return generation
+
+    def _make(self, supervisor: "Supervisor", scoreboard: Scoreboard) -> Generation:
         plan = Plan(
             database=self.context.database,
             consumers=supervisor.consumers,
             source=supervisor.source,
-            workers=worker_count,
+            workers=scoreboard.row_count,
             notify_ms=self.context.options.notify_ms,
             metrics_dir=self.context.numbers.directory,
         )

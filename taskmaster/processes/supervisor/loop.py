@@ -8,7 +8,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from taskmaster.errors import WorkersFailed
 from taskmaster.processes.supervisor.pool.reaper import Reaper
@@ -16,19 +17,24 @@ from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.service import Service
 from taskmaster.processes.supervisor.shutdown import ShutdownService
 from taskmaster.processes.supervisor.signals import Signals, is_terminal_gone
+from taskmaster.processes.system.shortage import ShortageGuard
 
 LONGEST_WAIT_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Loop:
-    """Runs the services in their order, and closes them in the opposite order."""
+    """Runs the services in their order, and closes them in the opposite order.
+
+    A service that a shortage interrupts is set aside for a moment, and the others go on.
+    """
 
     services: Sequence[Service]
     signals: Signals
     shutdown: ShutdownService
     generations: Generations
     reaper: Reaper
+    guard: ShortageGuard = field(default_factory=ShortageGuard)
 
     def run(self) -> None:
         """Run the services until all workers have exited after a request to stop.
@@ -38,7 +44,7 @@ class Loop:
         while not self.shutdown.is_finished:
             now = time.monotonic()
             for service in self.services:
-                service.run_due(now)
+                self.guard.run(type(service).__name__, partial(service.run_due, now))
             self._wait()
         failure = self.shutdown.failure or self.generations.failure
         if failure is not None:
@@ -48,16 +54,17 @@ class Loop:
         """Close the services: stop all children, write what is pending, free everything."""
         with ExitStack() as stack:  # it closes all of them, whatever one of them raises
             for service in self.services:
-                stack.callback(service.close)
+                stack.callback(self.guard.run, f"close of {type(service).__name__}", service.close)
 
     def _wait(self) -> None:
         """Wait for the next event or due time, and handle the events."""
         handlers = self._handlers()
         poll = select.poll()
         for fd in handlers:
-            poll.register(fd, select.POLLIN)
+            if not self.guard.resume_at(f"event {fd}"):
+                poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(self._wait_seconds() * 1000):
-            handlers[fd]()
+            self.guard.run(f"event {fd}", handlers[fd])
 
     def _handlers(self) -> dict[int, Callable[[], None]]:
         """Return the descriptors to poll now, and their handlers. They differ from step to step."""
@@ -67,13 +74,17 @@ class Loop:
         return handlers
 
     def _wait_seconds(self) -> float:
-        due = min(service.next_due() for service in self.services)
+        due = min(map(self._next_due, self.services))
         return min(LONGEST_WAIT_SECONDS, max(0.0, due - time.monotonic()))
+
+    def _next_due(self, service: Service) -> float:
+        return max(service.next_due(), self.guard.resume_at(type(service).__name__))
 
     def _handle_signals(self) -> None:
         received = self.signals.read()
         if signal.SIGCHLD in received:
-            self.reaper.reap()
+            self.reaper.has_exits = True
+            self.guard.run("Reaper", self.reaper.reap)
         for number in received:
             if number == signal.SIGHUP and not is_terminal_gone():
                 if not self.shutdown.is_requested:

@@ -13,6 +13,7 @@ from taskmaster.options import SupervisorOptions
 from taskmaster.processes.ipc.lifeline import Lifeline
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.context import SupervisorContext
+from taskmaster.processes.supervisor.database.attentive import attentive
 from taskmaster.processes.supervisor.database.heartbeat import HeartbeatService, OnHeartbeat
 from taskmaster.processes.supervisor.database.listener import Listener
 from taskmaster.processes.supervisor.database.rescuer import Rescuer
@@ -134,7 +135,8 @@ class _Core:
 def _build_core(
     supervisor: "Supervisor", context: SupervisorContext, reload: "Callable[[], Supervisor]"
 ) -> _Core:
-    counters, session = Counters(), DatabaseSession(context.database)
+    counters = Counters()
+    session = DatabaseSession(context.database, attentive(lambda: generations.pass_on_output()))
     crash_reporter = CrashReportService(lambda: generations.current.template)
     lost_transactions = LostTransactions(session, crash_reporter.report)
     outbox = PendingSettlements(session, lost_transactions, crash_reporter.report)
@@ -174,11 +176,10 @@ def _child_services(
 ) -> list[ChildService]:
     """Return the services with a child of their own that this supervisor needs."""
     services: list[ChildService] = []
-    http, metrics_dir = context.options.http, context.numbers.directory
-    if http is not None and metrics_dir is not None:
-        database, source = context.database, supervisor.source
+    if (http := context.options.http) is not None:
+        database, metrics_dir = context.database, context.numbers.directory
         services.append(
-            exporter_service(http, database, metrics_dir, snapshots.take, source=source)
+            exporter_service(http, database, metrics_dir, snapshots.take, source=supervisor.source)
         )
     directory = directory_of(supervisor.database_url)
     if directory is not None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nlargest
+from operator import itemgetter
 
 from taskmaster.processes.ipc.snapshot import QueueState, Snapshot
 from taskmaster.processes.supervisor.database.listener import Listener
@@ -14,6 +16,7 @@ from taskmaster.processes.supervisor.pool.waking import Waker
 from taskmaster.processes.supervisor.shutdown import ShutdownService
 from taskmaster.store.supervisors import HeartbeatReport
 
+MOST_RUNNING = 500  # runs in a heartbeat: with notes of 200 bytes, some 200 kB
 NOT_UP = (WorkerState.STARTING, WorkerState.BOOTING)
 
 
@@ -49,9 +52,14 @@ def any_idle(slots: Iterable[WorkerSlot]) -> bool:
 def heartbeat_report(
     generations: Generations, counters: Counters, *, notify_ms: int
 ) -> HeartbeatReport:
-    """Return the report of a heartbeat. A run is in it once it has lasted for a while."""
+    """Return the report of a heartbeat. A run is in it once it has lasted for a while.
+
+    Of many runs, those that have lasted longest are in it.
+    """
     slots = list(slots_of(generations))
     running = [shown for slot in slots if (shown := slot.running()) is not None]
+    if len(running) > MOST_RUNNING:
+        running = nlargest(MOST_RUNNING, running, key=itemgetter("seconds"))
     lost_now = sum(slot.row.lost_leases for slot in slots if slot.process is not None)
     return HeartbeatReport(
         idle=any_idle(slots),

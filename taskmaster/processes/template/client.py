@@ -18,8 +18,9 @@ from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.imports import join_names, name_of
 from taskmaster.processes.ipc import messages
 from taskmaster.processes.ipc.plan import Plan
-from taskmaster.processes.ipc.spawn import hand_over, interpreter
+from taskmaster.processes.ipc.spawn import end, with_channel
 from taskmaster.processes.system.exit_status import describe_exit_code
+from taskmaster.processes.system.shortage import is_shortage, reason_of, shortages
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -86,7 +87,7 @@ class TemplateClient:
         if self.reply_by is not None and now >= self.reply_by:
             self.replace("it did not reply in time")
         if self.process is None and now >= self.start_at:
-            self._start(now)
+            self._try_start(now)
 
     def next_due(self) -> float:
         """Return when `run_due` has something to do."""
@@ -103,7 +104,12 @@ class TemplateClient:
         try:
             messages.send(self.channel, order, fds)
         except OSError as error:
-            self.replace(str(error))
+            if is_shortage(error):  # the template is none the worse for it
+                shortages.warn("process not ordered", reason_of(error))
+                self.ordered.discard(order.serial)
+                self.lost.add(order.serial)
+            else:
+                self.replace(str(error))
             return
         if self.reply_by is None:
             self.reply_by = time.monotonic() + REPLY_SECONDS
@@ -158,20 +164,14 @@ class TemplateClient:
         was_ready = self.is_ready
         self.kill()
         log.warning("template replaced: %s", reason)
-        wait = self.backoff.record(now - self.started_at if was_ready else 0.0)
-        if not self.was_ready and self.backoff.failures >= START_ATTEMPTS:
-            callbacks = join_names([name_of(consumer.callback) for consumer in self.plan.consumers])
-            raise WorkersFailed(
-                f"the template process exits before it is ready, importing {callbacks}: {reason}"
-            )
-        self.start_at = now + max(wait, self.backoff.base_seconds)
+        self._plan_start(now, reason, lived_seconds=now - self.started_at if was_ready else 0.0)
 
     def kill(self) -> None:
         """Kill the template's process group and reap it. Its workers are in groups of their own."""
         if self.process is not None:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(REPLY_SECONDS)
+            end(self.process, REPLY_SECONDS)
         if self.channel is not None:
             self.channel.close()  # last: a running template would log that its channel broke
         self.channel = self.process = self.reply_by = None
@@ -184,19 +184,33 @@ class TemplateClient:
         lost, self.lost = self.lost, set()
         return lost
 
+    def _try_start(self, now: float) -> None:
+        try:
+            self._start(now)
+        except (OSError, MemoryError) as error:
+            shortages.warn("template not started", reason_of(error))
+            reason = f"it cannot be started ({reason_of(error)})"
+            self._plan_start(now, reason, lived_seconds=0.0)
+
+    def _plan_start(self, now: float, reason: str, *, lived_seconds: float) -> None:
+        wait = self.backoff.record(lived_seconds)
+        if not self.was_ready and self.backoff.failures >= START_ATTEMPTS:
+            callbacks = join_names([name_of(consumer.callback) for consumer in self.plan.consumers])
+            raise WorkersFailed(
+                f"the template process exits before it is ready, importing {callbacks}: {reason}"
+            )
+        self.start_at = now + max(wait, self.backoff.base_seconds)
+
     def _start(self, now: float) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        plan_fd = hand_over(self.plan)
-        self.process = interpreter(
+        self.process, self.channel = with_channel(
             "taskmaster.processes.template.process",
-            (theirs.fileno(), plan_fd, self.scoreboard_fd, self.lifeline_fd),
+            self.plan,
+            (self.scoreboard_fd, self.lifeline_fd),
             environment=dict.fromkeys(SINGLE_THREADED, "1") | os.environ,
             process_group=0,
         )
-        theirs.close()
-        os.close(plan_fd)
-        ours.settimeout(REPLY_SECONDS)
-        self.channel, self.is_ready = ours, False
+        self.channel.settimeout(REPLY_SECONDS)
+        self.is_ready = False
         self.started_at, self.reply_by = now, now + PRELOAD_SECONDS
 
     def _on_failed(self, sentence: str) -> None:

@@ -6,6 +6,7 @@ so that it becomes a child of the supervisor, which is a subreaper and can reap 
 to the template.
 """
 
+import errno
 import gc
 import logging
 import os
@@ -13,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -58,7 +59,7 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
     try:
         prepared = prepare_all(plan)
     except TaskmasterError as error:
-        _send(channel, messages.Failed(str(error)))
+        _send(channel, messages.failed(error))
         return
     scoreboard = Scoreboard(plan.workers, scoreboard_fd)
     _send(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
@@ -100,12 +101,25 @@ def _refuse_threads(what: str) -> None:
 
 def _serve(template: Template) -> None:
     while (received := messages.receive(template.channel)) is not None:
-        order, fds = received
+        order, fds, is_whole = received
         assert isinstance(order, messages.WorkerOrder | messages.ReporterOrder)
-        pid = _fork_twice(template, order, fds)
+        forked = _try_fork(template, order, fds) if is_whole else _not_forked(order, errno.EMFILE)
         for fd in fds:
             os.close(fd)
-        _send(template.channel, messages.Forked(order.serial, pid))
+        _send(template.channel, forked)
+
+
+def _try_fork(template: Template, order: AnyOrder, fds: Sequence[int]) -> messages.Forked:
+    """Fork the ordered process. If the system has no room for it, return the reason."""
+    try:
+        result = _fork_twice(template, order, fds)
+    except OSError as error:
+        return _not_forked(order, error.errno or errno.EAGAIN)
+    return messages.Forked(order.serial, result) if result > 0 else _not_forked(order, -result)
+
+
+def _not_forked(order: AnyOrder, number: int) -> messages.Forked:
+    return messages.Forked(order.serial, 0, os.strerror(number).lower())
 
 
 def _send(channel: socket.socket, message: messages.Message) -> None:
@@ -115,24 +129,38 @@ def _send(channel: socket.socket, message: messages.Message) -> None:
 
 
 def _fork_twice(template: Template, order: AnyOrder, fds: Sequence[int]) -> int:
-    """Fork a process that becomes the supervisor's child. Return its pid, or 0 if that failed."""
-    report_read, report_write = os.pipe()
-    between = os.fork()
-    if between == 0:
-        try:
-            pid = os.fork()
-            if pid == 0:
-                os.close(report_read)
-                os.close(report_write)
-                _run_child(template, order, fds)
-            os.write(report_write, str(pid).encode())
-        finally:
-            os._exit(0)
-    os.close(report_write)
-    os.waitpid(between, 0)
-    pid = int(os.read(report_read, 32) or b"0")
-    os.close(report_read)
-    return pid
+    """Fork a process that becomes the supervisor's child.
+
+    Return its pid, or the negative number of the error of the second fork. Raises OSError if there
+    is no room for the first.
+    """
+    with ExitStack() as pipe:
+        report_read, report_write = os.pipe()
+        pipe.callback(os.close, report_read)
+        with ExitStack() as writing:
+            writing.callback(os.close, report_write)
+            between = os.fork()
+            if between == 0:
+                _fork_again(template, order, fds, (report_read, report_write))
+        os.waitpid(between, 0)
+        return int(os.read(report_read, 32) or -errno.EAGAIN)
+
+
+def _fork_again(
+    template: Template, order: AnyOrder, fds: Sequence[int], pipe: tuple[int, int]
+) -> NoReturn:
+    """Fork the ordered process, report its pid to the template, and exit."""
+    try:
+        pid = os.fork()
+        if pid == 0:
+            for fd in pipe:
+                os.close(fd)
+            _run_child(template, order, fds)
+        os.write(pipe[1], str(pid).encode())
+    except OSError as error:
+        os.write(pipe[1], str(-(error.errno or errno.EAGAIN)).encode())
+    finally:
+        os._exit(0)
 
 
 def _run_child(template: Template, order: AnyOrder, fds: Sequence[int]) -> NoReturn:

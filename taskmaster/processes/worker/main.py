@@ -87,7 +87,10 @@ def _count_in_files(metrics_dir: str | None, number: int) -> None:
     if metrics_dir is not None:
         from taskmaster.processes.ipc import prometheus_files  # the template has imported it
 
-        prometheus_files.become(number, metrics_dir)
+        try:
+            prometheus_files.become(number, metrics_dir)
+        except OSError as error:  # jobs run whether or not they can be counted
+            log.warning("metrics not counted: %s", error)
 
 
 def _try_build(

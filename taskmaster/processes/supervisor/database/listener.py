@@ -95,7 +95,10 @@ class Listener(BaseService):
 
     def _connect(self) -> Connection:
         connection = connect(
-            self.session.database.url, self.session.database.schema, name="taskmaster listener"
+            self.session.database.url,
+            self.session.database.schema,
+            name="taskmaster listener",
+            kind=self.session.kind,
         )
         channel = sql.Identifier(self.session.database.schema)
         connection.execute(sql.SQL("listen {}").format(channel), prepare=False)

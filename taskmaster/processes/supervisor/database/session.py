@@ -16,7 +16,7 @@ from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.database.troubles import Troubles
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import migrate, supervisors
-from taskmaster.store.connection import Connection, connect
+from taskmaster.store.connection import BoundedConnection, Connection, connect
 from taskmaster.store.faults import (
     DATABASE_ERRORS,
     Fault,
@@ -39,10 +39,11 @@ Work = Callable[[Connection], object]
 class DatabaseSession(BaseService):
     """Keeps one connection open, and the supervisor registered under `supervisor_id`.
 
-    The functions in `on_connect` are called after each new connection.
+    The functions in `on_connect` are called after each new connection. Connections are of `kind`.
     """
 
     database: Database
+    kind: type[BoundedConnection] = BoundedConnection
     on_connect: list[Callable[[], None]] = field(default_factory=list)
     supervisor_id: int | None = None
     connection: Connection | None = None
@@ -161,6 +162,7 @@ class DatabaseSession(BaseService):
             self.database.schema,
             name=f"taskmaster supervisor {name}",
             statement_seconds=STATEMENT_SECONDS,
+            kind=self.kind,
         )
         try:
             self._register(conn, name)

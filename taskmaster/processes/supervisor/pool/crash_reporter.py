@@ -116,12 +116,12 @@ class CrashReportService(BaseService):
         return now < self.kill_at - REPORT_SECONDS + STOP_SECONDS
 
     def _order(self, template: TemplateClient, now: float) -> None:
-        self.sent = list(self.pending)
-        self.pending.clear()
-        self.serial, self.kill_at = next(SERIALS), now + REPORT_SECONDS
         with os.fdopen(os.memfd_create("taskmaster-crashes"), "wb") as file:
-            file.write(msgspec.json.encode(self.sent))
+            file.write(msgspec.json.encode(list(self.pending)))
             file.flush()
+            self.sent = list(self.pending)
+            self.pending.clear()
+            self.serial, self.kill_at = next(SERIALS), now + REPORT_SECONDS
             template.order(messages.ReporterOrder(self.serial), [file.fileno()])
 
     def _kill(self) -> None:

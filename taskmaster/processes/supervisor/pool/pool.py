@@ -23,6 +23,7 @@ from taskmaster.processes.supervisor.pool.worker_process import (
     WorkerProcess,
     kill_group,
 )
+from taskmaster.processes.system.shortage import shortages
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -96,6 +97,7 @@ class WorkerPool:
             return
         slot.process.pid = forked.pid or None
         if not forked.pid:
+            shortages.warn("worker not started", forked.reason)
             self._vacate(slot, lived_seconds=0.0)
         elif slot.process.is_cut_off:  # it was ended before it was forked
             kill_group(forked.pid)
@@ -125,7 +127,8 @@ class WorkerPool:
         lived_seconds = slot.lifetime(was_useful=was_useful(slot, worker_exit))
         slot.note_boot(was_cut_off=isinstance(worker_exit.reason, Shutdown))
         if slot.failed_boots >= self.options.boot_attempts or slot.has_final_boot_error():
-            self.failure = slot.boot_failure(worker_exit.cause)
+            error = slot.boot_error(worker_exit.cause)
+            self.failure = self.failure or _failure_of_boots(slot, self.slots, error)
         self._vacate(slot, lived_seconds=lived_seconds)
 
     # -- stopping
@@ -179,6 +182,18 @@ class WorkerPool:
             withdrawn = slot.withdraw_permits()
             if withdrawn is not None:
                 self.outbox.release(*withdrawn)
+
+
+def _failure_of_boots(slot: WorkerSlot, slots: Iterable[WorkerSlot], error: str) -> str | None:
+    """Return why the pool gives up.
+
+    Return None if a worker of the consumer was up, because others may still run jobs.
+    """
+    index = slot.consumer_index
+    if any(one.is_up or one.has_been_up for one in slots if one.consumer_index == index):
+        shortages.warn("worker not replaced", error)
+        return None
+    return slot.boot_failure(error)
 
 
 def _next_look(slot: WorkerSlot, now: float, slow_after_seconds: float) -> float:

@@ -33,7 +33,8 @@ class Reaper(BaseService):
     """Passes each exit to the owner of the child: pool, template, crash reporter or service.
 
     `early_exits` holds processes that were reaped before the template reported their fork.
-    `has_strays`: there may be strays since the last look.
+    `has_exits`: a child has exited since the last reaping. `has_strays`: there may be strays since
+    the last look.
     """
 
     generations: Generations
@@ -41,6 +42,7 @@ class Reaper(BaseService):
     child_services: Sequence[ChildService]
     signals: Signals
     early_exits: dict[int, tuple[int, Usage]] = field(default_factory=dict)
+    has_exits: bool = False
     has_strays: bool = False
     children_before: frozenset[int] = field(default_factory=lambda: frozenset(children()))
 
@@ -53,6 +55,7 @@ class Reaper(BaseService):
         """
         while (pid := _next_zombie()) is not None:
             self._reap_child(pid)
+        self.has_exits = False
 
     def watched(self) -> Mapping[int, Callable[[], None]]:
         """Return the channels on which the templates report what they have forked."""
@@ -114,6 +117,8 @@ class Reaper(BaseService):
         Skipped while a fork is unconfirmed, because the new worker could not be told apart from a
         stray. The children of a killed stray are adopted and killed in the next step.
         """
+        if self.has_exits:  # a shortage has interrupted the reaping
+            self.reap()
         if self._has_unconfirmed_forks():
             return
         self.early_exits.clear()  # no template ordered these

@@ -6,6 +6,7 @@ supervisor puts the permit back once all workers of the consumer are up again.
 
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.supervisor.pool.slot import WorkerSlot
@@ -15,7 +16,12 @@ class RecyclePermits:
     """Holds one semaphore per consumer, by the consumer's index."""
 
     def __init__(self, consumer_count: int) -> None:
-        self.fds = [permits.create() for _ in range(consumer_count)]
+        self.fds: list[int] = []
+        with ExitStack() as unless_created:
+            unless_created.callback(self.close)
+            for _ in range(consumer_count):
+                self.fds.append(permits.create())
+            unless_created.pop_all()
         self._to_refill = set(range(consumer_count))
 
     def on_exit(self, consumer_index: int) -> None:

@@ -54,6 +54,12 @@ class Generations(BaseService):
         """Return whether any worker is ordered or running."""
         return any(any(generation.pool.processes()) for generation in self)
 
+    def pass_on_output(self) -> None:
+        """Pass on what the workers have printed, as far as the readers take it now."""
+        for generation in self:
+            for process in generation.pool.processes():
+                process.output.pass_on()
+
     # -- the service
 
     def run_due(self, now: float) -> None:

@@ -175,14 +175,17 @@ class WorkerSlot:
         entries = self.row.batch.entries()
         return self.row.phase == Phase.BOOTING and any(entry.get("final") for entry in entries)
 
-    def boot_failure(self, cause: str) -> str:
-        """Return in a sentence why another worker would fail to boot too."""
+    def boot_error(self, cause: str) -> str:
+        """Return in a sentence why the worker failed to boot."""
         reasons = [entry["boot"] for entry in self.row.batch.entries() if "boot" in entry]
-        reason = reasons[-1] if reasons else f"consumer {self.consumer.queue_name!r}: {cause}"
+        return str(reasons[-1]) if reasons else f"consumer {self.consumer.queue_name!r}: {cause}"
+
+    def boot_failure(self, error: str) -> str:
+        """Return in a sentence why another worker would fail to boot too."""
         if self.has_final_boot_error():
-            return str(reason)
+            return error
         count = self.failed_boots
-        return f"{count} workers in a row exited before their first claim; the last: {reason}"
+        return f"{count} workers in a row exited before their first claim; the last: {error}"
 
     def lifetime(self, *, was_useful: bool) -> float:
         """Return how long the worker ran in seconds, for the backoff.

@@ -13,6 +13,7 @@ from taskmaster.processes.ipc.messages import WorkerOrder
 from taskmaster.processes.supervisor.pool.pool import BOOT_LOOK_SECONDS, WorkerPool
 from taskmaster.processes.supervisor.pool.slot import WorkerSlot, WorkerState
 from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess
+from taskmaster.processes.system.shortage import is_shortage, reason_of, shortages
 from taskmaster.processes.template.client import TemplateClient
 
 SERIALS = itertools.count(1)  # of all workers of this process
@@ -92,16 +93,11 @@ class Spawner:
         self, slot: WorkerSlot, supervisor_id: int, now: float, *, parked: bool = False
     ) -> None:
         slot.row.clear()
-        serial = next(SERIALS)
-        process = slot.process = WorkerProcess(
-            serial=serial,
-            number=self.pool.numbers.take(),
-            name=f"{HOST}:{os.getpid()}:{serial}",
-            ordered_at=now,
-            is_parked=parked,
-        )
+        process = slot.process = self._try_create(slot, now, parked=parked)
+        if process is None:
+            return
         order = WorkerOrder(
-            serial=serial,
+            serial=process.serial,
             consumer=slot.consumer_index,
             row=slot.index,
             worker=process.name,
@@ -112,6 +108,22 @@ class Spawner:
         recycle_permit_fd = self.pool.recycle_permits.fds[slot.consumer_index]
         self.template.order(order, process.fds(recycle_permit_fd))
         process.wakeups.close_reader()
+
+    def _try_create(self, slot: WorkerSlot, now: float, *, parked: bool) -> WorkerProcess | None:
+        """Return a new worker, or None if descriptors are short. Then the slot stays vacant."""
+        number, serial = self.pool.numbers.take(), next(SERIALS)
+        name = f"{HOST}:{os.getpid()}:{serial}"
+        try:
+            return WorkerProcess.create(
+                serial=serial, number=number, name=name, ordered_at=now, is_parked=parked
+            )
+        except (OSError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            self.pool.numbers.release(number)
+            shortages.warn("worker not started", reason_of(error))
+            slot.start_at = now + slot.backoff.record()
+            return None
 
 
 def workers_by_queue(pool: WorkerPool) -> Counter[str]:

@@ -4,6 +4,7 @@ The supervisor hands them out. Numbers are reused, so the number of files stays 
 """
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class WorkerNumbers:
         the files that prometheus-client names "gauge_live…".
         """
         self.taken.discard(number)
-        if self.directory is not None:
+        if self.directory is None:
+            return
+        with suppress(OSError):  # descriptors are short: the successor overwrites these gauges
             for file in Path(self.directory).glob(f"gauge_live*_{number}.db"):
                 file.unlink(missing_ok=True)

@@ -3,7 +3,9 @@
 import os
 import signal
 import time
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
 
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.messages import WorkerFds
@@ -16,7 +18,7 @@ STACK_SECONDS = 0.05  # for a worker to write its stack before it is killed
 STACK_PATIENCE_SECONDS = 0.5  # longer, for a worker that has not finished writing
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class WorkerProcess:
     """The descriptors that the supervisor shares with one worker, and the state of the process.
 
@@ -30,16 +32,32 @@ class WorkerProcess:
     name: str
     ordered_at: float
     is_parked: bool = False
-    wakeups: WakeupQueue = field(default_factory=WakeupQueue)
-    permits_fd: int = field(default_factory=permits.create)
-    stack_fd: int = field(default_factory=lambda: os.memfd_create("taskmaster-stack"))
-    output: Output = field(default_factory=Output)
+    wakeups: WakeupQueue
+    permits_fd: int
+    stack_fd: int
+    output: Output
     pid: int | None = None
     is_cut_off: bool = False
     limit: LimitExceeded | None = None
     kill_at: float = 0.0
     stack_bytes: int = 0
     exit_by: float | None = None
+
+    @classmethod
+    def create(cls, **known: Any) -> Self:
+        """Return a process with new descriptors. Raises OSError, and leaves none open then."""
+        with ExitStack() as unless_created:
+            wakeups = WakeupQueue()
+            unless_created.callback(wakeups.close)
+            permits_fd = permits.create()
+            unless_created.callback(os.close, permits_fd)
+            stack_fd = os.memfd_create("taskmaster-stack")
+            unless_created.callback(os.close, stack_fd)
+            output = Output()
+            unless_created.pop_all()
+        return cls(
+            wakeups=wakeups, permits_fd=permits_fd, stack_fd=stack_fd, output=output, **known
+        )
 
     def fds(self, recycle_permit_fd: int) -> WorkerFds:
         """Return the descriptors that go to the worker with its order."""
