@@ -1,9 +1,11 @@
-"""What callbacks start sees what plain Python would give it, and a crash in C leaves a stack."""
+"""Children of callbacks see what plain Python gives them, and workers end as it does."""
 
 import json
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +58,25 @@ def test_fault_in_c_leaves_the_stack_in_the_record(
     (failure,) = admin.get(job_id).failures
     assert failure.cause == f"signal {name}"
     assert "crash_by_signal" in failure.traceback
+
+
+@pytest.mark.parametrize("how", ["file", "atexit"])
+def test_worker_that_leaves_in_order_ends_as_python_does(
+    supervise: Supervise, publisher: Publisher, journal: Journal, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "written"
+    with supervise(Consumer("q", callback=f"{CALLBACKS}leave_unflushed")):
+        publisher.put("q", {"path": str(path), "how": how})
+        eventually(lambda: journal.lines("left"))
+    assert path.read_text() == "all of it"
+
+
+def test_end_that_hangs_is_bounded(
+    supervise: Supervise, publisher: Publisher, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=f"{CALLBACKS}leave_a_hanging_end")) as supervisor:
+        publisher.put("q")
+        eventually(lambda: journal.lines("left"))
+        began = time.monotonic()
+        supervisor.stop()
+    assert time.monotonic() - began < 5.0

@@ -1,5 +1,6 @@
 """Callbacks that start processes in each way, and note what these see of their worker."""
 
+import atexit
 import json
 import multiprocessing
 import os
@@ -7,12 +8,14 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from taskmaster import Job
 from tests.support.journal import note
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV, signal.SIGCHLD)
+KEPT: list[Any] = []
 PROBE = "import json; from tests.support.probing_callbacks import probe; print(json.dumps(probe()))"
 
 
@@ -53,3 +56,20 @@ def terminate_a_child(job: Job) -> None:
     child.terminate()
     child.join()
     note("child", how="terminated", saw=child.exitcode)
+
+
+def leave_unflushed(job: Job) -> None:
+    """Write a text that only the end of the process brings into its file."""
+    path, how = job.payload["path"], job.payload["how"]
+    if how == "file":
+        KEPT.append(Path(path).open("w"))  # noqa: SIM115 — it stays open on purpose
+        KEPT[-1].write("all of it")
+    else:
+        atexit.register(Path(path).write_text, "all of it")
+    note("left")
+
+
+def leave_a_hanging_end(job: Job) -> None:
+    """Leave a function that the end of the process waits for."""
+    atexit.register(signal.pause)
+    note("left")
