@@ -32,6 +32,7 @@ class Guard:
         self._identities = {fd: identity(fd) for fd in fds}
         self._stop = stop
         self._mask: set[int] = set()
+        self._spare_forks()
         self._handlers = {number: signal.getsignal(number) for number in RESTORED}
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -42,7 +43,7 @@ class Guard:
         if number == signal.SIGTERM:
             self._stop()
 
-    def spare_forks(self) -> None:
+    def _spare_forks(self) -> None:
         """Let a process that a callback forks end on SIGTERM and SIGHUP, as in plain Python.
 
         Otherwise `Process.terminate()` and `Pool` would wait for ever for a child that ignores it.

@@ -20,7 +20,6 @@ from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.log import log_into_memory
 from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
-from taskmaster.processes.worker.ending import end_as_python_does
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.loop import Delivery, WorkerLoop
@@ -79,10 +78,7 @@ def main(
             is_parked=order.parked,
         )
         guarded = (1, 2, fds.wakeups, fds.permits, order.held_fd)
-        guard = Guard(guarded, loop.stop)
-        guard.spare_forks()
-        loop.run(guard)
-    end_as_python_does()
+        loop.run(Guard(guarded, loop.stop))
     return 0
 
 
