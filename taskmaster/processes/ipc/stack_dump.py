@@ -13,8 +13,19 @@ MAX_STACK_BYTES = 16_000
 
 
 def write_stack_on_signal(stack_fd: int) -> None:
-    """Let this process write the stacks of all its threads to `stack_fd` on `DUMP_SIGNAL`."""
+    """Let this process write the stacks of all its threads to `stack_fd`.
+
+    It does so on `DUMP_SIGNAL`, and on a signal by which the kernel ends a faulty program, such as
+    SIGSEGV. A process that it forks writes none, because the file is about this one.
+    """
     faulthandler.register(DUMP_SIGNAL, file=stack_fd, all_threads=True)
+    faulthandler.enable(file=stack_fd, all_threads=True)
+    os.register_at_fork(after_in_child=_write_no_stack)
+
+
+def _write_no_stack() -> None:
+    faulthandler.disable()
+    faulthandler.unregister(DUMP_SIGNAL)
 
 
 def read_stack(stack_fd: int) -> str | None:

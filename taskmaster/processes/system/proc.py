@@ -16,11 +16,6 @@ def resident_bytes(pid: int) -> int:
     return int(pages) * resource.getpagesize()
 
 
-def address_space_bytes() -> int:
-    """Return the size of this process's address space in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-
-
 def cpu_ns(pid: int) -> int:
     """Return the CPU time that a process has used, in nanoseconds.
 

@@ -30,6 +30,7 @@ from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.system.log import set_up_logging
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
+from taskmaster.processes.worker.ending import end_as_python_does
 from taskmaster.processes.worker.prepared import Prepared, prepare
 
 AnyOrder = messages.WorkerOrder | messages.ReporterOrder
@@ -181,6 +182,8 @@ def _run_child(template: Template, order: AnyOrder, fds: Sequence[int]) -> NoRet
             status = worker_main.main(
                 template.plan, prepared, template.scoreboard, order, named_fds
             )
+        if status == 0:
+            end_as_python_does()
     except SystemExit as leaving:
         logging.getLogger("taskmaster.worker").warning("%s", leaving)
     except BaseException:

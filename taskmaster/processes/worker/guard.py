@@ -4,6 +4,7 @@ The worker runs it after each batch.
 """
 
 import faulthandler
+import os
 import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -30,6 +31,8 @@ class Guard:
     def __init__(self, fds: Sequence[int], stop: Callable[[], object]) -> None:
         self._identities = {fd: identity(fd) for fd in fds}
         self._stop = stop
+        self._mask: set[int] = set()
+        self._spare_forks()
         self._handlers = {number: signal.getsignal(number) for number in RESTORED}
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -39,6 +42,31 @@ class Guard:
         """
         if number == signal.SIGTERM:
             self._stop()
+
+    def _spare_forks(self) -> None:
+        """Let a process that a callback forks end on SIGTERM and SIGHUP, as in plain Python.
+
+        Otherwise `Process.terminate()` and `Pool` would wait for ever for a child that ignores it.
+        The signals are blocked until the child has the handlers of plain Python.
+        """
+        os.register_at_fork(
+            before=self._block, after_in_parent=self._unblock, after_in_child=self._on_fork
+        )
+
+    def _block(self) -> None:
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+    def _on_fork(self) -> None:
+        for number in WATCHED:
+            if signal.getsignal(number) == self.on_signal:
+                is_interrupt = number == signal.SIGINT
+                signal.signal(
+                    number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
+                )
+        self._unblock()
 
     def watch_signals(self) -> None:
         """Restore handlers, timers and the signal mask.

@@ -26,7 +26,7 @@ from taskmaster.processes.worker.loop import Delivery, WorkerLoop
 from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.processes.worker.recycling import Recycling
 from taskmaster.processes.worker.run import exit_in_forks
-from taskmaster.processes.worker.timeouts import limit_address_space, with_timeout
+from taskmaster.processes.worker.timeouts import with_timeout
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.leases import Claimant
 
@@ -104,8 +104,6 @@ def _try_build(
     try:
         handler = _build(prepared, job_context, stack)
         write_stack_on_signal(stack_fd)
-        if prepared.consumer.memory_limit_mb is not None:
-            limit_address_space(prepared.consumer.memory_limit_mb)
         return handler
     except InvalidConfig as error:
         row.batch.write_entry({"boot": str(error), "final": True})

@@ -1,16 +1,14 @@
-"""The limits that a worker enforces on itself: its timeout and its address space.
+"""The limit that a worker enforces on itself: its timeout.
 
-The supervisor enforces the limits from outside (pool/limits.py), for code that is stuck in C.
+The supervisor enforces all limits from outside (pool/limits.py), for code that is stuck in C.
 """
 
-import resource
 import signal
 from types import FrameType
 
 from taskmaster.errors import JobTimeout
 from taskmaster.job import Job, Outcome
 from taskmaster.middleware import Handler
-from taskmaster.processes.system.proc import MIB, address_space_bytes
 
 
 def with_timeout(handler: Handler, seconds: float) -> Handler:
@@ -37,11 +35,3 @@ def with_timeout(handler: Handler, seconds: float) -> Handler:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     return timeout_handler
-
-
-def limit_address_space(memory_limit_mb: int) -> None:
-    """Bound this process's address space, as a backstop to the limit on resident memory."""
-    most = address_space_bytes() + 2 * memory_limit_mb * MIB
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
