@@ -76,7 +76,7 @@ def init() -> None:
 @json_option
 @config_option
 def migrate(*, as_json: bool, config: Path | None) -> None:
-    """Create taskmaster's schema, or bring it to this version. 'run' and 'put' do it too."""
+    """Create taskmaster's schema, or bring it to this version. 'run' does it too."""
     settings = load_or_default(config)
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         applied = migrations.migrate(conn, settings.schema)

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import mmap
 import os
 import signal
 import subprocess
@@ -164,6 +165,12 @@ def _eat(job: Job, asked: dict[str, Any]) -> Outcome | None:
     return Reject(str(len(eaten)))
 
 
+def _reserve(job: Job, asked: dict[str, Any]) -> Outcome | None:
+    """Map that many megabytes without touching them, and compute for a while."""
+    with mmap.mmap(-1, asked["mb"] * 1024 * 1024):
+        return _spin(job, {"seconds": 0.2})
+
+
 def _hash(job: Job, asked: dict[str, Any]) -> Outcome | None:
     """Compute for minutes in C code."""
     hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 2_000_000_000)
@@ -196,6 +203,7 @@ ACTS: dict[str, Callable[[Job, dict[str, Any]], Outcome | None]] = {
     "sleep_in_c": _sleep_in_c,
     "swallow": _swallow,
     "eat": _eat,
+    "reserve": _reserve,
     "hash": _hash,
 }
 
