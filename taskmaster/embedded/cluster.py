@@ -20,6 +20,7 @@ from taskmaster.errors import EmbeddedUnavailable
 
 PORT = 5432  # only a part of the socket's name
 SOCKET = f".s.PGSQL.{PORT}"
+SHORT_PREFIX = "taskmaster-"  # of a directory for the socket, where the data's own path is too long
 SOCKET_PATH_BYTES = 103  # the limit of macOS; Linux allows 107
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -44,7 +45,7 @@ class Cluster:
         self.home = Home(directory, binaries=self.binaries)
         self.data = self.home.data
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()
-        self._short_name = f"taskmaster-{digest[:16]}"
+        self._short_name = f"{SHORT_PREFIX}{digest[:16]}"
 
     def url(self) -> str:
         """Return the URL of the running server."""
@@ -142,7 +143,7 @@ class Cluster:
         """
         if _is_fit_for_socket(self.data):
             return self.data
-        short = Path(tempfile.gettempdir()).resolve() / self._short_name
+        short = _short_parent() / self._short_name
         if not _is_fit_for_socket(short):
             raise EmbeddedUnavailable(
                 f"the paths {self.data} and {short} are too long for a socket: shorten TMPDIR"
@@ -166,7 +167,7 @@ class Cluster:
         else:
             raise self.home.failure("does not stop")
         sockets = self._sockets()
-        if not sockets.is_relative_to(self.home.directory):
+        if sockets.parent == _short_parent() and sockets.name.startswith(SHORT_PREFIX):
             shutil.rmtree(sockets, ignore_errors=True)
 
 
@@ -179,6 +180,10 @@ def _find_binaries() -> Path:
             f"or name another database with {DATABASE_URL} or database_url"
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _short_parent() -> Path:
+    return Path(tempfile.gettempdir()).resolve()
 
 
 def _is_fit_for_socket(directory: Path) -> bool:
