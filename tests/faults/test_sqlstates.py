@@ -4,10 +4,17 @@ from typing import Any
 
 import pytest
 
-from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster import Admin, Consumer, Publisher, State, SupervisorOptions
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.database.rescuer import Rescuer
+from taskmaster.processes.supervisor.database.scheduler import Scheduler
+from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.processes.supervisor.service import Service
 from taskmaster.store.connection import Connection
+from taskmaster.store.supervisors import Heartbeat
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.server import SCHEMA
 
 # One of each class that can end a statement while its session lives.
 SQLSTATES = [
@@ -67,6 +74,31 @@ def test_spoiled_queues_stop_no_other(
         eventually(lambda: all_ended(admin), within=30.0)
     runs = {job_id: len(journal.runs_of(job_id)) for job_id in spoiled}
     assert max(runs.values()) <= MAX_RUNS, "a run was not charged"
+
+
+@pytest.mark.parametrize("table", ["scheduled", "leases"])
+def test_refused_work_with_no_job_to_blame_waits(
+    database_url: str, conn: Connection, table: str
+) -> None:
+    """Let a trigger of the statement refuse the work, although there is no row to work on."""
+    conn.execute(
+        "create function refuse() returns trigger language plpgsql as $$ begin"
+        "  raise 'refused' using errcode = '42501'; end $$;"
+        f"create trigger refuse before delete on {table} for each statement"
+        "  execute function refuse()",
+        prepare=False,
+    )
+    session, now = DatabaseSession(Database(database_url, SCHEMA)), 1000.0
+    session.run_due(now)
+    scheduler, rescuer = Scheduler(session), Rescuer(session, SupervisorOptions())
+    scheduler.on_due_notification(now)
+    rescuer.on_heartbeat(Heartbeat(None, {}, locked=True), now)
+    service: Service = scheduler if table == "scheduled" else rescuer
+    service.run_due(now)
+    next_due, troubles = service.next_due(), session.troubles.sentences()
+    session.close()
+    assert next_due > now
+    assert ["refused" in sentence for sentence in troubles] == [True]
 
 
 def all_ended(admin: Admin) -> bool:

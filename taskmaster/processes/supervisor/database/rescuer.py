@@ -69,13 +69,19 @@ class Rescuer(BaseService):
         except psycopg.Error as error:
             if conn.closed or fault_of(error) is Fault.BUSY:
                 raise
-            self._rescue_apart(conn, gone)
+            if not self._rescue_apart(conn, gone):
+                raise  # no lease is to blame
             return
         self.rescued += rescued
         if rescued:
             log.warning("jobs rescued from supervisors that are gone: jobs=%d", rescued)
 
-    def _rescue_apart(self, conn: Connection, gone: list[supervisors.SilentSupervisor]) -> None:
-        """Rescue the leases that can be rescued. The others are tried again with the next look."""
-        for token, error in supervisors.rescue_apart(conn, gone, max_crashes=MAX_CRASHES):
+    def _rescue_apart(self, conn: Connection, gone: list[supervisors.SilentSupervisor]) -> bool:
+        """Rescue the leases that can be rescued. The others are tried again with the next look.
+
+        Return whether there are others.
+        """
+        spoiled = supervisors.rescue_apart(conn, gone, max_crashes=MAX_CRASHES)
+        for token, error in spoiled:
             log.error("lease set aside: token=%s cannot be rescued: %s", token, one_line(error))
+        return bool(spoiled)

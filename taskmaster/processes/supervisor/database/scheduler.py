@@ -17,7 +17,6 @@ from taskmaster.store.supervisors import Heartbeat
 log = logging.getLogger("taskmaster.supervisor")
 
 SKIPPED_SECONDS = 5.0
-
 SUBJECT = "the promotion of scheduled jobs"
 
 
@@ -58,7 +57,8 @@ class Scheduler(BaseService):
         except psycopg.Error as error:
             if conn.closed or fault_of(error) is Fault.BUSY:
                 raise
-            self._promote_apart(conn, skipped, now)
+            if not self._promote_apart(conn, skipped, now):
+                raise  # no job is to blame
             return
         if len(skipped) < len(self.skipped_until):
             self.skipped_until = {job_id: self.skipped_until[job_id] for job_id in skipped}
@@ -69,9 +69,13 @@ class Scheduler(BaseService):
         else:
             self.due_at = math.inf
 
-    def _promote_apart(self, conn: Connection, skipped: Sequence[int], now: float) -> None:
-        """Promote the jobs that can be promoted, and skip the others for a while."""
-        for job_id, error in jobs.promote_apart(conn, skipped=skipped):
+    def _promote_apart(self, conn: Connection, skipped: Sequence[int], now: float) -> bool:
+        """Promote the jobs that can be promoted, and skip the others for a while.
+
+        Return whether there are others.
+        """
+        spoiled = jobs.promote_apart(conn, skipped=skipped)
+        for job_id, error in spoiled:
             if job_id not in self.skipped_until:
                 log.error(
                     "job set aside: job=%d cannot be promoted, tried again every %g s: %s",
@@ -81,3 +85,4 @@ class Scheduler(BaseService):
                 )
             self.skipped_until[job_id] = now + SKIPPED_SECONDS
         self.due_at = now
+        return bool(spoiled)

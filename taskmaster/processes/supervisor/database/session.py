@@ -117,18 +117,25 @@ class DatabaseSession(BaseService):
         try:
             work(self.connection)
         except DATABASE_ERRORS as error:
-            fault = fault_of(error, self.connection)
-            if fault is Fault.BUSY:
-                log.warning("database blocked, waiting for a lock: %s", one_line(error))
-                self.blocked_step = now
-                return now + time.monotonic() - started_at + LOCKED_SECONDS
-            if fault is not Fault.LOST:
-                return self.troubles.record(subject, describe_fault(error, self.schema))
-            self._on_failure(error)
-            return math.inf
-        self._on_success()
+            seconds = self._wait_after(error, now, subject)
+            return now + time.monotonic() - started_at + seconds
+        if self.backoff.failures:
+            log.info("database works again")
+            self.backoff.reset()
         self.troubles.end(subject)
         return None
+
+    def _wait_after(self, error: Exception, now: float, subject: str) -> float:
+        """Return how many seconds to wait before the work is tried again."""
+        fault = fault_of(error, self.connection)
+        if fault is Fault.LOST:
+            self._on_failure(error)
+            return math.inf
+        if fault is Fault.BUSY:
+            log.warning("database blocked, waiting for a lock: %s", one_line(error))
+            self.blocked_step = now
+            return LOCKED_SECONDS
+        return self.troubles.record(subject, describe_fault(error, self.schema))
 
     def run_last(self, work: Work) -> bool:
         """Run `work` while the supervisor stops. Return whether it was done.
@@ -181,11 +188,6 @@ class DatabaseSession(BaseService):
                 log.info("migration applied: %s", migration)
             self.supervisor_id = supervisors.register(conn, name)
         supervisors.watch_session(conn)
-
-    def _on_success(self) -> None:
-        if self.backoff.failures:
-            log.info("database works again")
-            self.backoff.reset()
 
     def _on_failure(self, error: Exception) -> None:
         """Log the first failure of a series, and connect again after a while.

@@ -1,7 +1,6 @@
 """The troubles: what the database keeps refusing, for the log, for /readyz, and for the waits."""
 
 import logging
-import time
 from dataclasses import dataclass, field
 
 from taskmaster.backoff import Backoff
@@ -24,12 +23,12 @@ class Troubles:
     by_subject: dict[str, Trouble] = field(default_factory=dict)
 
     def record(self, subject: str, why: str) -> float:
-        """Note that the database refused `subject`. Return when to try again."""
+        """Note that the database refused `subject`. Return how many seconds to wait now."""
         trouble = self.by_subject.get(subject)
         if trouble is None or trouble.why != why:
             log.error("database refused %s, retrying: %s", subject, why)
             trouble = self.by_subject[subject] = Trouble(why)
-        return time.monotonic() + trouble.backoff.record()
+        return trouble.backoff.record()
 
     def end(self, subject: str) -> None:
         """Note that the database no longer refuses it."""
