@@ -21,7 +21,7 @@ class Fault(Enum):
     JOB = "job"  # the data of one job cannot be written: put it on that job
 
 
-# The errors that taskmaster itself raises about a database.
+# All errors that a statement of taskmaster, or a connection for it, can raise.
 DATABASE_ERRORS = (psycopg.Error, DatabaseUnreachable, InvalidConfig, SchemaMismatch)
 
 READ_ONLY = "25006"

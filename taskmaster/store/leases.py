@@ -16,7 +16,7 @@ from taskmaster.settlement import release as release_of
 from taskmaster.store.apart import spoiled_items
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import MOST_HELD, Cursor, Horizon, Place
-from taskmaster.store.faults import one_line
+from taskmaster.store.faults import Fault, fault_of, one_line
 from taskmaster.store.rows import fetch_all, fetch_column, fetch_one, fetch_value
 from taskmaster.store.statements import statement
 
@@ -59,6 +59,9 @@ MAY_HAVE_RUN = (
 )
 
 
+Spoiled = Sequence[tuple[Settlement, psycopg.Error]]
+
+
 class Lease(NamedTuple):
     """A claimed batch, in the order in which its jobs run."""
 
@@ -78,6 +81,13 @@ class LeaseCounts(NamedTuple):
 
     run_count: int
     crashes: int
+
+
+class SettleResult(NamedTuple):
+    """`settled`: whether the lease existed. `spoiled`: jobs that cannot be settled in any form."""
+
+    settled: bool
+    spoiled: Spoiled = ()
 
 
 class _Look(NamedTuple):
@@ -168,16 +178,26 @@ def settle_some(conn: Connection, token: UUID, settlements: Sequence[Settlement]
     return fetch_value(conn, statement("leases/settle_some"), parameters) is not None
 
 
-def settle_apart(
+def settle_in_any_form(
     conn: Connection, token: UUID, settlements: Sequence[Settlement]
-) -> list[tuple[Settlement, psycopg.Error]] | None:
-    """Settle a batch in which the outcome of a job cannot be written.
+) -> SettleResult:
+    """Settle a batch, each job by itself if the outcome of one cannot be written.
 
     That job is settled without its texts, or else rejected. If that is refused too, it stays in the
-    lease. Return these, each with the error, or None if the lease was lost.
+    lease.
     """
+    try:
+        return SettleResult(settle(conn, token, settlements))
+    except psycopg.Error as error:
+        if fault_of(error, conn) is not Fault.JOB:
+            raise
     if not settle_some(conn, token, []):
-        return None
+        return SettleResult(False)
+    return SettleResult(True, _settle_apart(conn, token, settlements))
+
+
+def _settle_apart(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> Spoiled:
+    """Settle each job of a batch by itself. Return those that stay, each with the error."""
     work = partial(settle_some, conn, token)
     spoiled = spoiled_items(conn, work, settlements)
     for simplify in (without_texts, as_rejected):

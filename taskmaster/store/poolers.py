@@ -16,7 +16,7 @@ REPLY_SECONDS = 2.0
 
 
 def refuse_transaction_pooling(
-    conn: "psycopg.Connection[Any]", connect_again: "Callable[[], psycopg.Connection[Any]]"
+    conn: psycopg.Connection[Any], connect_again: Callable[[], psycopg.Connection[Any]]
 ) -> None:
     """Raise InvalidConfig if transactions of `conn` may run in different sessions.
 
@@ -35,9 +35,9 @@ def refuse_transaction_pooling(
 
 
 def _keep_their_sessions(
-    conn: "psycopg.Connection[Any]",
+    conn: psycopg.Connection[Any],
     first: int,
-    connect_again: "Callable[[], psycopg.Connection[Any]]",
+    connect_again: Callable[[], psycopg.Connection[Any]],
 ) -> bool:
     ours, theirs = {first}, set[int]()
     try:
@@ -51,7 +51,7 @@ def _keep_their_sessions(
     return len(ours) == 1 and len(theirs) <= 1 and not ours & theirs
 
 
-def _backend(conn: "psycopg.Connection[Any]") -> int:
+def _backend(conn: psycopg.Connection[Any]) -> int:
     row = conn.execute("select pg_backend_pid()", prepare=False).fetchone()
     assert row is not None
     return int(row[0])

@@ -19,8 +19,7 @@ from taskmaster.store.statements import statement, statement_for
 class HeartbeatReport(NamedTuple):
     """The report of a supervisor, sent with a heartbeat.
 
-    `locked`: its session holds the lock that shows that the supervisor is alive. `queue_names`: the
-    queues that its workers serve.
+    `locked`: its session holds the lock that shows that the supervisor is alive.
     """
 
     idle: bool
@@ -28,7 +27,6 @@ class HeartbeatReport(NamedTuple):
     locked: bool = False
     lost_leases: int = 0
     running: Sequence[dict[str, Any]] = ()
-    queue_names: Sequence[str] = ()
 
 
 class Heartbeat(NamedTuple):
@@ -100,7 +98,6 @@ def heartbeat(conn: Connection, supervisor: int, report: HeartbeatReport) -> Hea
         **report._asdict(),
         "supervisor": supervisor,
         "running": orjson.dumps(report.running).decode(),
-        "queue_names": list(report.queue_names),
     }
     return fetch_first(conn, _heartbeat, statement("supervisors/heartbeat"), parameters)
 

@@ -154,7 +154,6 @@ def test_heartbeat_and_promotion_read_the_index_of_due_jobs(
             {
                 **HeartbeatReport(idle=True, idle_ms=1000)._asdict(),
                 "running": "[]",
-                "queue_names": [],
                 "supervisor": 1,
             },
         ),

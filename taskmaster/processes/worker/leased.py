@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-import psycopg
-
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.batch_size import BatchSize
@@ -20,7 +18,7 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect_worker
 from taskmaster.store.cursor import Cursor
-from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.faults import one_line
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -114,38 +112,34 @@ class Leased:
             return
         token, settlements = self.unsettled
         was_sent, self.was_sent = self.was_sent, True
-        try:
-            is_settled = leases.settle(conn, token, settlements)
-        except psycopg.Error as error:
-            if fault_of(error, conn) is not Fault.JOB:
-                raise
-            is_settled = self._settle_apart(conn, token, settlements)
-        self._on_settle(token, is_settled=is_settled, was_sent=was_sent)
+        result = leases.settle_in_any_form(conn, token, settlements)
+        if result.spoiled:
+            self._set_aside(token, result.spoiled, settlements)
+        self._on_settle(token, is_settled=result.settled, was_sent=was_sent)
 
-    def _settle_apart(
-        self, conn: Connection, token: UUID, settlements: Sequence[Settlement]
-    ) -> bool:
-        """Settle each job by itself. A job that cannot be settled stays in the lease."""
-        spoiled = leases.settle_apart(conn, token, settlements)
-        for settlement, error in spoiled or ():
+    def _set_aside(
+        self, token: UUID, spoiled: leases.Spoiled, settlements: Sequence[Settlement]
+    ) -> None:
+        """Keep the settlements of jobs that stay in their lease, and try them again later."""
+        for settlement, error in spoiled:
             log.error(
                 "job set aside: job=%d, its outcome cannot be written, tried again in %g s: %s",
                 settlement.id,
                 SET_ASIDE_SECONDS,
                 one_line(error),
             )
-        if spoiled:
-            found = {settlement.id: settlement for settlement in settlements}
-            left = [found[settlement.id] for settlement, _ in spoiled]
-            self.set_aside.append((token, left))
-            self.set_aside_until = time.monotonic() + SET_ASIDE_SECONDS
-        return spoiled is not None
+        left = {settlement.id for settlement, _ in spoiled}
+        kept = [settlement for settlement in settlements if settlement.id in left]
+        self.set_aside.append((token, kept))
+        self.set_aside_until = time.monotonic() + SET_ASIDE_SECONDS
 
     def _settle_set_aside(self, conn: Connection) -> None:
         """Try again to settle what was set aside."""
-        again, self.set_aside = self.set_aside, []
-        for token, settlements in again:
-            self._settle_apart(conn, token, settlements)
+        for token, settlements in list(self.set_aside):
+            result = leases.settle_in_any_form(conn, token, settlements)
+            self.set_aside.remove((token, settlements))
+            if result.spoiled:
+                self._set_aside(token, result.spoiled, settlements)
 
     def release_unacknowledged(self, conn: Connection, *, until: float) -> None:
         """Release what was claimed by a statement whose result was lost.

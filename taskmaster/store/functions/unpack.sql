@@ -13,3 +13,21 @@ language sql immutable as $$
               failures)
    where not job.id = any((lease).released)
 $$;
+
+-- Return the jobs of a lease that have settlements, as they end by them. Jobs that the lease no
+-- longer holds are left out.
+create or replace function ended_jobs(
+  lease leases, ids bigint[], states text[], charges int[], crashes int[], delays float8[],
+  failures jsonb[]
+) returns setof moved_job
+language sql stable as $$
+  select ended_job(
+           job, state => settlement.state, charge => settlement.charge, crash => settlement.crash,
+           rescue => 0, delay_seconds => settlement.delay_seconds, failure => settlement.failure)
+    from unpack(ended_jobs.lease) as job
+    join unnest(
+      ended_jobs.ids, ended_jobs.states, ended_jobs.charges, ended_jobs.crashes,
+      ended_jobs.delays, ended_jobs.failures)
+      as settlement (id, state, charge, crash, delay_seconds, failure)
+      on settlement.id = job.id
+$$;

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-import psycopg
-
 from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc.scoreboard import UnsettledBatch
 from taskmaster.processes.supervisor.database.session import DatabaseSession
@@ -21,10 +19,8 @@ from taskmaster.processes.supervisor.exits.pending import PendingList, PendingWo
 from taskmaster.processes.supervisor.exits.policy import crash_reports, settlements
 from taskmaster.processes.supervisor.exits.worker_exit import WorkerExit
 from taskmaster.processes.supervisor.service import BaseService
-from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection
-from taskmaster.store.faults import Fault, fault_of
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -99,24 +95,14 @@ class PendingSettlements(BaseService):
     def _settle_batch(
         self, conn: Connection, worker_exit: WorkerExit, batch: UnsettledBatch
     ) -> None:
-        """Settle a lease. If it is gone, the worker had settled it just before it exited."""
+        """Settle a lease. If it is gone, the worker had settled it just before it exited.
+
+        Raises psycopg.Error if a job can be settled in no form. It stays in the lease, and the
+        others are settled.
+        """
         found = settlements(worker_exit, batch, leases.counts(conn, batch.token))
-        if _settle(conn, batch.token, found):
+        result = leases.settle_in_any_form(conn, batch.token, found)
+        if result.spoiled:
+            raise result.spoiled[0][1]
+        if result.settled:
             self.report_crashes(crash_reports(worker_exit, batch, found))
-
-
-def _settle(conn: Connection, token: UUID, found: Sequence[Settlement]) -> bool:
-    """Settle a batch, each job by itself if one cannot be written. Return whether it was there.
-
-    Raises psycopg.Error if a job can be settled in no way. It stays in the lease, and the others
-    are settled.
-    """
-    try:
-        return leases.settle(conn, token, found)
-    except psycopg.Error as error:
-        if fault_of(error, conn) is not Fault.JOB:
-            raise
-    spoiled = leases.settle_apart(conn, token, found)
-    if spoiled:
-        raise spoiled[0][1]
-    return spoiled is not None

@@ -4,19 +4,12 @@
 -- jobs may have been released before.
 with lost as (
   delete from leases where token = %(token)s returning leases as lease),
-settlement as (
-  select id, state, charge, crash, delay_seconds, failure
-    from unnest(
-      %(ids)s::bigint[], %(states)s::text[], %(charges)s::int[], %(crashes)s::int[],
-      %(delays)s::float8[], %(failures)s::jsonb[])
-      as settlement (id, state, charge, crash, delay_seconds, failure)),
 ended as materialized (
-  select ended_job(
-           job, state => settlement.state, charge => charge, crash => crash, rescue => 0,
-           delay_seconds => delay_seconds, failure => failure) as job
+  select job
     from lost
-   cross join lateral unpack(lost.lease) as job
-    join settlement on settlement.id = job.id),
+   cross join lateral ended_jobs(
+     lost.lease, %(ids)s::bigint[], %(states)s::text[], %(charges)s::int[], %(crashes)s::int[],
+     %(delays)s::float8[], %(failures)s::jsonb[]) as job),
 moved as materialized (
   select move_jobs(array_agg(job order by (job).id)) as jobs from ended)
 select coalesce(moved.jobs, 0) as jobs from lost cross join moved

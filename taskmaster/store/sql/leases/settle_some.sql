@@ -4,19 +4,12 @@
 -- A job that was moved before is not moved again: the first reply may have been lost.
 with mine as (
   select token, leases as lease from leases where token = %(token)s for update),
-settlement as (
-  select id, state, charge, crash, delay_seconds, failure
-    from unnest(
-      %(ids)s::bigint[], %(states)s::text[], %(charges)s::int[], %(crashes)s::int[],
-      %(delays)s::float8[], %(failures)s::jsonb[])
-      as settlement (id, state, charge, crash, delay_seconds, failure)),
 ended as materialized (
-  select ended_job(
-           job, state => settlement.state, charge => charge, crash => crash, rescue => 0,
-           delay_seconds => delay_seconds, failure => failure) as job
+  select job
     from mine
-   cross join lateral unpack(mine.lease) as job
-    join settlement on settlement.id = job.id),
+   cross join lateral ended_jobs(
+     mine.lease, %(ids)s::bigint[], %(states)s::text[], %(charges)s::int[], %(crashes)s::int[],
+     %(delays)s::float8[], %(failures)s::jsonb[]) as job),
 kept as (
   update leases set released = released || array(select (job).id from ended)
    where token in (select token from mine)),

@@ -28,10 +28,8 @@ set tcp_keepalives_count = 3;
 -- A put, an ack and a settle are durable. The stricter levels and `local` stay as they are.
 select set_config('synchronous_commit', 'on', false) as durable
  where current_setting('synchronous_commit') = 'off';
--- These settings exist from Postgres 17 on.
-select set_config(name, '', false) as setting
-  from unnest('{restrict_nonsystem_relation_kind}'::text[]) as name
- where current_setting(name, true) is not null;
-select set_config(name, '0', false) as setting
-  from unnest('{transaction_timeout}'::text[]) as name
- where current_setting(name, true) is not null
+-- Older versions of Postgres do not have these.
+select set_config('restrict_nonsystem_relation_kind', '', false) as setting
+ where current_setting('restrict_nonsystem_relation_kind', true) is not null;
+select set_config('transaction_timeout', '0', false) as setting
+ where current_setting('transaction_timeout', true) is not null

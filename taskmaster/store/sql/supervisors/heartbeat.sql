@@ -5,7 +5,7 @@
 with alive as (
   update supervisors
      set heartbeat_at = clock_timestamp(), lost_leases = %(lost_leases)s,
-         running = %(running)s::jsonb, queue_names = %(queue_names)s::text[]
+         running = %(running)s::jsonb
    where id = %(supervisor)s
   returning set_config('synchronous_commit', 'off', true))
 select seconds_until((select min(run_at) from scheduled)) as due_seconds,
