@@ -35,10 +35,8 @@ def main(channel_fd: int, plan_fd: int, listening_fd: int) -> None:
     for work in (channel.keep_asking, queues.keep_counting, lambda: serve(listening, pages)):
         threading.Thread(target=work, daemon=True).start()
     _wait_for_end(channel)
-    if plan.metrics_dir is not None:
-        shutil.rmtree(
-            plan.metrics_dir, ignore_errors=True
-        )  # a killed supervisor has not removed it
+    if plan.metrics_dir is not None:  # a killed supervisor has not removed it
+        shutil.rmtree(plan.metrics_dir, ignore_errors=True)
 
 
 def _wait_for_end(channel: Channel) -> None:

@@ -15,7 +15,7 @@ END_SECONDS = 2.0
 
 
 def end_as_python_does() -> None:
-    """Join threads, run atexit functions, and flush the files that are still open.
+    """Join threads, run atexit functions, and flush plain files that jobs have left open.
 
     After two seconds the process exits anyway, and its stack on standard error shows what hung.
     """
