@@ -1,6 +1,8 @@
 """Callbacks that start processes in each way, and note what these see of their worker."""
 
 import atexit
+import faulthandler
+import gzip
 import json
 import multiprocessing
 import os
@@ -8,14 +10,22 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from taskmaster import Job
-from tests.support.journal import note
+from tests.support.journal import JOURNAL, note
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSEGV, signal.SIGCHLD)
 KEPT: list[Any] = []
+# As modules of users do: the file is open before the template forks.
+OPENED = (
+    Path(os.environ[JOURNAL] + ".module").open("a")  # noqa: SIM115 — it stays open on purpose
+    if JOURNAL in os.environ
+    else None
+)
 PROBE = "import json; from tests.support.probing_callbacks import probe; print(json.dumps(probe()))"
 
 
@@ -25,6 +35,7 @@ def probe() -> dict[str, Any]:
         "signals": [str(signal.getsignal(number)).partition(" at ")[0] for number in ENDING],
         "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         "address space": list(resource.getrlimit(resource.RLIMIT_AS)),
+        "metrics directory": os.environ.get("PROMETHEUS_MULTIPROC_DIR"),
         "timer": list(signal.getitimer(signal.ITIMER_REAL)),
     }
 
@@ -61,7 +72,13 @@ def terminate_a_child(job: Job) -> None:
 def leave_unflushed(job: Job) -> None:
     """Write a text that only the end of the process brings into its file."""
     path, how = job.payload["path"], job.payload["how"]
-    if how == "file":
+    if how == "module":
+        assert OPENED is not None
+        OPENED.write("all of it")
+    elif how == "gzip":
+        KEPT.append(gzip.open(path, "wt"))  # noqa: SIM115 — it stays open on purpose
+        KEPT[-1].write("all of it")
+    elif how == "file":
         KEPT.append(Path(path).open("w"))  # noqa: SIM115 — it stays open on purpose
         KEPT[-1].write("all of it")
     else:
@@ -73,3 +90,29 @@ def leave_a_hanging_end(job: Job) -> None:
     """Leave a function that the end of the process waits for."""
     atexit.register(signal.pause)
     note("left")
+
+
+@contextmanager
+def component_that_terminates_a_child() -> Iterator[None]:
+    """Terminate a child while the worker boots, and note how it ended."""
+    child = multiprocessing.get_context("fork").Process(target=signal.pause)
+    child.start()
+    child.terminate()
+    child.join(5)
+    note("child", how="component", saw=child.exitcode)
+    child.kill()
+    yield
+
+
+def block_then_probe(job: Job) -> None:
+    """Note the mask that this job finds, and block one more signal."""
+    note("found", mask=sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])))
+
+
+def crash_after_enabling(job: Job) -> None:
+    """Let the first job send stacks elsewhere, and the second end by a fault."""
+    if job.payload["number"] == 1:
+        faulthandler.enable()
+        note("enabled")
+    else:
+        crash_by_signal(job)

@@ -9,6 +9,7 @@ because a file has one writer.
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import prometheus_client.values
 from prometheus_client.mmap_dict import MmapedDict
@@ -27,9 +28,11 @@ def _identifier() -> str:
 
 def prepare(directory: str) -> None:
     """Count in files in `directory`. Call this before any metric is made."""
-    os.environ[DIRECTORY] = directory
-    os.unsetenv(DIRECTORY)  # os.environ still has it, but programs that callbacks start do not
     values = prometheus_client.values
+    # It reads the directory whenever it opens a file. It gets an environment of its own, because
+    # programs that callbacks start with a copy of os.environ would count in the same directory.
+    own = SimpleNamespace(environ={DIRECTORY: directory}, path=os.path)
+    values.os = own  # type: ignore[attr-defined, assignment]
     values.MmapedDict = MetricFile  # type: ignore[attr-defined]
     values.ValueClass = values.MultiProcessValue(_identifier)  # type: ignore[no-untyped-call]
 

@@ -18,9 +18,14 @@ def write_stack_on_signal(stack_fd: int) -> None:
     It does so on `DUMP_SIGNAL`, and on a signal by which the kernel ends a faulty program, such as
     SIGSEGV. A process that it forks writes none, because the file is about this one.
     """
+    dump_stacks_to(stack_fd)
+    os.register_at_fork(after_in_child=_write_no_stack)
+
+
+def dump_stacks_to(stack_fd: int) -> None:
+    """Set the file again, for what a callback may have changed."""
     faulthandler.register(DUMP_SIGNAL, file=stack_fd, all_threads=True)
     faulthandler.enable(file=stack_fd, all_threads=True)
-    os.register_at_fork(after_in_child=_write_no_stack)
 
 
 def _write_no_stack() -> None:

@@ -9,6 +9,7 @@ import gc
 import io
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 END_SECONDS = 2.0
@@ -22,8 +23,30 @@ def end_as_python_does() -> None:
     faulthandler.dump_traceback_later(END_SECONDS, exit=True, file=sys.__stderr__ or 2)
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    for found in gc.get_objects():
-        if isinstance(found, io.TextIOWrapper | io.BufferedWriter | io.BufferedRandom):
-            with suppress(OSError, ValueError):  # it is closed, or its disk is full
-                found.flush()
+    _finish_files()
     faulthandler.cancel_dump_traceback_later()
+
+
+def _finish_files() -> None:
+    """Bring what files have buffered to the disk: text first, compressed files next, bytes last.
+
+    Each of these writes into those that follow. The garbage collector finds files of modules that
+    the template imported only after `gc.unfreeze`.
+    """
+    gc.unfreeze()
+    kept = (sys.stdout, sys.stderr)  # the template flushes them last
+    files = [one for one in gc.get_objects() if isinstance(one, io.IOBase) and one not in kept]
+    for file in files:
+        if isinstance(file, io.TextIOWrapper):
+            _try(file.flush)
+    for file in files:
+        if not type(file).__module__.startswith("_io"):  # written in Python, such as GzipFile
+            _try(file.close)
+    for file in files:
+        if isinstance(file, io.BufferedWriter | io.BufferedRandom):
+            _try(file.flush)
+
+
+def _try(finish: Callable[[], object]) -> None:
+    with suppress(OSError, ValueError):  # it is closed, or its disk is full
+        finish()

@@ -4,12 +4,11 @@ The worker runs it after each batch.
 """
 
 import faulthandler
-import os
 import signal
 from collections.abc import Callable, Sequence
 from types import FrameType
 
-from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL
+from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL, dump_stacks_to
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.orphans import count_zombies
 
@@ -28,11 +27,11 @@ TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 class Guard:
     """Created before the first job, called after each batch. `stop` lets the worker exit."""
 
-    def __init__(self, fds: Sequence[int], stop: Callable[[], object]) -> None:
+    def __init__(self, fds: Sequence[int], stop: Callable[[], object], stack_fd: int) -> None:
         self._identities = {fd: identity(fd) for fd in fds}
         self._stop = stop
-        self._mask: set[int] = set()
-        self._spare_forks()
+        self._stack_fd = stack_fd
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ()) - set(NEEDED)
         self._handlers = {number: signal.getsignal(number) for number in RESTORED}
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -42,31 +41,6 @@ class Guard:
         """
         if number == signal.SIGTERM:
             self._stop()
-
-    def _spare_forks(self) -> None:
-        """Let a process that a callback forks end on SIGTERM and SIGHUP, as in plain Python.
-
-        Otherwise `Process.terminate()` and `Pool` would wait for ever for a child that ignores it.
-        The signals are blocked until the child has the handlers of plain Python.
-        """
-        os.register_at_fork(
-            before=self._block, after_in_parent=self._unblock, after_in_child=self._on_fork
-        )
-
-    def _block(self) -> None:
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-
-    def _unblock(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-
-    def _on_fork(self) -> None:
-        for number in WATCHED:
-            if signal.getsignal(number) == self.on_signal:
-                is_interrupt = number == signal.SIGINT
-                signal.signal(
-                    number, signal.default_int_handler if is_interrupt else signal.SIG_DFL
-                )
-        self._unblock()
 
     def watch_signals(self) -> None:
         """Restore handlers, timers and the signal mask.
@@ -84,7 +58,8 @@ class Guard:
         for timer in TIMERS:
             signal.setitimer(timer, 0)  # a timer that a callback left would end the next job
         faulthandler.cancel_dump_traceback_later()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, NEEDED)  # blocked signals arrive now
+        dump_stacks_to(self._stack_fd)  # a callback may have called faulthandler.enable()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # blocked signals arrive now
 
     def damage(self) -> str | None:
         """Return why this worker should exit after what its callbacks did, or None."""

@@ -20,6 +20,7 @@ from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.log import log_into_memory
 from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
+from taskmaster.processes.worker.forks import Forks
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.loop import Delivery, WorkerLoop
@@ -78,7 +79,7 @@ def main(
             is_parked=order.parked,
         )
         guarded = (1, 2, fds.wakeups, fds.permits, order.held_fd)
-        loop.run(Guard(guarded, loop.stop))
+        loop.run(Guard(guarded, loop.stop, fds.stack))
     return 0
 
 
@@ -116,6 +117,7 @@ def _try_build(
 def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) -> Handler:
     """Set up this process, enter the component and build the middlewares."""
     adopt_orphans()
+    Forks().register()
     os.nice(prepared.consumer.nice)
     if prepared.consumer.cpu_affinity:
         os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
