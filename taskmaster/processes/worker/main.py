@@ -19,13 +19,14 @@ from taskmaster.processes.ipc.wakeups import WakeupReader
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.log import log_into_memory
 from taskmaster.processes.system.orphans import adopt_orphans
+from taskmaster.processes.system.proc import resident_bytes
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.forks import Forks
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.loop import Delivery, WorkerLoop
 from taskmaster.processes.worker.prepared import Prepared
-from taskmaster.processes.worker.recycling import Recycling
+from taskmaster.processes.worker.recycling import Recycling, refuse_limits_below
 from taskmaster.processes.worker.run import exit_in_forks
 from taskmaster.processes.worker.timeouts import with_timeout
 from taskmaster.processes.worker.transactional import Transactional
@@ -124,6 +125,7 @@ def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) 
     os.register_at_fork(after_in_child=partial(setattr, job_context, "is_forked", True))
     job_context.component = prepared.open_component(stack)
     handler = prepared.chain(stack, exit_in_forks(prepared.callback, job_context))
+    refuse_limits_below(resident_bytes(os.getpid()), prepared.consumer, where=prepared.where)
     timeout = prepared.consumer.timeout_seconds
     return handler if timeout is None else with_timeout(handler, timeout)
 

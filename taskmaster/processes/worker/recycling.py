@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 
 from taskmaster.consumer import Consumer
+from taskmaster.errors import InvalidConfig
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.system.proc import MIB, resident_bytes
 
@@ -40,3 +41,17 @@ class Recycling:
             return True
         most_mb = self.consumer.max_memory_per_worker_mb
         return most_mb is not None and resident_bytes(os.getpid()) > most_mb * MIB
+
+
+def refuse_limits_below(resident: int, consumer: Consumer, *, where: str) -> None:
+    """Raise InvalidConfig if a limit is below the resident bytes of a worker without a job.
+
+    Otherwise every job would be killed for the size of its worker.
+    """
+    for name in ("memory_limit_mb", "max_memory_per_worker_mb"):
+        limit = getattr(consumer, name)
+        if limit is not None and resident > limit * MIB:
+            raise InvalidConfig(
+                f"{where}: {name} is {limit}, but a worker has {resident // MIB} MiB resident "
+                "before its first job: set it well above that"
+            )
