@@ -23,6 +23,7 @@ from taskmaster.validation import (
     check_queue_name,
     check_schema,
     check_whole_number,
+    shown,
 )
 
 FILE = Path("taskmaster.toml")
@@ -41,7 +42,7 @@ class Settings:
     If `database_url` is None, the embedded server is used. If `source` is None, no file was found.
     """
 
-    database_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
     schema: str = "taskmaster"
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
@@ -219,7 +220,7 @@ def _consumer(value: object, number: int, shared: Specs, options: Table) -> Cons
             if key.default is MISSING and key.name not in table:
                 raise InvalidConfig(f"{key.name} is missing")
         if not isinstance(component := table.get("component", ""), str):
-            raise InvalidConfig(f'component must be "module:name", got {component!r}')
+            raise InvalidConfig(f'component must be "module:name", got {shown(component)}')
         return Consumer(**{**table, "middleware": (*shared, *_middlewares(table, options))})
 
 
@@ -238,7 +239,7 @@ def _middlewares(table: Table, options: Table) -> Specs:
     """
     items = table.get("middleware", [])
     if not isinstance(items, list):
-        raise InvalidConfig(f"middleware must be a list, outermost first, got {items!r}")
+        raise InvalidConfig(f"middleware must be a list, outermost first, got {shown(items)}")
     specs = [_middleware(item, number) for number, item in enumerate(items, start=1)]
     return [{**options.get(spec["use"], {}), **spec} for spec in specs]
 
@@ -247,7 +248,8 @@ def _middleware(item: object, number: int) -> Table:
     spec = {"use": item} if isinstance(item, str) else item
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str) or not spec["use"]:
         raise InvalidConfig(
-            f'middleware #{number} must be a name or a table {{ use = "name", … }}, got {item!r}'
+            f'middleware #{number} must be a name or a table {{ use = "name", … }}, '
+            f"got {shown(item)}"
         )
     return spec
 
@@ -257,7 +259,7 @@ def _middleware(item: object, number: int) -> Table:
 
 def _table(value: object) -> Table:
     if not isinstance(value, dict):
-        raise InvalidConfig(f"must be a table, got {value!r}")
+        raise InvalidConfig(f"must be a table, got {shown(value)}")
     return value
 
 

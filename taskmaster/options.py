@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from taskmaster.errors import InvalidConfig
-from taskmaster.validation import check_whole_number
+from taskmaster.validation import check_whole_number, shown
 
 SHORTEST_HEARTBEAT_SECONDS = 0.01
 LONGEST_SECONDS = 86_400
@@ -77,7 +77,9 @@ class SupervisorOptions:
 def _check_seconds(name: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= LONGEST_SECONDS:
-        raise InvalidConfig(f"{name} must be a number from 0 to {LONGEST_SECONDS}, got {value!r}")
+        raise InvalidConfig(
+            f"{name} must be a number from 0 to {LONGEST_SECONDS}, got {shown(value)}"
+        )
 
 
 def host_and_port(http: object) -> tuple[str, int]:
@@ -90,6 +92,8 @@ def host_and_port(http: object) -> tuple[str, int]:
     """
     host, colon, port = http.rpartition(":") if isinstance(http, str) else ("", "", "")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not (colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT):
-        raise InvalidConfig(f'http must be "host:port" like "127.0.0.1:9464", got {http!r}')
+    if "/" in host or not (
+        colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT
+    ):
+        raise InvalidConfig(f'http must be "host:port" like "127.0.0.1:9464", got {shown(http)}')
     return host or LOOPBACK, int(port)

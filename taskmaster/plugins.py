@@ -17,6 +17,7 @@ from taskmaster.middleware import (
     MiddlewareDefinition,
     PutMiddleware,
 )
+from taskmaster.validation import shown
 
 ENTRY_POINT_GROUP = "taskmaster.middleware"
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -90,7 +91,7 @@ def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:
     if not callable(middleware):
         raise InvalidConfig(
             "a middleware must be a function that takes the handler, "
-            f"{factory!r} made {middleware!r}"
+            f"{name_of(getattr(factory, 'func', factory))!r} made {shown(middleware)}"
         )
     return middleware
 
@@ -137,7 +138,8 @@ def _split(spec: MiddlewareSpec, where: str) -> tuple[object, dict[str, Any]]:
     if not isinstance(spec, Mapping):
         return spec, {}
     if "use" not in spec:
-        raise InvalidConfig(f"{where}: a middleware's table must hold 'use', got {dict(spec)!r}")
+        keys = join_names(map(str, spec)) or "nothing"
+        raise InvalidConfig(f"{where}: a middleware's table must hold 'use', it holds {keys}")
     return spec["use"], {key: value for key, value in spec.items() if key != "use"}
 
 
@@ -148,7 +150,7 @@ def _resolve(used: object, where: str) -> Callable[..., Any]:
     if used not in installed:
         names = join_names(sorted(installed)) or "none"
         raise InvalidConfig(
-            f"{where}: there is no middleware {used!r}{hint(used, installed)}; "
+            f"{where}: there is no middleware {shown(used)}{hint(used, installed)}; "
             f'installed are {names}; one of your own is written "module:name"'
         )
     return resolve_callable(installed[used].value, where=f"{where} {used!r}")

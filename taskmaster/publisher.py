@@ -178,7 +178,7 @@ def _entry(
     queue_name: str, headers: Mapping[str, Any] | None, priority: int, delay: float
 ) -> jobs.Entry:
     if headers is not None and not isinstance(headers, Mapping):
-        raise InvalidJob(f"headers must be a mapping, got {headers!r:.100}")
+        raise InvalidJob(f"headers must be a mapping, got {type(headers).__name__}")
     return jobs.Entry(check_queue_name(queue_name), check_priority(priority), check_delay(delay))
 
 

@@ -31,7 +31,7 @@ class Supervisor:
     ... # doctest: +SKIP
     """
 
-    database_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
     consumers: Sequence[Consumer] = ()
     options: SupervisorOptions = field(default_factory=SupervisorOptions)
     schema: str = field(default_factory=default_schema)

@@ -168,7 +168,7 @@ def callbacks(settings: Settings) -> str:
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-    text = output.decode().strip()
+    text = output.decode("utf-8", "replace").strip()
     if process.returncode:
         raise InvalidConfig(text or f"the imports ended with exit code {process.returncode}")
     return text

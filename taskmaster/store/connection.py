@@ -15,6 +15,7 @@ from taskmaster.store.faults import describe_bad_url, one_line
 from taskmaster.store.loaders import keep_json_as_bytes, register_loaders
 from taskmaster.store.poolers import refuse_transaction_pooling
 from taskmaster.store.statements import statement
+from taskmaster.store.urls import refuse_unescaped, refused_option
 
 CONNECT_TIMEOUT_SECONDS = 3
 PATIENCE_SECONDS = 2.0  # beyond the server's own timeout
@@ -122,11 +123,17 @@ def _open(
     database_url: str, name: str, kind: type[BoundedConnection] = BoundedConnection
 ) -> BoundedConnection:
     try:
+        refuse_unescaped(database_url)
         with libpq_environment(database_url):
             conn = _connect(database_url, name, kind)
     except psycopg.ProgrammingError as error:
         raise InvalidConfig(describe_bad_url(database_url, error)) from None
     except (psycopg.Error, OSError) as error:  # descriptors may be short
+        if option := refused_option(error):
+            raise InvalidConfig(
+                f"cannot connect to the database: libpq does not accept the value of {option!r} "
+                "in database_url or in its environment variable"
+            ) from None
         raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
     _refuse_other_encodings(conn)
     refuse_transaction_pooling(conn, lambda: _connect(database_url, name, BoundedConnection))

@@ -3,12 +3,14 @@
 The codes are those of the appendix "PostgreSQL Error Codes" of Postgres' documentation.
 """
 
+import re
 from enum import Enum
 from typing import Any
 
 import psycopg
 
 from taskmaster.errors import DatabaseUnreachable, InvalidConfig, SchemaMismatch
+from taskmaster.store.urls import reason_unread
 
 
 class Fault(Enum):
@@ -47,6 +49,7 @@ REFUSED_CONNECTIONS = (
     "is not permitted to log in",
     "permission denied for database",
 )
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")  # a conninfo may hold :// too
 QUESTION = "Is the server running"  # libpq adds it to "Connection refused"
 
 
@@ -110,9 +113,7 @@ def describe_fault(error: Exception, schema: str) -> str:
 def describe_bad_url(database_url: str, error: psycopg.Error) -> str:
     """Return what is wrong with the URL without quoting it, because it may contain a password."""
     scheme, found, _ = database_url.partition("://")
-    if found and scheme not in ("postgresql", "postgres"):
+    if SCHEME.fullmatch(scheme) and found and scheme not in ("postgresql", "postgres"):
         return f"database_url must begin with postgresql://, got {scheme}://…"
-    hidden = one_line(error).replace(database_url, "…")
-    reason = hidden.partition(" in ")[0] if "://" in hidden else hidden
     form = "" if found else "; it must begin with postgresql:// or be key=value pairs"
-    return f"database_url cannot be read: {reason}{form}"
+    return f"database_url cannot be read: {reason_unread(error)}{form}"

@@ -29,13 +29,13 @@ class Session:
     embedded server is used. `creating`: create the schema if it is missing.
     """
 
-    database_url: str | None
+    database_url: str | None = field(repr=False)
     schema: str
     creating: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     pid: int = 0
     connection: Connection | None = None
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     resources: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:

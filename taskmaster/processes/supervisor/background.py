@@ -93,7 +93,9 @@ def _wait_until_ready(report_fd: int, within_seconds: float) -> None:
         raise WorkersFailed(f"the supervisor was not ready within {within_seconds:g} s")
     report = os.read(report_fd, MAX_REPORT_BYTES)
     if report != READY:
-        raise WorkersFailed(report.decode() or "the supervisor exited before it was ready")
+        raise WorkersFailed(
+            report.decode("utf-8", "replace") or "the supervisor exited before it was ready"
+        )
 
 
 def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
@@ -105,5 +107,5 @@ def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
             supervisor.run(on_ready=lambda: report.write(READY))
         except TaskmasterError as error:
             with suppress(BrokenPipeError):  # once it was ready, the application reads no more
-                report.write(str(error).encode())
+                report.write(str(error).encode("utf-8", "replace"))
             sys.exit(f"taskmaster: {error}")
