@@ -1,20 +1,25 @@
 """Send errors, crashes and traces to Sentry. A slow or unreachable Sentry delays no job.
 
-Sentry's SDK is set up in each worker, after the fork, with a thread of its own. Events wait in
-memory and are dropped if there are too many. Events that a callback sends with `sentry_sdk` take
-the same path.
+Sentry's SDK is set up in each worker, after the fork, with a thread of its own, unless the
+application has set it up: then its client is used, with its `before_send`. Events wait in memory
+and are dropped if there are too many. Events that a callback sends with `sentry_sdk` take the same
+path.
 """
 
+import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import sentry_sdk
+from sentry_sdk.client import BaseClient
 from sentry_sdk.integrations.logging import ignore_logger
 from sentry_sdk.scope import Scope
+from sentry_sdk.utils import Dsn
 
 from taskmaster.errors import InvalidConfig
 from taskmaster.failure import Failure
@@ -41,6 +46,8 @@ MAX_DEPTH = 20
 TRACE_HEADERS = ("sentry-trace", "baggage")
 HOST = socket.gethostname()
 
+log = logging.getLogger("taskmaster.worker")
+
 
 # -- the middleware
 
@@ -66,11 +73,8 @@ def crash_reporter(
     *, dsn: str, environment: str | None = None, release: str | None = None, **options: Any
 ) -> Iterator[CrashReporter]:
     """Yield a function that sends runs which ended with their worker, without the payload."""
-    _set_up(dsn, environment, release, None)
-    try:
+    with _client(dsn=dsn, environment=environment, release=release):
         yield _send_crash
-    finally:
-        _flush()
 
 
 @define_middleware(put=put_linker, report_crashes=crash_reporter)
@@ -89,7 +93,8 @@ def sentry(
     Each run has a scope of its own. Runs that ended with their worker are sent from another
     process, with cause and stack.
 
-    - `dsn`, `environment` and `release` are as Sentry defines them.
+    - `dsn`, `environment` and `release` are as Sentry defines them. If the application has called
+      `sentry_sdk.init` itself, its client is used as it is, and these are not.
     - `traces_sample_rate`, from 0 to 1, sends a transaction per run. It is linked to the put of a
       Publisher that knows the consumer.
     - `send_payload` sends the payload's values. By default only its keys are sent.
@@ -103,7 +108,6 @@ def sentry(
     """
     _check(dsn, traces_sample_rate, send_payload, deny)
     payload_filter = _PayloadFilter(send_payload, deny)
-    _set_up(dsn, environment, release, traces_sample_rate)
 
     def middleware(handler: Handler) -> Handler:
         def sentry_handler(job: Job) -> Outcome:
@@ -113,10 +117,10 @@ def sentry(
 
         return sentry_handler
 
-    try:
+    with _client(
+        dsn=dsn, environment=environment, release=release, traces_sample_rate=traces_sample_rate
+    ):
         yield middleware
-    finally:
-        _flush()
 
 
 # -- options
@@ -127,6 +131,13 @@ def _check(dsn: object, traces_sample_rate: Any, send_payload: object, deny: Any
         raise InvalidConfig(
             "middleware 'sentry': dsn must be the DSN of a project, as Sentry shows it"
         )
+    try:
+        Dsn(dsn)
+    except ValueError as error:
+        # The message is not shown, because it quotes the DSN, which holds a key.
+        raise InvalidConfig(
+            f"middleware 'sentry': dsn is not one that Sentry can read ({type(error).__name__})"
+        ) from None
     if traces_sample_rate is not None and not _is_rate(traces_sample_rate):
         raise InvalidConfig(
             "middleware 'sentry': traces_sample_rate must be a number from 0 to 1, "
@@ -145,28 +156,46 @@ def _is_rate(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
-def _set_up(
-    dsn: str, environment: str | None, release: str | None, traces_sample_rate: float | None
-) -> None:
-    try:
-        sentry_sdk.init(
-            dsn=dsn,
-            environment=environment,
-            release=release,
-            traces_sample_rate=traces_sample_rate,
-            include_local_variables=False,  # a payload is a local variable
-            shutdown_timeout=FLUSH_SECONDS,
+# -- the client
+
+
+@contextmanager
+def _client(**options: Any) -> Iterator[None]:
+    """Set up Sentry's SDK, unless the application has. At the end, send what is still unsent.
+
+    The application may also do it later. Then its client takes the place of this one.
+    """
+    before = sentry_sdk.get_client()
+    own = None if before.is_active() else _set_up(**options)
+    if own is None and before.dsn != options["dsn"]:
+        log.warning(
+            "middleware 'sentry': the application has set up Sentry already, with another dsn or "
+            "none: its client is used as it is"
         )
-    except (ValueError, TypeError) as error:
-        # The message is not shown, because it quotes the DSN, which holds a key.
-        raise InvalidConfig(
-            f"middleware 'sentry': dsn is not one that Sentry can read ({type(error).__name__})"
-        ) from None
     ignore_logger("taskmaster.jobs")  # its lines may show payloads, and would become breadcrumbs
+    try:
+        yield
+    finally:
+        _flush(own)
 
 
-def _flush() -> None:
-    sentry_sdk.get_client().close(timeout=FLUSH_SECONDS)
+def _set_up(**options: Any) -> BaseClient:
+    sentry_sdk.init(
+        **options,
+        include_local_variables=False,  # a payload is a local variable
+        shutdown_timeout=FLUSH_SECONDS,
+    )
+    return sentry_sdk.get_client()
+
+
+def _flush(own: BaseClient | None) -> None:
+    """Wait for the unsent events. The application's client stays open, because it is not ours."""
+    deadline = time.monotonic() + FLUSH_SECONDS
+    current = sentry_sdk.get_client()
+    if current is not own:
+        current.flush(timeout=FLUSH_SECONDS)
+    if own is not None:
+        own.close(timeout=max(0.0, deadline - time.monotonic()))
 
 
 # -- a run

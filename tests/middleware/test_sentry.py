@@ -11,7 +11,7 @@ import taskmaster_middleware.sentry
 from taskmaster import Admin, Consumer, InvalidConfig, Publisher, State
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
-from tests.support.sentry_callbacks import FAIL
+from tests.support.sentry_callbacks import FAIL, SCRUBBED
 from tests.support.sentry_server import SentryServer, sentry_server
 
 
@@ -178,6 +178,54 @@ def test_logged_payload_is_not_sent_with_the_next_error(
             publisher.put("mail", {"do": "raise", "to": "bob@example.com"})
             (event,) = eventually(place.events)
     assert "example.com" not in json.dumps(event)
+
+
+CALLBACKS = "tests.support.sentry_callbacks"
+AT_IMPORT = "tests.support.sentry_at_import"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"callback": f"{AT_IMPORT}:fail"},
+        {"callback": FAIL, "component": f"{CALLBACKS}:component"},
+        {"callback": f"{CALLBACKS}:set_up_and_fail"},
+    ],
+    ids=["import", "component", "first job"],
+)
+def test_client_of_the_application_is_used_as_it_is(
+    supervise: Supervise,
+    publisher: Publisher,
+    monkeypatch: pytest.MonkeyPatch,
+    keys: dict[str, Any],
+) -> None:
+    with sentry_server() as place, sentry_server() as other:
+        monkeypatch.setenv("OWN_DSN", place.dsn)
+        consumer = Consumer("mail", middleware=[sentry(other)], max_runs=1, **keys)
+        with supervise(consumer):
+            ids = publisher.put_many("mail", [{"do": "raise"}] * 2)
+            eventually(lambda: len(place.events()) == 2)
+        events = place.events()
+    assert {event["tags"]["job"] for event in events} == set(map(str, ids))
+    for event in events:
+        assert event["environment"] == "own"
+        assert event["exception"]["values"][-1]["value"] == SCRUBBED
+        assert event["contexts"]["job"]["payload"] == {"do": "[Filtered]"}
+    assert other.received == []
+
+
+def test_crash_is_sent_by_the_client_set_up_at_import(
+    supervise: Supervise, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sentry_server() as place:
+        monkeypatch.setenv("OWN_DSN", place.dsn)
+        consumer = Consumer(
+            "mail", callback=f"{AT_IMPORT}:fail", middleware=[sentry(place)], max_crashes=1
+        )
+        with supervise(consumer):
+            publisher.put("mail", {"do": "crash"})
+            (event,) = eventually(place.events)
+    assert event["exception"]["values"][0]["value"] == SCRUBBED
 
 
 @pytest.mark.parametrize(
