@@ -15,6 +15,13 @@ from taskmaster.processes.system.nonblocking import NonBlockingWriter, writer_fo
 STANDARD_ERROR = 2
 MOST_LINES = 10_000
 FLUSH_SECONDS = 1.0
+OWN = [
+    logging.getLogger(name)
+    for name in (
+        *("taskmaster", "taskmaster.supervisor", "taskmaster.worker"),
+        *("taskmaster.reporter", "taskmaster.exporter", "taskmaster.jobs"),
+    )
+]
 
 
 def set_up_logging() -> None:
@@ -22,6 +29,15 @@ def set_up_logging() -> None:
     handler = NonBlockingHandler(writer_for(STANDARD_ERROR))
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def enable_loggers() -> None:
+    """Enable taskmaster's loggers again.
+
+    `dictConfig` and `fileConfig` of the user's code disable all loggers that they do not name.
+    """
+    for logger in OWN:
+        logger.disabled = False
 
 
 def log_into_memory() -> None:

@@ -27,7 +27,7 @@ from taskmaster.processes.ipc.messages import WorkerFds
 from taskmaster.processes.ipc.plan import Plan
 from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.spawn import take
-from taskmaster.processes.system.log import set_up_logging
+from taskmaster.processes.system.log import enable_loggers, set_up_logging
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
 from taskmaster.processes.worker.ending import end_as_python_does
@@ -80,6 +80,7 @@ def prepare_all(plan: Plan) -> list[Prepared]:
     prepared = []
     for consumer in plan.consumers:
         prepared.append(prepare(consumer, source=plan.source))
+        enable_loggers()
         who = f"{plan.source}: consumer {consumer.queue_name!r}"
         _refuse_threads(f"{who}: importing {consumer.callback}")
     gc.collect()

@@ -1,4 +1,4 @@
-"""The guard against callbacks that change the worker's descriptors, signal handlers or timers.
+"""The guard against callbacks that change the worker's descriptors, signals, timers or loggers.
 
 The worker runs it after each batch.
 """
@@ -10,6 +10,7 @@ from types import FrameType
 
 from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL, dump_stacks_to
 from taskmaster.processes.system.fd_identity import identity
+from taskmaster.processes.system.log import enable_loggers
 from taskmaster.processes.system.orphans import count_zombies
 
 # A callback may still wait for its child, so the worker reaps none of them.
@@ -43,7 +44,7 @@ class Guard:
             self._stop()
 
     def watch_signals(self) -> None:
-        """Restore handlers, timers and the signal mask.
+        """Restore handlers, timers, the signal mask and loggers.
 
         SIGINT and SIGHUP have a handler rather than SIG_IGN, because programs that callbacks start
         inherit ignored signals.
@@ -60,6 +61,7 @@ class Guard:
         faulthandler.cancel_dump_traceback_later()
         dump_stacks_to(self._stack_fd)  # a callback may have called faulthandler.enable()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # blocked signals arrive now
+        enable_loggers()
 
     def damage(self) -> str | None:
         """Return why this worker should exit after what its callbacks did, or None."""

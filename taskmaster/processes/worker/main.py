@@ -17,7 +17,7 @@ from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.stack_dump import write_stack_on_signal
 from taskmaster.processes.ipc.wakeups import WakeupReader
 from taskmaster.processes.system.fd_identity import identity
-from taskmaster.processes.system.log import log_into_memory
+from taskmaster.processes.system.log import enable_loggers, log_into_memory
 from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.system.proc import resident_bytes
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
@@ -110,6 +110,7 @@ def _try_build(
     except InvalidConfig as error:
         row.batch.write_entry({"boot": str(error), "final": True})
     except BaseException as error:  # the user's code may raise anything
+        enable_loggers()
         log.exception("worker failed to boot: queue=%s", queue_name)
         row.batch.write_entry({"boot": f"consumer {queue_name!r}: {describe(error)}"})
     return None
