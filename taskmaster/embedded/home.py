@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from taskmaster.embedded.account import account_for, allow_passage, make_readable
+from taskmaster.embedded.own_files import open_own, read_own
 from taskmaster.errors import EmbeddedUnavailable
 
 COMMAND_SECONDS = 60.0
@@ -22,6 +23,10 @@ class Home:
         self.log = self.directory / "postgres.log"
         self.account = account_for(self.directory) if os.geteuid() == 0 else None
         self.create(self.directory)
+        if self.directory.stat().st_uid not in self._owners:
+            raise EmbeddedUnavailable(
+                f"{self.directory} belongs to another user: use another directory"
+            )
         if self.account:
             allow_passage(self.account, self.data)
             allow_passage(self.account, binaries)
@@ -32,6 +37,11 @@ class Home:
         """The user that runs the server."""
         return self.account.pw_uid if self.account else os.geteuid()
 
+    @property
+    def _owners(self) -> tuple[int, int]:
+        """The users whose files are trusted."""
+        return self.uid, os.geteuid()
+
     def create(self, path: Path) -> None:
         """Create a directory that only its owner can enter: anyone who reaches the socket is in."""
         if not path.exists():
@@ -40,13 +50,17 @@ class Home:
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file of the directory for appending, and create it if it does not exist."""
-        file = (self.directory / name).open("ab")
-        self._change_owner(self.directory / name)
+        file = open_own(self.directory / name, owners=self._owners)
+        self._change_owner(file.fileno())
         return file
 
-    def _change_owner(self, path: Path) -> None:
+    def read(self, name: str) -> bytes:
+        """Return the content of a file of the directory."""
+        return read_own(self.directory / name, owners=self._owners)
+
+    def _change_owner(self, file: Path | int) -> None:
         if self.account:
-            os.chown(path, self.account.pw_uid, self.account.pw_gid)
+            os.chown(file, self.account.pw_uid, self.account.pw_gid)
 
     def run(self, command: Sequence[Path | str], *, pass_fds: Sequence[int] = ()) -> int:
         """Run a command as the account, away from our terminal, and return its exit status.
@@ -86,6 +100,6 @@ class Home:
         # The first complaint is the cause. Those about starting up reply to our own connections.
         found = re.search(
             r"(?:FATAL|PANIC|error): +(?!the database system is)(.*)",
-            self.log.read_text(errors="replace"),
+            self.read(self.log.name).decode(errors="replace"),
         )
         return f" ({found[1]})" if found else ""

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -404,3 +405,58 @@ def put_and_run(place: Path, name: str) -> None:
 
 def is_ready(directory: Path) -> bool:
     return Cluster(directory).ping() == Ping.OK
+
+
+# -- strangers
+
+STRANGER = 65534
+NAMES = ["lock", "users", "running"]  # the log is renamed, and not opened
+
+
+def make_pipe(path: Path, target: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_link(path: Path, target: Path) -> None:
+    path.symlink_to(target)
+
+
+def make_second_name(path: Path, target: Path) -> None:
+    path.hardlink_to(target)
+
+
+def make_file_of_another(path: Path, target: Path) -> None:
+    path.touch(mode=0o666)
+    os.chown(path, STRANGER, STRANGER)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+@pytest.mark.parametrize("make", [make_pipe, make_link, make_second_name, make_file_of_another])
+@pytest.mark.parametrize("name", NAMES)
+def test_name_made_by_a_stranger_is_not_used_nor_waited_for(
+    home: Path, name: str, make: Callable[[Path, Path], None]
+) -> None:
+    target = home / "target"
+    target.write_text("precious")
+    (home / "pg").mkdir(mode=0o700)
+    make(home / "pg" / name, target)
+    began = time.monotonic()
+    with pytest.raises(EmbeddedUnavailable, match="cannot use"), server(home / "pg"):
+        pass
+    assert time.monotonic() - began < BOUND_SECONDS
+    assert (target.read_text(), target.stat().st_uid) == ("precious", os.geteuid())
+
+
+def test_directory_of_a_stranger_is_not_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = STRANGER if os.geteuid() != STRANGER else STRANGER - 1
+    (home / "pg").mkdir(mode=0o777)
+    monkeypatch.setattr("os.geteuid", lambda: other)
+    with pytest.raises(EmbeddedUnavailable, match="belongs to another user"), server(home / "pg"):
+        pass
+
+
+def test_ignore_file_of_a_stranger_is_not_written(home: Path) -> None:
+    (home / ".taskmaster").mkdir()
+    (home / ".taskmaster/.gitignore").symlink_to(home / "target")
+    with resolve_url(f"embedded:{home}"):
+        assert not (home / "target").exists()
