@@ -63,7 +63,7 @@ def turns(pid: int) -> int:
 
 def kill_while_short(supervisor: RunningSupervisor, title: str, *, free: int) -> None:
     """Kill a process when its supervisor has few descriptors, and wait until it is replaced."""
-    (gone,) = supervisor.pids_by_title(title)
+    (gone,) = eventually(lambda: supervisor.pids_by_title(title))
     limit_descriptors(supervisor.pid, free=free)
     supervisor.signal(gone, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{gone}").exists())
