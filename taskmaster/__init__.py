@@ -26,6 +26,7 @@ from taskmaster.options import SupervisorOptions
 from taskmaster.publisher import Publisher
 from taskmaster.store.jobs import QueueCount
 from taskmaster.store.supervisors import RunningJob, SupervisorStatus
+from taskmaster.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from taskmaster.processes.supervisor.background import BackgroundSupervisor
@@ -79,8 +80,6 @@ __all__ = [
     "__version__",
 ]
 
-__version__: str
-
 # Imported on first use: a program that only puts jobs needs neither the runtime nor Linux.
 _LAZY = {
     "BackgroundSupervisor": "taskmaster.processes.supervisor.background",
@@ -91,8 +90,6 @@ _LAZY = {
 def __getattr__(name: str) -> object:
     if name in _LAZY:
         value = getattr(import_module(_LAZY[name]), name)
-    elif name == "__version__":
-        value = import_module("importlib.metadata").version("taskmaster-pg")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -52,7 +52,7 @@ class Settings:
     @property
     def home(self) -> Path:
         """Return the directory of the configuration, or the current one if there is no file."""
-        return Path.cwd() if self.source is None else self.source.parent.resolve()
+        return Path.cwd() if self.source is None else self.source.parent
 
     @property
     def url(self) -> str:
@@ -101,11 +101,20 @@ def hint(word: str, choices: Iterable[str]) -> str:
 def _find() -> Path | None:
     if FILE.exists():
         return FILE
-    return PYPROJECT if PYPROJECT.exists() and "taskmaster" in _tools(_parse(PYPROJECT)) else None
+    return (
+        PYPROJECT
+        if PYPROJECT.exists() and "taskmaster" in _tools(_parse(PYPROJECT, shown=PYPROJECT))
+        else None
+    )
 
 
 def _read(path: Path) -> Settings:
-    content = _parse(path)
+    """Read a file. Its directory is resolved once: a link in it may lead elsewhere a moment later.
+
+    Modules and other files are then looked for in the directory that this file was read from.
+    """
+    source = path.parent.resolve() / path.name
+    content = _parse(source, shown=path)
     where = str(path)
     if path.name == PYPROJECT.name:
         where = f"{path} [tool.taskmaster]"
@@ -113,22 +122,23 @@ def _read(path: Path) -> Settings:
             raise InvalidConfig(f"{where}: there is no such table")
         content = _tools(content)["taskmaster"]
     with _prefix_errors(where):
-        return replace(_settings(_table(content)), source=path.absolute())
+        return replace(_settings(_table(content)), source=source)
 
 
-def _parse(path: Path) -> Table:
+def _parse(path: Path, *, shown: Path) -> Table:
+    """Return what a file holds. `shown` is its path in messages."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InvalidConfig(
-            f"{path}: there is no such file; run 'taskmaster init' to write {FILE}"
+            f"{shown}: there is no such file; run 'taskmaster init' to write {FILE}"
         ) from None
     except OSError as error:
-        raise InvalidConfig(f"{path}: cannot be read: {error.strerror}") from None
+        raise InvalidConfig(f"{shown}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InvalidConfig(f"{path}: must be UTF-8, byte {error.start} is not") from None
+        raise InvalidConfig(f"{shown}: must be UTF-8, byte {error.start} is not") from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig(f"{path}: not TOML: {error}") from None
+        raise InvalidConfig(f"{shown}: not TOML: {error}") from None
 
 
 def _tools(pyproject: Table) -> Table:

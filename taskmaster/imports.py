@@ -1,7 +1,7 @@
 """Import the objects that a configuration names. Each failure is one sentence.
 
 `where` begins that sentence, like "taskmaster.toml: consumer 'mail': callback". Modules are
-imported from `sys.path` as it is. The command line adds the directory of the configuration to it.
+imported from `sys.path` as it is; import_path.py is about that.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from taskmaster.config import hint
 from taskmaster.errors import InvalidConfig
+from taskmaster.import_path import hidden_files, project_directory
 from taskmaster.validation import shown
 
 MAX_NAMES = 10  # shown when a name is not found
@@ -104,9 +105,15 @@ def _split(reference: str, where: str) -> tuple[str, str]:
 
 def _import(module_name: str, where: str) -> ModuleType:
     try:
-        return importlib.import_module(module_name)
+        module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise InvalidConfig(f"{where}: {_import_failure(module_name, error)}") from error
+    if hidden := hidden_files().get(module_name.partition(".")[0]):
+        raise InvalidConfig(
+            f"{where}: {hidden.relative_to(hidden.parents[1])} cannot be imported, because another "
+            f"module of that name is imported already: rename the file"
+        )
+    return module
 
 
 def _import_failure(module_name: str, error: BaseException) -> str:
@@ -114,7 +121,7 @@ def _import_failure(module_name: str, error: BaseException) -> str:
     if missing is None:
         return f"importing {module_name!r} raised {_describe(error)}"
     if f"{module_name}.".startswith(f"{missing}."):  # the module itself, or its package
-        here = f"{Path.cwd().name}/"
+        here = f"{project_directory().name}/"
         return f"there is no module {missing!r}; searched were {here} and the installed packages"
     return f"module {module_name!r} imports {missing!r}, which cannot be found{_origin(error)}"
 
@@ -164,7 +171,8 @@ def _origin(error: BaseException) -> str:
 
 def _short(filename: str) -> str:
     path = Path(filename)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename
+    here = project_directory()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else filename
 
 
 # -- words

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from taskmaster.config import hint
 from taskmaster.consumer import MiddlewareSpec
 from taskmaster.errors import InvalidConfig
+from taskmaster.import_path import own_modules_first
 from taskmaster.imports import join_names, name_of, resolve_callable
 from taskmaster.middleware import (
     CrashReporter,
@@ -153,7 +154,8 @@ def _resolve(used: object, where: str) -> Callable[..., Any]:
             f"{where}: there is no middleware {shown(used)}{hint(used, installed)}; "
             f'installed are {names}; one of your own is written "module:name"'
         )
-    return resolve_callable(installed[used].value, where=f"{where} {used!r}")
+    with own_modules_first():
+        return resolve_callable(installed[used].value, where=f"{where} {used!r}")
 
 
 # -- signatures

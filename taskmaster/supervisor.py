@@ -6,6 +6,7 @@ only put jobs do not need it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskmaster.consumer import Consumer
@@ -25,7 +26,8 @@ class Supervisor:
     `database_url` is a libpq URL or conninfo. If it is None, the variable TASKMASTER_DATABASE_URL
     is used, or else the embedded server in `.taskmaster/`. `schema` is by default the variable
     TASKMASTER_SCHEMA, or else "taskmaster". `source` begins the sentences about
-    errors in the consumers, for example "taskmaster.toml". Raises InvalidConfig.
+    errors in the consumers, for example "taskmaster.toml". Modules are looked for in `directory`
+    first, and relative paths in it, if it is given. Raises InvalidConfig.
 
     >>> Supervisor("postgresql://…", consumers=[Consumer("mail", callback="mails:send")]).run()
     ... # doctest: +SKIP
@@ -36,6 +38,7 @@ class Supervisor:
     options: SupervisorOptions = field(default_factory=SupervisorOptions)
     schema: str = field(default_factory=default_schema)
     source: str = "consumers"
+    directory: Path | None = None
 
     def __post_init__(self) -> None:
         check_schema(self.schema)

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from taskmaster.errors import InvalidConfig, InvalidPayload
+from taskmaster.import_path import project_directory
 from taskmaster.imports import resolve
 from taskmaster.job import Job, Outcome, Reject
 from taskmaster.middleware import (
@@ -79,7 +80,7 @@ def json_schema(*, schema: Schema) -> Middleware:
     `schema` is one of:
 
     - a JSON Schema inline,
-    - the path of a file with one, from the current directory or beside the configuration,
+    - the path of a file with one, beside the configuration or from the current directory,
     - a type: dataclass, TypedDict, msgspec.Struct or pydantic model,
     - "module:name" of any of these.
 
@@ -185,7 +186,7 @@ def _validator(schema: Schema) -> Any:
 
 def _load(schema: Schema) -> tuple[Any, str]:
     """Return the JSON Schema, and the URI from which its references start."""
-    here = Path.cwd().as_uri() + "/"
+    here = project_directory().as_uri() + "/"
     if isinstance(schema, str) and _is_reference(schema):
         return _load(resolve(schema, where=WHERE))
     if isinstance(schema, str):
@@ -204,8 +205,8 @@ def _is_reference(schema: str) -> bool:
 
 
 def _find_file(name: str) -> Path:
-    """Look in the current directory, then on the module path: beside the configuration."""
-    paths = [place / name for place in (Path.cwd(), *map(Path, sys.path))]
+    """Look beside the configuration, then in the current directory and on the module path."""
+    paths = [place / name for place in (project_directory(), Path(), *map(Path, sys.path))]
     return next((path for path in paths if path.is_file()), Path(name)).absolute()
 
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from taskmaster.config import Settings
 from taskmaster.consumer import Consumer
 from taskmaster.errors import TaskmasterError
+from taskmaster.import_path import hidden_note, use_directory
 from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.worker.prepared import Prepared, prepare
 
@@ -13,6 +14,7 @@ from taskmaster.processes.worker.prepared import Prepared, prepare
 def main(handed_fd: int) -> None:
     """Print how each chain is wrapped, or the sentence about the first that cannot be built."""
     settings: Settings = take(handed_fd)
+    use_directory(settings.home)
     source = "consumers" if settings.source is None else settings.source.name
     try:
         for consumer in settings.consumers:
@@ -20,7 +22,8 @@ def main(handed_fd: int) -> None:
     except TaskmasterError as error:
         print(error)
         sys.exit(1)
-    print("; ".join(map(describe, settings.consumers)))
+    notes = [note] if (note := hidden_note()) else []
+    print("; ".join([*map(describe, settings.consumers), *notes]))
 
 
 def build(prepared: Prepared) -> None:

@@ -1,6 +1,5 @@
 """Shared by the commands: options, settings and the connection to the database."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from taskmaster.admin import Admin
-from taskmaster.config import Settings, load_or_default
+from taskmaster.config import load_or_default
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,13 +28,6 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(
         command
     )
-
-
-def add_to_path(settings: Settings) -> None:
-    """Let "images:thumbnail" be imported from the directory of the configuration."""
-    here = str(settings.home)
-    if here not in sys.path:
-        sys.path.insert(0, here)
 
 
 @contextmanager

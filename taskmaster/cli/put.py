@@ -12,10 +12,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from taskmaster.cli.common import add_to_path, config_option, json_option
+from taskmaster.cli.common import config_option, json_option
 from taskmaster.cli.output import print_json
 from taskmaster.config import Settings, hint, load_or_default
 from taskmaster.errors import InvalidPayload
+from taskmaster.import_path import use_directory
 from taskmaster.publisher import Publisher
 
 
@@ -42,7 +43,7 @@ def put(
     With - for JSON, put one job per line of stdin, all of them or none.
     """
     settings = load_or_default(config)
-    add_to_path(settings)
+    use_directory(settings.home)
     options = {"priority": priority, "delay": delay, "headers": headers_object(headers)}
     with publisher_of(settings) as publisher:
         ids = put_payloads(publisher, queue, payload, options)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from taskmaster.cli.common import add_to_path, config_option
+from taskmaster.cli.common import config_option
 from taskmaster.config import Settings, load
 from taskmaster.processes.system.log import set_up_logging
 from taskmaster.supervisor import Supervisor
@@ -23,7 +23,6 @@ def run(config: Path | None) -> None:
     """
     set_up_logging()
     settings = load(config)
-    add_to_path(settings)
     supervisor = supervisor_of(settings)
     supervisor.run(
         on_ready=lambda: log.info("ready: %s", describe(settings)),
@@ -40,6 +39,7 @@ def supervisor_of(settings: Settings) -> Supervisor:
         options=settings.supervisor,
         schema=settings.schema,
         source=settings.source.name,
+        directory=settings.home,
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import click
 import psycopg
 
-from taskmaster.cli.common import add_to_path, config_option, json_option
+from taskmaster.cli.common import config_option, json_option
 from taskmaster.cli.output import print_json, printable
 from taskmaster.config import Settings, load, load_or_default
 from taskmaster.consumer import Consumer
@@ -101,7 +101,6 @@ def check(*, as_json: bool, config: Path | None) -> None:
     Each line says ok, or what to do.
     """
     settings = load(config)
-    add_to_path(settings)
     checks = {
         "configuration": lambda: configuration(settings),
         "callbacks": lambda: callbacks(settings),

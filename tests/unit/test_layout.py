@@ -14,7 +14,7 @@ PACKAGE = Path(taskmaster.__file__).parent
 # The modules at the top that are data or rules about data: they know neither SQL nor processes.
 DATA = [
     "backoff", "chain", "config", "consumer", "environment", "errors", "failure", "imports", "job",
-    "options", "plugins", "settlement", "validation",
+    "import_path", "options", "plugins", "settlement", "validation", "version",
 ]  # fmt: skip
 FACES = ["admin", "publisher", "supervisor", "testing"]
 COMMANDS = ["cli", "demo"]

@@ -6,13 +6,13 @@ files by worker_metrics.py.
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from taskmaster.processes.ipc.snapshot import QueueState, Snapshot
 from taskmaster.processes.system.proc import MIB, resident_bytes
 from taskmaster.store.stats import QueueStats
+from taskmaster.version import VERSION
 
 # Present from the start, because Prometheus sees no increase in a series that begins with 1.
 COMMON_CAUSES = (
@@ -33,7 +33,7 @@ WORKER_STATES = ("booting", "idle", "busy", "vacant")
 
 def build_info() -> Iterator[Metric]:
     """Yield the versions of taskmaster and Python."""
-    labels = {"version": version("taskmaster-pg"), "python": platform.python_version()}
+    labels = {"version": VERSION, "python": platform.python_version()}
     text = "Always 1, with the versions of taskmaster and Python as labels."
     family = GaugeMetricFamily("taskmaster_build_info", text, labels=list(labels))
     family.add_metric(list(labels.values()), 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from taskmaster.consumer import Consumer
@@ -19,7 +20,8 @@ class Plan:
     """The configuration of a template and its workers.
 
     `source` names the file of the consumers and begins sentences about errors in it. `metrics_dir`
-    is the directory of the workers' metric files, or None if no exporter runs.
+    is the directory of the workers' metric files, or None if no exporter runs. `directory` is that
+    of the configuration: its modules and relative paths are looked for there.
     """
 
     database: Database
@@ -28,6 +30,7 @@ class Plan:
     workers: int
     notify_ms: int
     metrics_dir: str | None = None
+    directory: Path | None = None
 
 
 class ExporterPlan(NamedTuple):

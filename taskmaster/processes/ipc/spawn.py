@@ -1,7 +1,7 @@
 """Start a new Python interpreter, and hand it one value through a memfd.
 
 The supervisor starts its template and its exporter in this way, and an application its supervisor.
-The new process has the import path of the old one.
+The new process is the same Python with the same flags and import path.
 """
 
 import logging
@@ -12,31 +12,91 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import dill
 
+from taskmaster.import_path import own_first
+from taskmaster.processes.ipc.edition import EDITION
+from taskmaster.processes.ipc.python import Python, flags, this_python
+from taskmaster.processes.system.exit_status import describe_exit_code
+
 log = logging.getLogger("taskmaster.supervisor")
 
-# Imports make no garbage, so the collector would only cost time: a sixth of the imports' time, and
-# as much again at the exit.
-BOOT = (
-    "import gc, sys; gc.disable(); sys.path[:] = {path!r}; sys.argv[:] = {argv!r};"
-    " from {module} import main; gc.freeze(); gc.enable(); main{fds!r}"
-)
+# What the new process runs: our own module is imported before the user's path is in use. Imports
+# make no garbage, so the collector would only cost time: a sixth of the imports' time, and as much
+# again at the exit.
+BOOT = """\
+import gc, sys
+gc.disable()
+if sys.implementation.cache_tag != {python!a}:
+    sys.exit({other_edition})
+sys.path[:], sys.argv[:] = {own_path!a}, {argv!a}
+try:
+    from taskmaster.processes.ipc.edition import EDITION
+except ImportError:
+    EDITION = None
+if EDITION != {edition!a}:
+    sys.exit({other_edition})
+from {module} import main
+sys.path[:] = {path!a}
+gc.freeze()
+gc.enable()
+main{fds!r}
+"""
+# A command line holds 128 KiB at most, and it is shown by ps.
+LOADER = "with open({fd}, 'rb') as boot: boot = boot.read()\nexec(boot, {{}})"
+OTHER_EDITION = 79
+UPGRADED = "taskmaster or its Python was upgraded on disk: restart the supervisor"
 
 
 def interpreter(
-    module: str, fds: Sequence[int], *, environment: Mapping[str, str] | None = None, **options: Any
+    module: str,
+    fds: Sequence[int],
+    *,
+    python: Python | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> "subprocess.Popen[bytes]":
-    """Run `main(*fds)` of one of our modules in a new process, which inherits only these fds."""
-    path = [entry or str(Path.cwd()) for entry in sys.path]
-    boot = BOOT.format(path=path, argv=sys.argv, module=module, fds=tuple(fds))
-    command = [sys.executable, "-c", boot]
-    return subprocess.Popen(
-        command, pass_fds=fds, stdin=subprocess.DEVNULL, env=environment, **options
+    """Run `main(*fds)` of one of our modules in a new process, which inherits only these fds.
+
+    `python` is by default that of this process. If the module on disk is of another edition than
+    the code of this process, the new process ends with `OTHER_EDITION`.
+    """
+    python = python or this_python()
+    boot = BOOT.format(
+        python=sys.implementation.cache_tag,
+        own_path=own_first(python.path),
+        argv=getattr(sys, "argv", [""]),
+        edition=EDITION,
+        other_edition=OTHER_EDITION,
+        module=module,
+        path=list(python.path),
+        fds=tuple(fds),
     )
+    with _in_memory(boot.encode()) as boot_fd:
+        command = [python.executable, *flags(), "-c", LOADER.format(fd=boot_fd)]
+        return subprocess.Popen(
+            command,
+            pass_fds=(boot_fd, *fds),
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            **options,
+        )
+
+
+def describe_exit(code: int) -> str:
+    """Return how a process that `interpreter` has started ended, in words."""
+    return UPGRADED if code == OTHER_EDITION else f"it ended with {describe_exit_code(code)}"
+
+
+@contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """Yield the descriptor of a file in memory."""
+    with os.fdopen(os.memfd_create("taskmaster-boot"), "wb", buffering=0) as file:
+        file.write(content)
+        file.seek(0)
+        yield file.fileno()
 
 
 def with_channel(

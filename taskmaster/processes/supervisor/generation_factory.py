@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskmaster.errors import InvalidConfig
 from taskmaster.processes.ipc.plan import Plan
+from taskmaster.processes.ipc.python import this_python
 from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.supervisor.context import SupervisorContext
 from taskmaster.processes.supervisor.exits.counters import Counters
@@ -50,6 +51,7 @@ class GenerationFactory:
             workers=scoreboard.row_count,
             notify_ms=self.context.options.notify_ms,
             metrics_dir=self.context.numbers.directory,
+            directory=supervisor.directory,
         )
         pool = WorkerPool(
             consumers=supervisor.consumers,
@@ -59,7 +61,7 @@ class GenerationFactory:
             counters=self.counters,
             numbers=self.context.numbers,
         )
-        template = TemplateClient(plan, scoreboard.fd, self.context.lifeline.read_fd)
+        template = TemplateClient(plan, scoreboard.fd, self.context.lifeline.read_fd, this_python())
         return Generation(pool, template, self.crash_reporter)
 
     def make_next(self, supervisor: "Supervisor", reload: "Callable[[], Supervisor]") -> Generation:

@@ -18,8 +18,8 @@ from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.imports import join_names, name_of
 from taskmaster.processes.ipc import messages
 from taskmaster.processes.ipc.plan import Plan
-from taskmaster.processes.ipc.spawn import end, with_channel
-from taskmaster.processes.system.exit_status import describe_exit_code
+from taskmaster.processes.ipc.python import Python
+from taskmaster.processes.ipc.spawn import OTHER_EDITION, UPGRADED, describe_exit, end, with_channel
 from taskmaster.processes.system.shortage import is_shortage, reason_of, shortages
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -49,11 +49,13 @@ class TemplateClient:
 
     `ordered` holds the serials of forks that are not confirmed yet, `lost` the serials of forks
     that never will be. `wants_crash_reports`: a middleware of this configuration reports crashes.
+    `python` was chosen when the configuration was read: a later template runs the same release.
     """
 
     plan: Plan
     scoreboard_fd: int
     lifeline_fd: int
+    python: Python | None = None
     process: subprocess.Popen[bytes] | None = None
     channel: socket.socket | None = None
     is_ready: bool = False
@@ -145,7 +147,7 @@ class TemplateClient:
     def on_exit(self) -> None:
         """Replace a template that has exited or is about to exit.
 
-        Raises WorkersFailed as `run_due` does.
+        Raises WorkersFailed as `run_due` does, and at once if the first is of another edition.
         """
         assert self.process is not None
         try:
@@ -153,7 +155,9 @@ class TemplateClient:
         except subprocess.TimeoutExpired:
             self.replace("it closed its channel")
         else:
-            self.replace(f"it ended with {describe_exit_code(code)}")
+            if code == OTHER_EDITION and not self.was_ready:
+                raise WorkersFailed(UPGRADED)
+            self.replace(describe_exit(code))
 
     def replace(self, reason: str) -> None:
         """Kill the template, and start another one after a while.
@@ -206,6 +210,7 @@ class TemplateClient:
             "taskmaster.processes.template.process",
             self.plan,
             (self.scoreboard_fd, self.lifeline_fd),
+            python=self.python,
             environment=dict.fromkeys(SINGLE_THREADED, "1") | os.environ,
             process_group=0,
         )

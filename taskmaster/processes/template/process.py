@@ -22,6 +22,7 @@ import msgspec
 from setproctitle import setproctitle
 
 from taskmaster.errors import TaskmasterError
+from taskmaster.import_path import hidden_note, own_modules_first, use_directory
 from taskmaster.processes.ipc import lifeline, messages
 from taskmaster.processes.ipc.messages import WorkerFds
 from taskmaster.processes.ipc.plan import Plan
@@ -74,9 +75,13 @@ def prepare_all(plan: Plan) -> list[Prepared]:
     """
     set_up_logging()
     if plan.metrics_dir is not None:
-        from taskmaster.processes.ipc import prometheus_files  # the import costs 30 ms
+        with own_modules_first():
+            from taskmaster.processes.ipc import prometheus_files  # the import costs 30 ms
 
         prometheus_files.prepare(plan.metrics_dir)
+    if plan.directory is not None:
+        use_directory(plan.directory)
+    _warn_of_hidden_files()
     prepared = []
     for consumer in plan.consumers:
         prepared.append(prepare(consumer, source=plan.source))
@@ -86,6 +91,12 @@ def prepare_all(plan: Plan) -> list[Prepared]:
     gc.collect()
     gc.freeze()
     return prepared
+
+
+def _warn_of_hidden_files() -> None:
+    """Log which files of the project callbacks cannot import. They get another module instead."""
+    if note := hidden_note():
+        logging.getLogger("taskmaster.template").warning("files hidden: %s", note)
 
 
 def _refuse_threads(what: str) -> None:
