@@ -134,3 +134,25 @@ def test_settlement_survives_the_scoreboard() -> None:
 )
 def test_wait_status_is_described_in_words(status: int, words: str) -> None:
     assert describe_status(status) == words
+
+
+@pytest.mark.parametrize("missing", [[1, 3], [4, 5], [1, 2, 3, 4, 5]])
+def test_job_that_the_row_does_not_name_is_never_acked(missing: list[int]) -> None:
+    whole = unsettled_batch()
+    batch = replace(
+        whole,
+        ended=[job_id for job_id in whole.ended if job_id not in missing],
+        entries=[] if 2 in missing else whole.entries,
+        current=None if 3 in missing else 3,
+        unstarted=[job_id for job_id in whole.unstarted if job_id not in missing],
+    )
+    found = {one.id: one.state for one in settlements(worker_exit(), batch, COUNTS)}
+    assert {found[job_id] for job_id in missing} == {State.READY}
+
+
+@pytest.mark.parametrize("change", [{"state": "vanished"}, {"state": 7}, {"more": 1}])
+def test_ending_of_an_unknown_kind_never_means_ack(change: dict[str, object]) -> None:
+    whole = unsettled_batch()
+    batch = replace(whole, entries=[{**whole.entries[0], **change}])
+    found = {one.id for one in settlements(worker_exit(), batch, COUNTS)}
+    assert found == {1, 2, 3, 4, 5}

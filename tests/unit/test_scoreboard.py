@@ -136,3 +136,14 @@ def test_write_of_another_process_is_visible(scoreboard: Scoreboard) -> None:
     assert scoreboard.row(0).batch.unsettled() is None
     assert scoreboard.notified_until_ns == 77
     os.close(theirs.fd)
+
+
+def test_damaged_entries_leave_no_job_ended(row: ScoreboardRow) -> None:
+    row.batch.begin(uuid4(), [1, 2])
+    row.batch.start_job(1)
+    row.batch.write_entry({"id": 1})
+    row.batch.end_job(1)
+    row.batch._journal[:3] = b"\xff\x00["
+    unsettled_batch = row.batch.unsettled()
+    assert unsettled_batch is not None
+    assert (unsettled_batch.ended, unsettled_batch.entries) == ([], [])

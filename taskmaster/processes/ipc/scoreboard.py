@@ -11,6 +11,7 @@ import os
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -169,16 +170,20 @@ class BatchRecord:
         return None
 
     def unsettled(self) -> UnsettledBatch | None:
-        """Return the batch that the worker has not settled, or None."""
+        """Return the batch that the worker has not settled, or None.
+
+        If code in C has written over the entries, no job counts as ended.
+        """
         token, ids = self.current()
         if not ids:
             return None
         cells = self._cells
         started, ended = cells[STARTED], cells[ENDED]
+        entries, is_whole = _parse_entries(self._journal[: cells[JOURNAL]])
         return UnsettledBatch(
             token=token,
-            ended=ids[:ended],
-            entries=self.entries(),
+            ended=ids[:ended] if is_whole else [],
+            entries=entries,
             current=ids[ended] if started > ended else None,
             started_ns=cells[STARTED_NS],
             unstarted=ids[max(started, ended) :],
@@ -188,8 +193,7 @@ class BatchRecord:
 
     def entries(self) -> list[dict[str, Any]]:
         """Return the entries written since the batch began, or since the worker started."""
-        text = bytes(self._journal[: self._cells[JOURNAL]])
-        return [orjson.loads(line) for line in text.splitlines() if line]
+        return _parse_entries(self._journal[: self._cells[JOURNAL]])[0]
 
     def baseline(self) -> Baseline:
         """Return the worker's CPU time and output when the current run started."""
@@ -209,6 +213,16 @@ class BatchRecord:
         if self._cells[COUNT] <= self._cells[STARTED]:
             return 0.0
         return (time.monotonic_ns() - self._cells[BATCH_NS]) / 1e9
+
+
+def _parse_entries(journal: memoryview) -> tuple[list[dict[str, Any]], bool]:
+    """Return the entries that can be read, and whether these are all."""
+    lines = [line for line in bytes(journal).splitlines() if line]
+    found = []
+    for line in lines:
+        with suppress(ValueError):
+            found.append(orjson.loads(line))
+    return found, len(found) == len(lines)
 
 
 class _Flag:

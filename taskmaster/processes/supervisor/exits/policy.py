@@ -27,9 +27,10 @@ def settlements(
 
     Jobs that had ended are settled as they ended. The current job is settled by the reason of the
     exit. Jobs that had not started are released. `counts` holds the runs and crashes before this
-    run, for each job that the lease still holds.
+    run, for each job that the lease still holds. A job of it that the row does not name is
+    interrupted, and never acked.
     """
-    found = [from_entry(entry) for entry in batch.entries]
+    found, ended = _written_endings(batch)
     # The worker may have been killed after it wrote the settlement of its current job and before it
     # noted the end of the run.
     has_ended = any(settlement.id == batch.current for settlement in found)
@@ -38,7 +39,20 @@ def settlements(
         runs, crashes = counts[batch.current]
         run = Run(batch.current, runs + 1, crashes)
         found.append(_settle_current(worker_exit, batch, run))
+    unnamed = counts.keys() - ended - {settlement.id for settlement in found}
+    found += [_settle_unnamed(worker_exit, batch, job_id, counts[job_id]) for job_id in unnamed]
     return found
+
+
+def _written_endings(batch: UnsettledBatch) -> tuple[list[Settlement], Sequence[int]]:
+    """Return the settlements that the worker has written, and the jobs that had ended.
+
+    If one of them names no state that we know, none of the endings can be trusted.
+    """
+    try:
+        return [from_entry(entry) for entry in batch.entries], batch.ended
+    except (KeyError, TypeError, ValueError):
+        return [], ()
 
 
 def crash_reports(
@@ -71,6 +85,16 @@ def _settle_current(worker_exit: WorkerExit, batch: UnsettledBatch, run: Run) ->
                 worker_exit, batch, run, reason.cause, f"{who} ended while it ran: {reason.cause}"
             )
             return for_crash(run, consumer, record)
+
+
+def _settle_unnamed(
+    worker_exit: WorkerExit, batch: UnsettledBatch, job_id: int, counts: RunsAndCrashes
+) -> Settlement:
+    """Settle a job whose end is unknown because its worker's row was damaged."""
+    run = Run(job_id, counts[0] + 1, counts[1])
+    message = f"the row of worker {worker_exit.worker} does not say how this run ended"
+    record = _record(worker_exit, batch, run, worker_exit.cause, message)
+    return for_interruption(run, worker_exit.consumer, record)
 
 
 def _record(
