@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+MOST_SHOWN = 10
 STANDARD_LIBRARY = os.path.realpath(Path(os.__file__).parent)
 
 _directories: list[str] = []
@@ -88,8 +89,12 @@ def hidden_note() -> str | None:
     hidden = hidden_files()
     if not hidden:
         return None
-    names = ", ".join(str(file.relative_to(file.parents[1])) for file in hidden.values())
-    return f"modules of the same name are imported instead of these files, rename them: {names}"
+    names = [str(file.relative_to(file.parents[1])) for file in hidden.values()]
+    rest = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return (
+        "modules of the same name are imported instead of these files, rename them: "
+        f"{', '.join(names[:MOST_SHOWN])}{rest}"
+    )
 
 
 def hidden_files() -> dict[str, Path]:

@@ -23,6 +23,7 @@ from sentry_sdk.utils import Dsn
 
 from taskmaster.errors import InvalidConfig
 from taskmaster.failure import Failure
+from taskmaster.import_path import own_modules_first
 from taskmaster.job import Ack, Job, Outcome, Snooze
 from taskmaster.middleware import (
     CrashReport,
@@ -179,6 +180,7 @@ def _client(**options: Any) -> Iterator[None]:
         _flush(own)
 
 
+@own_modules_first()  # the SDK imports what it finds of some fifty libraries
 def _set_up(**options: Any) -> BaseClient:
     sentry_sdk.init(
         **options,

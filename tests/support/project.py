@@ -21,6 +21,7 @@ QUICK = {
     "gone_after_seconds": 5,
     "restart_base_seconds": 0.01,
 }
+PROGRAM = (sys.executable, "-m", "taskmaster")
 READY_WITHIN_SECONDS = 20.0
 EXITS_WITHIN_SECONDS = 20.0
 
@@ -66,7 +67,7 @@ class Project:
         """Write jobs.py. Each run notes the name of the version."""
         (self.directory / "jobs.py").write_text(JOBS.format(version=name) + more)
 
-    def configure(self, *consumers: Mapping[str, Any], top: str = "", **options: float) -> None:
+    def configure(self, *consumers: Mapping[str, Any], top: str = "", **options: Any) -> None:
         """Write taskmaster.toml with these consumers, by default of queue "q" and jobs.py."""
         supervisor = "".join(f"{key} = {value}\n" for key, value in {**QUICK, **options}.items())
         tables = [{"queue_name": "q", "callback": "jobs:act", **consumer} for consumer in consumers]
@@ -82,14 +83,19 @@ class Project:
     # -- the supervisor
 
     def start(
-        self, *arguments: str, ready: bool = True, through: Sequence[str] = (), **options: Any
+        self,
+        *arguments: str,
+        ready: bool = True,
+        through: Sequence[str] = (),
+        program: Sequence[str] = PROGRAM,
+        **options: Any,
     ) -> "subprocess.Popen[bytes]":
         """Start `taskmaster run` with its output in run.log, by the command `through` if given."""
         with self.log.open("w") as log:
             streams = {"stdout": log, "stderr": log, **options}
-            command = [*through, sys.executable, "-m", "taskmaster", *(arguments or ("run",))]
+            command = [*through, *program, *(arguments or ("run",))]
             self.process = subprocess.Popen(
-                command, cwd=self.directory, env=self.environment, **streams
+                command, **{"cwd": self.directory, "env": self.environment, **streams}
             )
         if ready:
             eventually(lambda: "ready: " in self.output(), within=READY_WITHIN_SECONDS)

@@ -12,7 +12,7 @@ from tests.support.wrapped_functions import WRAPPED_FUNCTIONS, WrappedFunction
 TESTS = Path(__file__).parents[1]
 FOLDERS = ("faults", "middleware", "processes", "support", "unit")
 WRAPPERS = {"patch.object", "monkeypatch.setattr"}
-# They wrap the libraries psycopg and OpenTelemetry, or belong to the benchmarks and tools.
+# They change psycopg, OpenTelemetry or `sys`, or belong to the benchmarks and tools.
 OTHERS = {
     "support/kill_steps.py",
     "support/wrapped_functions.py",
@@ -21,6 +21,7 @@ OTHERS = {
     "unit/test_benchmarks_report.py",
     "unit/test_check_prose.py",
     "unit/test_code_statistics.py",
+    "unit/test_python.py",
 }
 
 
