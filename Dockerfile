@@ -14,7 +14,7 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1
 USER taskmaster
 WORKDIR /app
 EXPOSE 9464
-# The supervisor is PID 1 here, and reaps orphans as PID 1 must.
+# The command is PID 1 here: it passes signals on to the supervisor, and reaps as PID 1 must.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9464/readyz', timeout=2)"]

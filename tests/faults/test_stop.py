@@ -142,6 +142,34 @@ def test_second_signal_ends_the_grace_at_once(
     assert (admin.get(job_id).state, admin.get(job_id).run_count) == (State.READY, 0)
 
 
+def test_sigquit_stops_without_grace_and_charges_no_job(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
+) -> None:
+    with supervise(Consumer("q", callback=ACT), grace_seconds=60.0) as supervisor:
+        held = publisher.put("q", {"do": "hold"})
+        eventually(lambda: journal.began() == [held])
+        began = time.monotonic()
+        supervisor.stop(number=signal.SIGQUIT)
+        supervisor.wait_for_exit()
+        assert time.monotonic() - began < 5.0
+    assert (admin.get(held).state, admin.get(held).run_count) == (State.READY, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_signal_without_a_meaning_ends_no_process_of_ours(
+    supervise: Supervise, publisher: Publisher, journal: Journal, number: signal.Signals
+) -> None:
+    with supervise(Consumer("q", callback=ACT), http="127.0.0.1:0") as supervisor:
+        (exporter,) = eventually(lambda: supervisor.pids_by_title("taskmaster exporter"))
+        ours = [supervisor.pid, supervisor.template(), exporter]
+        for pid in ours:
+            supervisor.signal(pid, number)
+        job_id = publisher.put("q")
+        eventually(lambda: journal.finished() == [job_id])
+        assert supervisor.template() == ours[1]
+        assert supervisor.pids_by_title("taskmaster exporter") == [exporter]
+
+
 def test_callback_sees_that_its_worker_is_stopping(
     supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal
 ) -> None:

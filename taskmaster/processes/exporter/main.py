@@ -18,13 +18,14 @@ from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.system.log import set_up_logging
 
 LOOK_MS = 1_000
+FOR_THE_SUPERVISOR = (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(channel_fd: int, plan_fd: int, listening_fd: int) -> None:
     """Serve on the listening socket that the supervisor has opened."""
     setproctitle("taskmaster exporter")
     # A signal to the whole service is for the supervisor to handle: it ends the exporter.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *FOR_THE_SUPERVISOR):
         signal.signal(number, signal.SIG_IGN)
     set_up_logging()
     plan: ExporterPlan = take(plan_fd)

@@ -3,6 +3,7 @@
 Signals are data that the loop reads. It runs no user code and never waits for one child.
 """
 
+import logging
 import select
 import signal
 import time
@@ -16,8 +17,10 @@ from taskmaster.processes.supervisor.pool.reaper import Reaper
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.service import Service
 from taskmaster.processes.supervisor.shutdown import ShutdownService
-from taskmaster.processes.supervisor.signals import Signals, is_terminal_gone
+from taskmaster.processes.supervisor.signals import IGNORED, Signals, is_terminal_gone
 from taskmaster.processes.system.shortage import ShortageGuard
+
+log = logging.getLogger("taskmaster.supervisor")
 
 LONGEST_WAIT_SECONDS = 1.0
 
@@ -85,9 +88,15 @@ class Loop:
         if signal.SIGCHLD in received:
             self.reaper.has_exits = True
             self.guard.run("Reaper", self.reaper.reap)
-        for number in received:
-            if number == signal.SIGHUP and not is_terminal_gone():
-                if not self.shutdown.is_requested:
-                    self.generations.reload()
-            elif number != signal.SIGCHLD:
-                self.shutdown.request(signal.Signals(number).name)
+        for number in dict.fromkeys(received):  # each once: SIGHUP may come in storms
+            self._handle_signal(signal.Signals(number), times=received.count(number))
+
+    def _handle_signal(self, number: signal.Signals, *, times: int) -> None:
+        if number == signal.SIGHUP and not is_terminal_gone():
+            if not self.shutdown.is_requested:
+                self.generations.reload()
+        elif number in IGNORED:
+            log.info("signal ignored: %s", number.name)
+        elif number != signal.SIGCHLD:
+            for _ in range(times):  # a second one ends the grace
+                self.shutdown.request(number.name, at_once=number == signal.SIGQUIT)

@@ -43,6 +43,7 @@ from taskmaster.processes.supervisor.snapshot import (
     heartbeat_report,
     worker_names,
 )
+from taskmaster.processes.system.init import leave_pid_1
 from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.system.stdio import keep_for_stdio
 
@@ -57,6 +58,7 @@ def run(
     reload: "Callable[[], Supervisor] | None",
 ) -> None:
     """Run in this process until SIGTERM or SIGINT. See `Supervisor.run`."""
+    leave_pid_1()
     keep_for_stdio()
     options = supervisor.options
     with ExitStack() as stack:

@@ -40,11 +40,11 @@ class ShutdownService(BaseService):
             return False
         return not self.crash_reporter.is_awaited(time.monotonic())
 
-    def request(self, why: str) -> None:
-        """Begin the shutdown. A second request ends the grace."""
-        is_second = self.kill_at is not None
-        grace = 0.0 if is_second else self.options.grace_seconds
-        when = "now" if is_second else f"within {grace:g} s, a second signal stops now"
+    def request(self, why: str, *, at_once: bool = False) -> None:
+        """Begin the shutdown. A second request ends the grace, and `at_once` gives none."""
+        is_now = at_once or self.kill_at is not None
+        grace = 0.0 if is_now else self.options.grace_seconds
+        when = "now" if is_now else f"within {grace:g} s, a second signal stops now"
         log.info("supervisor stopping: %s, %s", why, when)
         self.kill_at = time.monotonic() + grace
         self.generations.stop()

@@ -1,5 +1,6 @@
 """Signals as data that the supervisor's loop reads."""
 
+import faulthandler
 import os
 import select
 import signal
@@ -12,7 +13,9 @@ from typing import Any, Self
 from taskmaster.errors import TaskmasterError
 
 OUT_AFTER_GRACE_SECONDS = 1.8  # then the kernel kills this process, and the lifeline its children
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
+WATCHED = (*STOPS, *IGNORED, signal.SIGHUP, signal.SIGCHLD)
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -45,6 +48,7 @@ class Signals:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
         signal.set_wakeup_fd(self._old_fd)
         os.close(self._read_fd)
         os.close(self._write_fd)
@@ -60,14 +64,18 @@ class Signals:
             return []
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Set a kernel timer that ends this process if the loop hangs.
+        """Set a timer that ends this process if the loop hangs.
 
-        Nothing else is done here: Python has already written the signal to the descriptor.
+        Nothing else is done here: Python has already written the signal to the descriptor. PID 1
+        does not end by a signal, but by a thread of faulthandler.
         """
-        if number in (signal.SIGTERM, signal.SIGINT):
-            grace = 0.0 if self._was_asked else self._grace_seconds
+        if number in STOPS:
+            is_now = self._was_asked or number == signal.SIGQUIT
             self._was_asked = True
-            signal.setitimer(signal.ITIMER_REAL, grace + OUT_AFTER_GRACE_SECONDS)
+            seconds = OUT_AFTER_GRACE_SECONDS + (0.0 if is_now else self._grace_seconds)
+            if os.getpid() == 1:
+                faulthandler.dump_traceback_later(seconds, exit=True)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def is_terminal_gone() -> bool:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -37,6 +38,8 @@ from taskmaster.processes.worker.prepared import Prepared, prepare
 AnyOrder = messages.WorkerOrder | messages.ReporterOrder
 
 THREADS = Path("/proc/self/task")
+# Callbacks are free to use these: a worker has their default action again.
+NOT_FOR_WORKERS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Template(NamedTuple):
@@ -54,8 +57,8 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
     """Prepare, report readiness, and fork a process for each order until the supervisor is gone."""
     held_fd = lifeline.hold(lifeline_fd)
     setproctitle("taskmaster template")
-    # A SIGTERM to the whole process group is for the supervisor to handle.
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in (signal.SIGTERM, *NOT_FOR_WORKERS):
+        signal.signal(number, _leave_to_the_supervisor)
     channel = socket.socket(fileno=channel_fd)
     plan: Plan = take(plan_fd)
     try:
@@ -66,6 +69,17 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
     scoreboard = Scoreboard(plan.workers, scoreboard_fd)
     _send(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
     _serve(Template(plan, prepared, scoreboard, channel, lifeline_fd=lifeline_fd, held_fd=held_fd))
+
+
+def _leave_to_the_supervisor(number: int, frame: FrameType | None) -> None:
+    """Do nothing on a signal that was sent to the whole service."""
+
+
+def _restore_signals() -> None:
+    """Give a worker the default actions, except where a module of the user has set a handler."""
+    for number in NOT_FOR_WORKERS:
+        if signal.getsignal(number) is _leave_to_the_supervisor:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def prepare_all(plan: Plan) -> list[Prepared]:
@@ -181,6 +195,7 @@ def _run_child(template: Template, order: AnyOrder, fds: Sequence[int]) -> NoRet
     status = 1
     try:
         os.setpgid(0, 0)
+        _restore_signals()
         os.close(template.held_fd)
         held_fd = lifeline.hold(template.lifeline_fd)
         lifeline.hold_in_forks(held_fd)
