@@ -23,7 +23,7 @@ from taskmaster.validation import (
     check_queue_name,
     check_schema,
     check_whole_number,
-    shown,
+    display,
 )
 
 FILE = Path("taskmaster.toml")
@@ -230,7 +230,7 @@ def _consumer(value: object, number: int, shared: Specs, options: Table) -> Cons
             if key.default is MISSING and key.name not in table:
                 raise InvalidConfig(f"{key.name} is missing")
         if not isinstance(component := table.get("component", ""), str):
-            raise InvalidConfig(f'component must be "module:name", got {shown(component)}')
+            raise InvalidConfig(f'component must be "module:name", got {display(component)}')
         return Consumer(**{**table, "middleware": (*shared, *_middlewares(table, options))})
 
 
@@ -249,7 +249,7 @@ def _middlewares(table: Table, options: Table) -> Specs:
     """
     items = table.get("middleware", [])
     if not isinstance(items, list):
-        raise InvalidConfig(f"middleware must be a list, outermost first, got {shown(items)}")
+        raise InvalidConfig(f"middleware must be a list, outermost first, got {display(items)}")
     specs = [_middleware(item, number) for number, item in enumerate(items, start=1)]
     return [{**options.get(spec["use"], {}), **spec} for spec in specs]
 
@@ -259,7 +259,7 @@ def _middleware(item: object, number: int) -> Table:
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str) or not spec["use"]:
         raise InvalidConfig(
             f'middleware #{number} must be a name or a table {{ use = "name", … }}, '
-            f"got {shown(item)}"
+            f"got {display(item)}"
         )
     return spec
 
@@ -269,7 +269,7 @@ def _middleware(item: object, number: int) -> Table:
 
 def _table(value: object) -> Table:
     if not isinstance(value, dict):
-        raise InvalidConfig(f"must be a table, got {shown(value)}")
+        raise InvalidConfig(f"must be a table, got {display(value)}")
     return value
 
 

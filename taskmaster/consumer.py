@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.job import Job, Outcome
 from taskmaster.middleware import Middleware
-from taskmaster.validation import check_queue_name, check_whole_number, shown
+from taskmaster.validation import check_queue_name, check_whole_number, display
 
 Callback = Callable[[Job], Outcome | None]
 Component = Callable[[], AbstractContextManager[Any]]
@@ -123,16 +123,16 @@ class Consumer:
             raise InvalidConfig(f"queue_name: {error}") from None
         if not isinstance(self.callback, str) and not callable(self.callback):
             raise InvalidConfig(
-                f'callback must be a function or "module:name", got {shown(self.callback)}'
+                f'callback must be a function or "module:name", got {display(self.callback)}'
             )
         if not isinstance(self.component, str | None) and not callable(self.component):
             raise InvalidConfig(
                 'component must be a context manager\'s function or "module:name", '
-                f"got {shown(self.component)}"
+                f"got {display(self.component)}"
             )
         if self.delivery not in DELIVERIES:
             choices = ", ".join(map(repr, DELIVERIES))
-            raise InvalidConfig(f"delivery must be one of {choices}, got {shown(self.delivery)}")
+            raise InvalidConfig(f"delivery must be one of {choices}, got {display(self.delivery)}")
 
     def _check_numbers(self) -> None:
         for key, (low, high) in WHOLE_NUMBERS.items():
@@ -158,7 +158,7 @@ def _check_seconds(key: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= TEN_YEARS_SECONDS:
         raise InvalidConfig(
-            f"{key} must be a number of seconds from 0 to ten years, got {shown(value)}"
+            f"{key} must be a number of seconds from 0 to ten years, got {display(value)}"
         )
 
 
@@ -173,7 +173,9 @@ def _check_limit(key: str, value: object) -> None:
 def _check_cpus(key: str, value: Any) -> None:
     is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes)
     if not is_list or not all(_is_cpu(cpu) for cpu in value):
-        raise InvalidConfig(f"{key} must be a list of CPU numbers, like [0, 1], got {shown(value)}")
+        raise InvalidConfig(
+            f"{key} must be a list of CPU numbers, like [0, 1], got {display(value)}"
+        )
 
 
 def _is_cpu(value: object) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, cast
 from taskmaster.config import hint
 from taskmaster.errors import InvalidConfig
 from taskmaster.import_path import hidden_files, project_directory
-from taskmaster.validation import shown
+from taskmaster.validation import display
 
 MAX_NAMES = 10  # shown when a name is not found
 MAX_MESSAGE = 300  # characters of a foreign error's message
@@ -98,7 +98,7 @@ def _split(reference: str, where: str) -> tuple[str, str]:
     module_name, _, name = reference.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         raise InvalidConfig(
-            f'{where}: must be "module:name", like "images:thumbnail", got {shown(reference)}'
+            f'{where}: must be "module:name", like "images:thumbnail", got {display(reference)}'
         )
     return module_name, name
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from taskmaster.errors import InvalidConfig
-from taskmaster.validation import check_whole_number, shown
+from taskmaster.validation import check_whole_number, display
 
 SHORTEST_HEARTBEAT_SECONDS = 0.01
 LONGEST_SECONDS = 86_400
@@ -78,7 +78,7 @@ def _check_seconds(name: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= LONGEST_SECONDS:
         raise InvalidConfig(
-            f"{name} must be a number from 0 to {LONGEST_SECONDS}, got {shown(value)}"
+            f"{name} must be a number from 0 to {LONGEST_SECONDS}, got {display(value)}"
         )
 
 
@@ -95,5 +95,5 @@ def host_and_port(http: object) -> tuple[str, int]:
     if "/" in host or not (
         colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT
     ):
-        raise InvalidConfig(f'http must be "host:port" like "127.0.0.1:9464", got {shown(http)}')
+        raise InvalidConfig(f'http must be "host:port" like "127.0.0.1:9464", got {display(http)}')
     return host or LOOPBACK, int(port)

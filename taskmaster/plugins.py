@@ -18,7 +18,7 @@ from taskmaster.middleware import (
     MiddlewareDefinition,
     PutMiddleware,
 )
-from taskmaster.validation import shown
+from taskmaster.validation import display
 
 ENTRY_POINT_GROUP = "taskmaster.middleware"
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -92,7 +92,7 @@ def open_middleware(factory: MiddlewareFactory, stack: ExitStack) -> Middleware:
     if not callable(middleware):
         raise InvalidConfig(
             "a middleware must be a function that takes the handler, "
-            f"{name_of(getattr(factory, 'func', factory))!r} made {shown(middleware)}"
+            f"{name_of(getattr(factory, 'func', factory))!r} made {display(middleware)}"
         )
     return middleware
 
@@ -151,7 +151,7 @@ def _resolve(used: object, where: str) -> Callable[..., Any]:
     if used not in installed:
         names = join_names(sorted(installed)) or "none"
         raise InvalidConfig(
-            f"{where}: there is no middleware {shown(used)}{hint(used, installed)}; "
+            f"{where}: there is no middleware {display(used)}{hint(used, installed)}; "
             f'installed are {names}; one of your own is written "module:name"'
         )
     with own_modules_first():

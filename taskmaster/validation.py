@@ -17,14 +17,14 @@ MAX_DELAY_SECONDS = 10 * 366 * 86_400.0
 ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def shown(value: object) -> str:
+def display(value: object) -> str:
     """Return a value for a message, or only its kind if it may hold a secret, as a URL may."""
     if isinstance(value, str):
         return "a URL" if "://" in value or "@" in value else repr(value)
     if value is None or isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list):
-        return f"[{', '.join(map(shown, value))}]"
+        return f"[{', '.join(map(display, value))}]"
     return "a table" if isinstance(value, dict) else type(value).__name__
 
 
@@ -47,7 +47,7 @@ def check_queue_name(queue_name: object) -> str:
 def check_priority(priority: object) -> int:
     """Return the priority if it is from 0 (first) to 9. Raises InvalidJob."""
     if isinstance(priority, bool) or not isinstance(priority, int):
-        raise InvalidJob(f"a priority must be a whole number from 0 to 9, got {shown(priority)}")
+        raise InvalidJob(f"a priority must be a whole number from 0 to 9, got {display(priority)}")
     if not HIGHEST_PRIORITY <= priority <= LOWEST_PRIORITY:
         raise InvalidJob(f"a priority must be from 0 (first) to 9, got {priority}")
     return priority
@@ -56,7 +56,7 @@ def check_priority(priority: object) -> int:
 def check_delay(delay: object) -> float:
     """Return the delay in seconds if it is from 0 to ten years. Raises InvalidJob."""
     if isinstance(delay, bool) or not isinstance(delay, int | float):
-        raise InvalidJob(f"a delay must be a number of seconds, got {shown(delay)}")
+        raise InvalidJob(f"a delay must be a number of seconds, got {display(delay)}")
     if not 0 <= delay <= MAX_DELAY_SECONDS:
         raise InvalidJob(
             f"a delay must be from 0 to {MAX_DELAY_SECONDS:.0f} seconds (ten years), got {delay}"
@@ -71,7 +71,7 @@ def check_whole_number(key: str, value: object, low: int, high: int, *, otherwis
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InvalidConfig(
-            f"{key} must be a whole number from {low} to {high}{otherwise}, got {shown(value)}"
+            f"{key} must be a whole number from {low} to {high}{otherwise}, got {display(value)}"
         )
     return value
 
@@ -79,14 +79,16 @@ def check_whole_number(key: str, value: object, low: int, high: int, *, otherwis
 def check_schema(schema: object) -> str:
     """Return the schema's name if Postgres accepts it unchanged. Raises InvalidConfig."""
     if not isinstance(schema, str):
-        raise InvalidConfig(f"schema must be a string, got {shown(schema)}")
+        raise InvalidConfig(f"schema must be a string, got {display(schema)}")
     if "://" in schema:
         raise InvalidConfig("schema must be a name, got a URL")
     if not 1 <= len(schema.encode(errors="surrogatepass")) <= MAX_SCHEMA_BYTES:
-        raise InvalidConfig(f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {shown(schema)}")
+        raise InvalidConfig(
+            f"schema must have 1 to {MAX_SCHEMA_BYTES} bytes, got {display(schema)}"
+        )
     if schema.startswith("pg_"):
         raise InvalidConfig(
-            f"schema must not start with 'pg_', which Postgres reserves, got {shown(schema)}"
+            f"schema must not start with 'pg_', which Postgres reserves, got {display(schema)}"
         )
     if schema == "$user":
         raise InvalidConfig(
@@ -94,7 +96,7 @@ def check_schema(schema: object) -> str:
         )
     if not _is_storable(schema):
         raise InvalidConfig(
-            f"schema must not hold a character that Postgres cannot store, got {shown(schema)}"
+            f"schema must not hold a character that Postgres cannot store, got {display(schema)}"
         )
     return schema
 
