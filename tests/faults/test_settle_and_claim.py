@@ -14,6 +14,7 @@ from taskmaster.processes.supervisor.exits.policy import crash_reports, settleme
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.worker import batch
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
+from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.settlement import Settlement, to_entry
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
@@ -104,7 +105,14 @@ def test_settlements_too_large_for_the_row_lose_only_details() -> None:
         raise ValueError(long)
 
     context = WorkerContext(
-        consumer, "w", row, permits_fd, failing, WorkerJobContext(row), identity(permits_fd)
+        consumer,
+        "w",
+        row,
+        permits_fd,
+        failing,
+        WorkerJobContext(row),
+        identity(permits_fd),
+        WorkerOutput(row),
     )
     now = datetime.now(UTC)
     rows = [

@@ -16,6 +16,7 @@ import pytest
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.processes.ipc import messages
+from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.snapshot import (
     QueueState,
     Snapshot,
@@ -31,10 +32,10 @@ from tests.support.descriptors import open_descriptors
 from tests.support.project import Project, project
 from tests.support.scraping import Exporter
 
-# How many descriptors are free. A worker needs seven, so each of them fails once. The waits before
+# How many descriptors are free. A worker needs ten, so each of them fails once. The waits before
 # the others are replaced grow.
 SHORTAGES = {
-    "taskmaster worker other": range(9),
+    "taskmaster worker other": range(12),
     "taskmaster template": (0, 2, 4),
     "taskmaster exporter": (0, 2, 4),
 }
@@ -129,8 +130,10 @@ def test_worker_that_cannot_be_created_leaves_no_descriptor(
     def fail(*arguments: object) -> int:
         raise OSError(number, os.strerror(number))
 
+    scoreboard = Scoreboard(1)
+
     def create() -> WorkerProcess:
-        return WorkerProcess.create(serial=1, number=0, name="w", ordered_at=0.0)
+        return WorkerProcess.create(scoreboard.row(0), serial=1, number=0, name="w", ordered_at=0.0)
 
     create().close()
     before = open_descriptors(os.getpid())

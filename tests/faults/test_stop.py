@@ -14,6 +14,7 @@ from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
+from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.connection import Connection
 from taskmaster.store.leases import Claimant
@@ -227,7 +228,14 @@ def test_stopping_worker_runs_none_of_its_last_claim(
         pytest.fail("the job has run")
 
     context = WorkerContext(
-        consumer, "w", row, permits_fd, fail, WorkerJobContext(row), identity(permits_fd)
+        consumer,
+        "w",
+        row,
+        permits_fd,
+        fail,
+        WorkerJobContext(row),
+        identity(permits_fd),
+        WorkerOutput(row),
     )
     database = Database(database_url, SCHEMA)
     worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), context)

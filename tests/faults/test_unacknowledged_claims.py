@@ -23,6 +23,7 @@ from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
+from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor
@@ -181,6 +182,7 @@ def test_claim_committed_after_the_reconnect_is_released(
         lambda job: ACK,
         WorkerJobContext(scoreboard.row(0)),
         identity(permits_fd),
+        WorkerOutput(scoreboard.row(0)),
     )
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), context)
     delivery.on_connection_lost()

@@ -190,7 +190,7 @@ def pool(conn: Connection) -> Iterator[WorkerPool]:
     unused = pending_settlements(conn, 0)
     pool = WorkerPool([Consumer("q", callback=ACT)], SupervisorOptions(), scoreboard, unused)
     process = pool.slots[0].process = WorkerProcess.create(
-        serial=SERIAL, number=0, name="w", ordered_at=0.0
+        pool.slots[0].row, serial=SERIAL, number=0, name="w", ordered_at=0.0
     )
     yield pool
     process.close()

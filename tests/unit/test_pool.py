@@ -54,7 +54,11 @@ def pool(outbox: Outbox) -> Iterator[WorkerPool]:
     pool = WorkerPool([consumer], SupervisorOptions(), scoreboard, outbox)
     for slot in pool.slots:
         slot.process = WorkerProcess.create(
-            serial=slot.index, number=slot.index, name=f"worker {slot.index}", ordered_at=0.0
+            slot.row,
+            serial=slot.index,
+            number=slot.index,
+            name=f"worker {slot.index}",
+            ordered_at=0.0,
         )
     yield pool
     pool.close()

@@ -1,145 +1,107 @@
-"""A worker's standard output and error: kept for failure records, passed on by the supervisor.
+"""One stream of a worker's output: a pipe, and a record of what came out of it.
 
-Each worker writes into two files in memory, so no slow reader can hold it up, and its last output
-is still there after a SIGKILL. The supervisor copies the files to its own output, a little at a
-time, as fast as its reader takes them.
+The worker, its children and code in C write into the pipe, as they would into one of systemd or
+Docker. Only the supervisor takes anything out of it. It notes how much, and the end of it, in the
+worker's row of the scoreboard. So the worker knows at any time how much was written, and what.
 """
 
 import ctypes
 import fcntl
 import os
-import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
-from io import TextIOWrapper
-
-from taskmaster.processes.system.nonblocking import CHUNK_BYTES, writer_for
+from array import array
+from contextlib import ExitStack, suppress
+from fcntl import ioctl
+from termios import FIONREAD
 
 TAIL_BYTES = 4096
-STANDARD = (1, 2)
-STEP_BYTES = 1024 * 1024  # passed on at most in one step of the supervisor's loop
-MOST_PENDING_BYTES = 64 * 1024 * 1024  # output that no reader takes is not kept for ever
-FREED_STEP_BYTES = 4 * 1024 * 1024
-PUNCH_HOLE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+PIPE_BYTES = 256 * 1024  # more than a worker prints in a tenth of a second, as a rule
+LOOKS = 100  # while the supervisor takes something out, which it does in microseconds
+TAKEN, TURN = range(2)  # the cells of a record
+COUNT = array("i", [0])  # reused, because a new one per run takes longer than the call
 
 
-# -- the supervisor's side
+class StreamRecord:
+    """The part of a row about one stream. The supervisor writes it.
 
+    Its turn is odd while the supervisor takes something out of the pipe.
+    """
 
-class Stream:
-    """One of the two streams, from memory to the supervisor's own descriptor `number`."""
+    def __init__(self, cells: memoryview, end: memoryview) -> None:
+        self._cells = cells
+        self._end = end
 
-    def __init__(self, number: int) -> None:
-        self._writer = writer_for(number)
-        self.fd = os.memfd_create(f"taskmaster-output-{number}")
-        fcntl.fcntl(self.fd, fcntl.F_SETFL, os.O_APPEND)
-        self._passed_on = 0
-        self._freed = 0
+    # -- by the supervisor
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether something is still to be passed on."""
-        return os.fstat(self.fd).st_size > self._passed_on
+    def begin_turn(self) -> None:
+        """Note that something is about to be taken out of the pipe."""
+        self._cells[TURN] += 1
 
-    def pass_on(self) -> bool:
-        """Pass on new output, as far as the reader takes it now. Return whether it took any."""
-        before = self._passed_on
-        size = os.fstat(self.fd).st_size
-        self._passed_on = max(self._passed_on, size - MOST_PENDING_BYTES)
-        end = min(size, self._passed_on + STEP_BYTES)
-        while self._passed_on < end:
-            chunk = os.pread(self.fd, min(CHUNK_BYTES, end - self._passed_on), self._passed_on)
-            try:
-                taken = self._writer.write(chunk)
-            except OSError:  # there is no reader any more
-                self._passed_on = size
+    def end_turn(self, taken: int, end: bytes = b"") -> None:
+        """Note how many bytes were taken out since the worker began, and the end of them."""
+        self._end[: len(end)] = end
+        self._cells[TAKEN] = taken
+        self._cells[TURN] += 1
+
+    # -- by both sides. `pipe` is either end of it.
+
+    def length(self, pipe: int) -> int:
+        """Return how many bytes were written so far. Raises OSError if `pipe` is closed."""
+        cells = self._cells
+        for _ in range(LOOKS):
+            turn = cells[TURN]
+            ioctl(pipe, FIONREAD, COUNT)
+            length: int = cells[TAKEN] + COUNT[0]
+            if turn == cells[TURN] and not turn % 2:
                 break
-            self._passed_on += taken
-            if taken < len(chunk):
+            os.sched_yield()
+        return length
+
+    def tail(self, pipe: int, since: int) -> str:
+        """Return at most `TAIL_BYTES` from the end of the stream, from `since` or later.
+
+        Raises OSError if `pipe` is closed.
+        """
+        cells = self._cells
+        for _ in range(LOOKS):
+            turn, taken = cells[TURN], cells[TAKEN]
+            found = bytes(self._end[: min(taken, TAIL_BYTES)]) + peek(pipe)
+            if turn == cells[TURN] and not turn % 2:
                 break
-        self._free()
-        return self._passed_on > before
-
-    def _free(self) -> None:
-        """Free the memory of what was passed on, except the end: a failure record may need it."""
-        until = self._passed_on - TAIL_BYTES
-        if until - self._freed >= FREED_STEP_BYTES:
-            offset, length = ctypes.c_long(self._freed), ctypes.c_long(until - self._freed)
-            ctypes.CDLL(None).fallocate(self.fd, PUNCH_HOLE, offset, length)
-            self._freed = until
+            os.sched_yield()
+        end = taken - min(taken, TAIL_BYTES) + len(found)
+        count = min(TAIL_BYTES, end - since)
+        return found[-count:].decode("utf-8", "replace") if count > 0 else ""
 
 
-class Output:
-    """Both streams of one worker."""
-
-    def __init__(self) -> None:
-        self.streams: list[Stream] = []
-        with ExitStack() as unless_created:
-            unless_created.callback(self.close)
-            for number in STANDARD:
-                self.streams.append(Stream(number))
-            unless_created.pop_all()
-
-    def fds(self) -> Sequence[int]:
-        """Return the descriptors of standard output and error."""
-        return [stream.fd for stream in self.streams]
-
-    @property
-    def has_pending(self) -> bool:
-        """Whether something is still to be passed on."""
-        return any(stream.has_pending for stream in self.streams)
-
-    def pass_on(self) -> None:
-        """Pass on new output, as far as the readers take it now."""
-        for stream in self.streams:
-            stream.pass_on()
-
-    def close(self) -> None:
-        """Pass on the rest as far as the readers take it, and close both streams."""
-        for stream in self.streams:
-            while stream.has_pending and stream.pass_on():
-                pass
-            os.close(stream.fd)
+def create_pipe() -> tuple[int, int]:
+    """Return the reading and the writing end of a pipe for a stream. Raises OSError."""
+    with ExitStack() as unless_created:
+        reader, writer = os.pipe()
+        unless_created.callback(os.close, reader)
+        unless_created.callback(os.close, writer)
+        with suppress(PermissionError):  # this user's other pipes are large already
+            fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        unless_created.pop_all()
+    return reader, writer
 
 
-def tails(fds: Sequence[int], since: Sequence[int]) -> tuple[str, str]:
-    """Return the end of standard output and of standard error, starting at `since` or later."""
-    return _tail(fds[0], since[0]), _tail(fds[1], since[1])
+def bytes_in(pipe: int) -> int:
+    """Return how many bytes are in a pipe."""
+    ioctl(pipe, FIONREAD, COUNT)
+    return COUNT[0]
 
 
-def _tail(fd: int, since: int) -> str:
-    """Return at most `TAIL_BYTES` from the end of a file, starting at `since` or later."""
-    size = os.fstat(fd).st_size
-    start = max(since, size - TAIL_BYTES)
-    return os.pread(fd, size - start, start).decode("utf-8", "replace") if size > start else ""
-
-
-# -- the worker's side
-
-
-def capture(fds: Sequence[int]) -> None:
-    """Write standard output and error to these files from now on, each line at once."""
-    for fd, target in zip(fds, STANDARD, strict=True):
-        os.dup2(fd, target)
-        os.close(fd)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(line_buffering=True)
-
-
-def lengths() -> tuple[int, int]:
-    """Return how many bytes this worker has written: the next run's output begins there."""
-    flush()
-    try:
-        return os.lseek(1, 0, os.SEEK_END), os.lseek(2, 0, os.SEEK_END)
-    except OSError:  # a callback has closed or replaced them: the guard notices after the batch
-        return 0, 0
-
-
-def flush() -> None:
-    """Write the part of a line that is still buffered: it belongs to the run that printed it."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: BLE001 — a callback may have put anything in its place
-            continue  # what that object has buffered is lost
+def peek(pipe: int) -> bytes:
+    """Return what is in a pipe, and leave it there."""
+    if not bytes_in(pipe):
+        return b""
+    with ExitStack() as stack:
+        fds = os.open(f"/proc/self/fd/{pipe}", os.O_RDONLY | os.O_NONBLOCK), *os.pipe()
+        for fd in fds:
+            stack.callback(os.close, fd)
+        reader, copy_reader, copy_writer = fds
+        size = fcntl.fcntl(reader, fcntl.F_GETPIPE_SZ)
+        with suppress(PermissionError):  # then a part is seen
+            fcntl.fcntl(copy_writer, fcntl.F_SETPIPE_SZ, size)
+        count = ctypes.CDLL(None).tee(reader, copy_writer, size, os.SPLICE_F_NONBLOCK)
+        return os.read(copy_reader, count) if count > 0 else b""

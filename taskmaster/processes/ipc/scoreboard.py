@@ -21,15 +21,19 @@ import orjson
 
 from taskmaster.consumer import MAX_BATCH
 from taskmaster.failure import Progress
+from taskmaster.processes.ipc.output import TAIL_BYTES, StreamRecord
 
 CELL_BYTES = 8
 # The cells of a row, by index. A token takes two.
 PHASE, WOKEN, STOP, SETTLED, COUNT, STARTED, ENDED, STARTED_NS, JOURNAL, BATCH_NS, TOKEN = range(11)
 CPU_NS, STDOUT_AT, STDERR_AT, PROGRESS_OF, PROGRESS, NOTE = range(TOKEN + 2, TOKEN + 8)
-LOST, BACKEND, FOUND, EMPTY, FAULT, IDS = range(TOKEN + 8, TOKEN + 14)
+LOST, BACKEND, FOUND, EMPTY, FAULT = range(TOKEN + 8, TOKEN + 13)
+STDOUT, STDERR, IDS = range(TOKEN + 13, TOKEN + 18, 2)  # a stream takes two
 NOTE_BYTES = 200
 NOTE_AT = (IDS + MAX_BATCH) * CELL_BYTES
-JOURNAL_AT = NOTE_AT + NOTE_BYTES
+STDOUT_END_AT = NOTE_AT + NOTE_BYTES
+STDERR_END_AT = STDOUT_END_AT + TAIL_BYTES
+JOURNAL_AT = STDERR_END_AT + TAIL_BYTES
 JOURNAL_BYTES = 512 * 1024  # the kernel provides the memory only when it is written to
 ROW_BYTES = -(-(JOURNAL_AT + JOURNAL_BYTES) // mmap.PAGESIZE) * mmap.PAGESIZE
 TABLE_BYTES = mmap.PAGESIZE  # one page before the rows for what concerns all workers
@@ -252,6 +256,8 @@ class ScoreboardRow:
     def __init__(self, memory: memoryview) -> None:
         self.cells = memory[:NOTE_AT].cast("q")
         self.batch = BatchRecord(self.cells, memory)
+        self.stdout = _stream_record(self.cells, STDOUT, memory, STDOUT_END_AT)
+        self.stderr = _stream_record(self.cells, STDERR, memory, STDERR_END_AT)
 
     def clear(self) -> None:
         """Make the row ready for a new worker."""
@@ -298,6 +304,10 @@ class ScoreboardRow:
     def count_claim(self, *, found: bool) -> None:
         """Count a claim."""
         self.cells[FOUND if found else EMPTY] += 1
+
+
+def _stream_record(cells: memoryview, cell: int, memory: memoryview, end_at: int) -> StreamRecord:
+    return StreamRecord(cells[cell : cell + 2], memory[end_at : end_at + TAIL_BYTES])
 
 
 class Scoreboard:

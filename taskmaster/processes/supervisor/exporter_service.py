@@ -60,7 +60,7 @@ class ExporterService(BaseService):
     def next_due(self) -> float:
         return self.start_at if self.process is None else math.inf
 
-    def watched(self) -> Mapping[int, Callable[[], None]]:
+    def handlers(self) -> Mapping[int, Callable[[], None]]:
         return {} if self.channel is None else {self.channel.fileno(): self.reply}
 
     def reply(self) -> None:

@@ -73,7 +73,7 @@ class Loop:
         """Return the descriptors to poll now, and their handlers. They differ from step to step."""
         handlers: dict[int, Callable[[], None]] = {self.signals.fileno(): self._handle_signals}
         for service in self.services:
-            handlers |= service.watched()
+            handlers |= service.handlers()
         return handlers
 
     def _wait_seconds(self) -> float:

@@ -30,6 +30,7 @@ from taskmaster.processes.supervisor.log_service import LogService
 from taskmaster.processes.supervisor.loop import Loop
 from taskmaster.processes.supervisor.metrics_directory import metrics_directory
 from taskmaster.processes.supervisor.pool.crash_reporter import CrashReportService
+from taskmaster.processes.supervisor.pool.output_service import OutputService
 from taskmaster.processes.supervisor.pool.reaper import Reaper
 from taskmaster.processes.supervisor.pool.reload import Generations
 from taskmaster.processes.supervisor.pool.waking import Waker
@@ -111,7 +112,7 @@ def build_loop(
     services: Sequence[Service] = [
         *(session, heartbeat, late_claims, core.lost_transactions, core.outbox),
         *(rescuer, scheduler, waker, listener, shutdown, generations, core.crash_reporter, reaper),
-        *(LogService(), *children, Readiness(listener, generations, on_ready)),
+        *(core.output, LogService(), *children, Readiness(listener, generations, on_ready)),
     ]
     return Loop(
         services=services,
@@ -132,13 +133,14 @@ class _Core:
     lost_transactions: LostTransactions
     outbox: PendingSettlements
     generations: Generations
+    output: OutputService
 
 
 def _build_core(
     supervisor: "Supervisor", context: SupervisorContext, reload: "Callable[[], Supervisor]"
 ) -> _Core:
     counters = Counters()
-    session = DatabaseSession(context.database, attentive(lambda: generations.pass_on_output()))
+    session = DatabaseSession(context.database, attentive(lambda: output.pass_on()))
     crash_reporter = CrashReportService(lambda: generations.current.template)
     lost_transactions = LostTransactions(session, crash_reporter.report)
     outbox = PendingSettlements(session, lost_transactions, crash_reporter.report)
@@ -147,6 +149,7 @@ def _build_core(
     )
     first = factory.make(supervisor)
     generations = Generations(first, partial(factory.make_next, supervisor, reload), session)
+    output = OutputService(generations)
     return _Core(
         session=session,
         counters=counters,
@@ -154,6 +157,7 @@ def _build_core(
         lost_transactions=lost_transactions,
         outbox=outbox,
         generations=generations,
+        output=output,
     )
 
 

@@ -17,7 +17,7 @@ class Service(Protocol):
     def next_due(self) -> float:
         """Return when there is something to do, or `math.inf` if nothing is planned."""
 
-    def watched(self) -> Mapping[int, Callable[[], None]]:
+    def handlers(self) -> Mapping[int, Callable[[], None]]:
         """Return the descriptors to poll and their handlers. They may change at any time."""
 
     def close(self) -> None:
@@ -36,7 +36,7 @@ class BaseService:
         """Return when there is something to do, or `math.inf` if nothing is planned."""
         return math.inf
 
-    def watched(self) -> Mapping[int, Callable[[], None]]:
+    def handlers(self) -> Mapping[int, Callable[[], None]]:
         """Return the descriptors to poll and their handlers."""
         return {}
 

@@ -7,10 +7,15 @@ dropped.
 """
 
 import logging
+import os
 import time
 from collections import deque
 
-from taskmaster.processes.system.nonblocking import NonBlockingWriter, writer_for
+from taskmaster.processes.system.nonblocking import (
+    NonBlockingWriter,
+    flush_writers,
+    writer_for,
+)
 
 STANDARD_ERROR = 2
 MOST_LINES = 10_000
@@ -40,15 +45,16 @@ def enable_loggers() -> None:
         logger.disabled = False
 
 
-def log_into_memory() -> None:
-    """Log to this worker's standard error, which is a file in memory where no write blocks."""
+def log_into_pipe() -> None:
+    """Log to this worker's standard error, which is a pipe that the supervisor empties."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, NonBlockingHandler):
-            handler.redirect(NonBlockingWriter(STANDARD_ERROR))
+            handler.redirect(WaitingWriter(STANDARD_ERROR))
 
 
 def write_pending_lines() -> None:
     """Write the lines that the reader has not taken yet, as far as it takes them now."""
+    flush_writers()
     for handler in logging.getLogger().handlers:
         if isinstance(handler, NonBlockingHandler):
             handler.write_pending()
@@ -82,10 +88,31 @@ class LineFormatter(logging.Formatter):
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
 
 
+class WaitingWriter:
+    """Writes all at once, and waits if need be."""
+
+    rest = b""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: bytes) -> bool:
+        """Write `data`, and return True. Raises OSError."""
+        while data:
+            data = data[os.write(self._fd, data) :]
+        return True
+
+    def close(self) -> None:
+        """Do nothing: the descriptor is not ours."""
+
+
+Writer = NonBlockingWriter | WaitingWriter
+
+
 class NonBlockingHandler(logging.Handler):
     """Writes what the reader takes now, and the rest with a later line or `write_pending`."""
 
-    def __init__(self, writer: NonBlockingWriter) -> None:
+    def __init__(self, writer: Writer) -> None:
         super().__init__()
         self._writer = writer
         self._pending: deque[bytes] = deque()
@@ -108,10 +135,7 @@ class NonBlockingHandler(logging.Handler):
         self.acquire()
         try:
             while self._pending:
-                line = self._pending[0]
-                taken = self._writer.write(line)
-                if taken < len(line):
-                    self._pending[0] = line[taken:]
+                if not self._writer.write(self._pending[0]):
                     return
                 self._pending.popleft()
                 self._report_dropped_lines()
@@ -120,7 +144,7 @@ class NonBlockingHandler(logging.Handler):
         finally:
             self.release()
 
-    def redirect(self, writer: NonBlockingWriter) -> None:
+    def redirect(self, writer: Writer) -> None:
         """Write to `writer` from now on.
 
         Drop the pending lines: the process that forked this one will write them.
@@ -133,8 +157,9 @@ class NonBlockingHandler(logging.Handler):
         """Wait a moment for a slow reader, at the end of the process."""
         deadline = time.monotonic() + FLUSH_SECONDS
         self.write_pending()
-        while self._pending and time.monotonic() < deadline:
+        while (self._pending or self._writer.rest) and time.monotonic() < deadline:
             time.sleep(FLUSH_SECONDS / 50)
+            flush_writers()
             self.write_pending()
 
     def _report_dropped_lines(self) -> None:

@@ -4,9 +4,9 @@ import resource
 
 from taskmaster.errors import InvalidConfig
 
-# Both ends of its wakeup pipe, permits, stack, output and error, one more while it is ordered.
-# Twice, because a reload runs two generations.
-PER_WORKER = 2 * 7
+# Its wakeup pipe, permits, stack, a pipe and a file each for output and error, and three more while
+# it is ordered. Twice, because a reload runs two generations.
+PER_WORKER = 2 * 10
 OWN = 100
 
 

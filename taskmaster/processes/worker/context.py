@@ -9,6 +9,7 @@ from taskmaster.middleware import Handler
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.system.fd_identity import Identity, identity
+from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.store.connection import Connection
 
 
@@ -57,6 +58,7 @@ class WorkerContext(NamedTuple):
     handler: Handler
     job_context: WorkerJobContext
     permits_file: Identity | None
+    output: WorkerOutput
 
     @property
     def has_permits_file(self) -> bool:

@@ -4,14 +4,17 @@ The worker runs it after each batch.
 """
 
 import faulthandler
+import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 
 from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL, dump_stacks_to
 from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.log import enable_loggers
 from taskmaster.processes.system.orphans import count_zombies
+from taskmaster.processes.worker.output import STANDARD
 
 # A callback may still wait for its child, so the worker reaps none of them.
 MOST_ZOMBIES = 100
@@ -44,7 +47,7 @@ class Guard:
             self._stop()
 
     def watch_signals(self) -> None:
-        """Restore handlers, timers, the signal mask and loggers.
+        """Restore handlers, timers, the signal mask, loggers and the standard streams.
 
         SIGINT and SIGHUP have a handler rather than SIG_IGN, because programs that callbacks start
         inherit ignored signals.
@@ -62,6 +65,9 @@ class Guard:
         dump_stacks_to(self._stack_fd)  # a callback may have called faulthandler.enable()
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # blocked signals arrive now
         enable_loggers()
+        with suppress(OSError):  # it has closed them: see `damage`
+            for fd in STANDARD:
+                os.set_blocking(fd, True)  # a child may have set this for all that print
 
     def damage(self) -> str | None:
         """Return why this worker should exit after what its callbacks did, or None."""

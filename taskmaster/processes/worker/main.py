@@ -10,14 +10,13 @@ from setproctitle import setproctitle
 from taskmaster.errors import InvalidConfig
 from taskmaster.failure import describe
 from taskmaster.middleware import Handler
-from taskmaster.processes.ipc import output
 from taskmaster.processes.ipc.messages import WorkerFds, WorkerOrder
 from taskmaster.processes.ipc.plan import Database, Plan
 from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.stack_dump import write_stack_on_signal
 from taskmaster.processes.ipc.wakeups import WakeupReader
 from taskmaster.processes.system.fd_identity import identity
-from taskmaster.processes.system.log import enable_loggers, log_into_memory
+from taskmaster.processes.system.log import enable_loggers, log_into_pipe
 from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.system.proc import resident_bytes
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
@@ -25,6 +24,7 @@ from taskmaster.processes.worker.forks import Forks
 from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.leased import Leased
 from taskmaster.processes.worker.loop import Delivery, WorkerLoop
+from taskmaster.processes.worker.output import STANDARD, WorkerOutput, capture
 from taskmaster.processes.worker.prepared import Prepared
 from taskmaster.processes.worker.recycling import Recycling, refuse_limits_below
 from taskmaster.processes.worker.run import exit_in_forks
@@ -52,9 +52,7 @@ def main(
     wakeups = WakeupReader(fds.wakeups)
     if not wakeups.get(confirm_seconds):
         return 1  # the order was given up: the slot may belong to another worker by now
-    output.capture((fds.stdout, fds.stderr))
-    log_into_memory()
-    _count_in_files(plan.metrics_dir, order.number)
+    _set_up_output(fds, plan.metrics_dir, order.number)
     with ExitStack() as stack:
         job_context = WorkerJobContext(row)
         handler = _try_build(prepared, job_context, fds.stack, stack)
@@ -68,6 +66,7 @@ def main(
             handler=handler,
             job_context=job_context,
             permits_file=identity(fds.permits),
+            output=WorkerOutput(row),
         )
         loop = WorkerLoop(
             schema=plan.database.schema,
@@ -79,9 +78,16 @@ def main(
             notify_ms=plan.notify_ms,
             is_parked=order.parked,
         )
-        guarded = (1, 2, fds.wakeups, fds.permits, order.held_fd)
+        guarded = (*STANDARD, fds.wakeups, fds.permits, order.held_fd)
         loop.run(Guard(guarded, loop.stop, fds.stack))
     return 0
+
+
+def _set_up_output(fds: WorkerFds, metrics_dir: str | None, number: int) -> None:
+    """Send what this process prints to its supervisor, and what it counts to the exporter."""
+    capture(fds.stdout, fds.stderr)
+    log_into_pipe()
+    _count_in_files(metrics_dir, number)
 
 
 def _count_in_files(metrics_dir: str | None, number: int) -> None:

@@ -11,8 +11,6 @@ from taskmaster.chain import check_outcome
 from taskmaster.errors import JobTimeout
 from taskmaster.failure import Failure, Used, describe, make_failure, stack, text_of
 from taskmaster.job import ACK, Job, Outcome, Reject, Retry, Snooze
-from taskmaster.processes.ipc.output import STANDARD, flush, tails
-from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.settlement import Run, Settlement, for_outcome
 from taskmaster.store.leases import ClaimedJob
@@ -122,7 +120,7 @@ def _record(
         run=claimed.run_count,
         worker=context.worker,
         duration_seconds=seconds,
-        used=_usage(context.row),
+        used=_usage(context),
         traceback=None if error is None else stack(error),
     )
 
@@ -136,20 +134,17 @@ def _cause(context: WorkerContext, error: BaseException | None) -> str:
     return "timeout" if isinstance(error, JobTimeout) else "exception"
 
 
-def _usage(row: ScoreboardRow) -> Used:
+def _usage(context: WorkerContext) -> Used:
     """Return what the current run has used and printed by now."""
-    baseline = row.batch.baseline()
+    record = context.row.batch
+    baseline = record.baseline()
     cpu_seconds = (time.process_time_ns() - baseline.cpu_ns) / 1e9
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    flush()
-    try:
-        stdout, stderr = tails(STANDARD, baseline.output_offsets)
-    except OSError:  # the callback has closed them
-        stdout = stderr = ""
+    stdout, stderr = context.output.tails(baseline.output_offsets)
     return Used(
         cpu_seconds=cpu_seconds,
         peak_memory_mb=peak_mb,
         stdout=stdout,
         stderr=stderr,
-        progress=row.batch.progress(),
+        progress=record.progress(),
     )

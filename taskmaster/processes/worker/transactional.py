@@ -142,7 +142,7 @@ class Transactional:
     def _run(self, conn: Connection, locked: transactions.LockedJob) -> Settlement | None:
         """Run the callback behind a savepoint. Its writes stay only if it acks."""
         record = self.context.row.batch
-        batch.note_baseline(self.context.row)
+        batch.note_baseline(self.context)
         record.start_job(1)
         with conn.transaction():
             with without_bound(conn):  # the callback's own statements may take any time

@@ -64,7 +64,7 @@ class Listener(BaseService):
     def next_due(self) -> float:
         return math.inf if self.is_up or not self.session.is_open else self.connect_at
 
-    def watched(self) -> Mapping[int, Callable[[], None]]:
+    def handlers(self) -> Mapping[int, Callable[[], None]]:
         return {} if self.connection is None else {self.connection.fileno(): self.read}
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 import time
 
-from taskmaster.processes.ipc.output import tails
 from taskmaster.processes.ipc.scoreboard import Phase
 from taskmaster.processes.ipc.stack_dump import read_stack
 from taskmaster.processes.supervisor.exits.cause import IN_ORDER, exit_reason
@@ -21,7 +20,7 @@ def worker_exit_of(slot: WorkerSlot, cause: str, usage: Usage) -> WorkerExit:
     assert process is not None
     printed = ("", "")
     if batch is not None:
-        printed = tails(process.output.fds(), batch.baseline.output_offsets)
+        printed = process.output.tails(batch.baseline.output_offsets)
     return WorkerExit(
         consumer=slot.consumer,
         worker=process.name,

@@ -68,7 +68,7 @@ class WorkerPool:
         return (slot.process for slot in self.slots if slot.process is not None)
 
     def run_due(self, now: float) -> None:
-        """Enforce limits, pass on output, and withdraw the jobs that wait behind slow ones."""
+        """Enforce limits, and withdraw the jobs that wait behind slow ones."""
         if not self.is_stopping:
             self.recycle_permits.refill(self.slots)
         self.oom_watch.run_due(now)
@@ -76,8 +76,6 @@ class WorkerPool:
             enforce_limits(slot, now)
             exit_seconds = max(EXIT_SECONDS, self.options.grace_seconds)
             kill_if_exit_hangs(slot, now, within_seconds=exit_seconds)
-        for process in self.processes():
-            process.output.pass_on()
         slow = self.options.slow_after_seconds
         self._withdraw_jobs(slot for slot in self.slots if slot.has_jobs_waiting_for(slow))
 

@@ -57,7 +57,7 @@ class Reaper(BaseService):
             self._reap_child(pid)
         self.has_exits = False
 
-    def watched(self) -> Mapping[int, Callable[[], None]]:
+    def handlers(self) -> Mapping[int, Callable[[], None]]:
         """Return the channels on which the templates report what they have forked."""
         return {
             generation.template.channel.fileno(): partial(self._on_template_message, generation)

@@ -15,6 +15,7 @@ from taskmaster.failure import describe
 from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.pool.generation import Generation
 from taskmaster.processes.supervisor.pool.spawner import workers_by_queue
+from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess
 from taskmaster.processes.supervisor.service import BaseService
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -52,13 +53,12 @@ class Generations(BaseService):
 
     def has_workers(self) -> bool:
         """Return whether any worker is ordered or running."""
-        return any(any(generation.pool.processes()) for generation in self)
+        return any(self.processes())
 
-    def pass_on_output(self) -> None:
-        """Pass on what the workers have printed, as far as the readers take it now."""
+    def processes(self) -> Iterator[WorkerProcess]:
+        """Return the workers of all generations that are ordered or running."""
         for generation in self:
-            for process in generation.pool.processes():
-                process.output.pass_on()
+            yield from generation.pool.processes()
 
     # -- the service
 

@@ -107,7 +107,7 @@ class Spawner:
         )
         recycle_permit_fd = self.pool.recycle_permits.fds[slot.consumer_index]
         self.template.order(order, process.fds(recycle_permit_fd))
-        process.wakeups.close_reader()
+        process.leave_fds()
 
     def _try_create(self, slot: WorkerSlot, now: float, *, parked: bool) -> WorkerProcess | None:
         """Return a new worker, or None if descriptors are short. Then the slot stays vacant."""
@@ -115,7 +115,12 @@ class Spawner:
         name = f"{HOST}:{os.getpid()}:{serial}"
         try:
             return WorkerProcess.create(
-                serial=serial, number=number, name=name, ordered_at=now, is_parked=parked
+                slot.row,
+                serial=serial,
+                number=number,
+                name=name,
+                ordered_at=now,
+                is_parked=parked,
             )
         except (OSError, MemoryError) as error:
             if not is_shortage(error):

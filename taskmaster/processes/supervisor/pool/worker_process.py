@@ -9,10 +9,11 @@ from typing import Any, Self
 
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.messages import WorkerFds
-from taskmaster.processes.ipc.output import Output
+from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL
 from taskmaster.processes.ipc.wakeups import WakeupQueue
 from taskmaster.processes.supervisor.exits.worker_exit import LimitExceeded
+from taskmaster.processes.supervisor.pool.output import Output
 
 STACK_SECONDS = 0.05  # for a worker to write its stack before it is killed
 STACK_PATIENCE_SECONDS = 0.5  # longer, for a worker that has not finished writing
@@ -44,8 +45,11 @@ class WorkerProcess:
     exit_by: float | None = None
 
     @classmethod
-    def create(cls, **known: Any) -> Self:
-        """Return a process with new descriptors. Raises OSError, and leaves none open then."""
+    def create(cls, row: ScoreboardRow, **known: Any) -> Self:
+        """Return a process of the slot with this row, with new descriptors.
+
+        Raises OSError, and leaves none open then.
+        """
         with ExitStack() as unless_created:
             wakeups = WakeupQueue()
             unless_created.callback(wakeups.close)
@@ -53,7 +57,7 @@ class WorkerProcess:
             unless_created.callback(os.close, permits_fd)
             stack_fd = os.memfd_create("taskmaster-stack")
             unless_created.callback(os.close, stack_fd)
-            output = Output()
+            output = Output(row)
             unless_created.pop_all()
         return cls(
             wakeups=wakeups, permits_fd=permits_fd, stack_fd=stack_fd, output=output, **known
@@ -61,15 +65,22 @@ class WorkerProcess:
 
     def fds(self, recycle_permit_fd: int) -> WorkerFds:
         """Return the descriptors that go to the worker with its order."""
-        stdout, stderr = self.output.fds()
+        stdout, stderr = self.output.streams
+        assert stdout.writer is not None
+        assert stderr.writer is not None
         return WorkerFds(
             wakeups=self.wakeups.reader_fd,
             permits=self.permits_fd,
             stack=self.stack_fd,
             recycle_permit=recycle_permit_fd,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=stdout.writer,
+            stderr=stderr.writer,
         )
+
+    def leave_fds(self) -> None:
+        """Close what only the worker needs, which has got its own by now."""
+        self.wakeups.close_reader()
+        self.output.close_writers()
 
     def close(self) -> None:
         """Close the supervisor's descriptors."""
