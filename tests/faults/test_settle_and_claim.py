@@ -11,10 +11,7 @@ from taskmaster import Admin, Consumer, Job, Outcome, Publisher, State
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.scoreboard import Scoreboard, ScoreboardRow, UnsettledBatch
 from taskmaster.processes.supervisor.exits.policy import crash_reports, settlements
-from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.worker import batch
-from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
-from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.settlement import Settlement, to_entry
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
@@ -32,6 +29,7 @@ from tests.support.store import (
     register,
     states,
 )
+from tests.support.worker_context import worker_context
 from tests.support.worker_exits import batch_of_one, exit_of
 
 
@@ -104,16 +102,7 @@ def test_settlements_too_large_for_the_row_lose_only_details() -> None:
         print(long)
         raise ValueError(long)
 
-    context = WorkerContext(
-        consumer,
-        "w",
-        row,
-        permits_fd,
-        failing,
-        WorkerJobContext(row),
-        identity(permits_fd),
-        WorkerOutput(row),
-    )
+    context = worker_context(consumer, row, permits_fd, failing)
     now = datetime.now(UTC)
     rows = [
         leases.ClaimedJob(number, QUEUE, b"{}", None, 0, 1, now, 0, 0, now)

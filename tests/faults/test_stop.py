@@ -11,16 +11,14 @@ from taskmaster.consumer import Delivery
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.ipc.scoreboard import Scoreboard
-from taskmaster.processes.system.fd_identity import identity
-from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.processes.worker.transactional import Transactional
 from taskmaster.store.connection import Connection
 from taskmaster.store.leases import Claimant
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.store import QUEUE, SCHEMA, put, register, states
+from tests.support.worker_context import worker_context
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -227,16 +225,7 @@ def test_stopping_worker_runs_none_of_its_last_claim(
     def fail(job: Job) -> Outcome:
         pytest.fail("the job has run")
 
-    context = WorkerContext(
-        consumer,
-        "w",
-        row,
-        permits_fd,
-        fail,
-        WorkerJobContext(row),
-        identity(permits_fd),
-        WorkerOutput(row),
-    )
+    context = worker_context(consumer, row, permits_fd, fail)
     database = Database(database_url, SCHEMA)
     worker: Leased | Transactional = Leased(database, Claimant(register(conn), "w", QUEUE), context)
     if consumer.is_transactional:

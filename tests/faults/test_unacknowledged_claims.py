@@ -20,10 +20,7 @@ from taskmaster.job import ACK
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.ipc.scoreboard import Scoreboard
-from taskmaster.processes.system.fd_identity import identity
-from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.leased import Leased
-from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.store import leases
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor
@@ -42,6 +39,7 @@ from tests.support.store import (
     register,
     states,
 )
+from tests.support.worker_context import worker_context
 
 RESCUE: dict[str, Any] = {"heartbeat_seconds": 0.1, "gone_after_seconds": 1.0}
 CLAIMS_WAITING = """
@@ -174,16 +172,7 @@ def test_claim_committed_after_the_reconnect_is_released(
         Scoreboard(1),
         permits.create(),
     )
-    context = WorkerContext(
-        consumer,
-        "w",
-        scoreboard.row(0),
-        permits_fd,
-        lambda job: ACK,
-        WorkerJobContext(scoreboard.row(0)),
-        identity(permits_fd),
-        WorkerOutput(scoreboard.row(0)),
-    )
+    context = worker_context(consumer, scoreboard.row(0), permits_fd, lambda job: ACK)
     delivery = Leased(Database(database_url, SCHEMA), Claimant(us, "w", QUEUE), context)
     delivery.on_connection_lost()
     with delivery.connect() as own:

@@ -21,7 +21,8 @@ class Plan:
 
     `source` names the file of the consumers and begins sentences about errors in it. `metrics_dir`
     is the directory of the workers' metric files, or None if no exporter runs. `directory` is that
-    of the configuration: its modules and relative paths are looked for there.
+    of the configuration: its modules and relative paths are looked for there. `open_files` is the
+    soft limit with which the supervisor was started.
     """
 
     database: Database
@@ -31,6 +32,7 @@ class Plan:
     notify_ms: int
     metrics_dir: str | None = None
     directory: Path | None = None
+    open_files: int | None = None
 
 
 class ExporterPlan(NamedTuple):

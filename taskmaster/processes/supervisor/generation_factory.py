@@ -16,7 +16,7 @@ from taskmaster.processes.supervisor.exits.worker_exit import Outbox
 from taskmaster.processes.supervisor.pool.crash_reporter import CrashReportService
 from taskmaster.processes.supervisor.pool.generation import Generation
 from taskmaster.processes.supervisor.pool.pool import WorkerPool
-from taskmaster.processes.system.rlimits import allow_open_files
+from taskmaster.processes.system.rlimits import allow_open_files, first_open_files
 from taskmaster.processes.template.client import TemplateClient
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class GenerationFactory:
             notify_ms=self.context.options.notify_ms,
             metrics_dir=self.context.numbers.directory,
             directory=supervisor.directory,
+            open_files=first_open_files(),
         )
         pool = WorkerPool(
             consumers=supervisor.consumers,

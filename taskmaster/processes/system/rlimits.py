@@ -1,6 +1,7 @@
 """The limit on open files of the supervisor, which needs a few for each worker."""
 
 import resource
+from functools import cache
 
 from taskmaster.errors import InvalidConfig
 
@@ -15,6 +16,7 @@ def allow_open_files(workers: int, source: str) -> None:
 
     Raises InvalidConfig if the hard limit forbids it.
     """
+    first_open_files()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = workers * PER_WORKER + OWN
     if hard != resource.RLIM_INFINITY and needed > hard:
@@ -24,3 +26,16 @@ def allow_open_files(workers: int, source: str) -> None:
         )
     if needed > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+@cache
+def first_open_files() -> int:
+    """Return the soft limit with which this process was started. Call this before it is raised."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def restore_open_files(soft: int | None) -> None:
+    """Set the soft limit again in a child, so that user code and its programs have that."""
+    if soft is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

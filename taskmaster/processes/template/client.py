@@ -29,14 +29,6 @@ REPLY_SECONDS = 5.0
 START_ATTEMPTS = 6  # within about 1.6 s, before the first template is ready
 EXIT_SECONDS = 0.5  # for the template to exit after it has closed its channel
 MOST_ORDERED = 32
-# One thread per worker: with several processes per core, thread pools only make them wait for each
-# other, and a template with threads cannot be forked. What a user has set for these is kept.
-SINGLE_THREADED = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 
 
 @dataclass(slots=True)
@@ -211,7 +203,6 @@ class TemplateClient:
             self.plan,
             (self.scoreboard_fd, self.lifeline_fd),
             python=self.python,
-            environment=dict.fromkeys(SINGLE_THREADED, "1") | os.environ,
             process_group=0,
         )
         self.channel.settimeout(REPLY_SECONDS)

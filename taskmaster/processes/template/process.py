@@ -30,6 +30,8 @@ from taskmaster.processes.ipc.plan import Plan
 from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.system.log import enable_loggers, set_up_logging
+from taskmaster.processes.system.rlimits import restore_open_files
+from taskmaster.processes.template.threading_variables import one_thread_each
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
 from taskmaster.processes.worker.ending import end_as_python_does
@@ -61,6 +63,7 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
         signal.signal(number, _leave_to_the_supervisor)
     channel = socket.socket(fileno=channel_fd)
     plan: Plan = take(plan_fd)
+    restore_open_files(plan.open_files)
     try:
         prepared = prepare_all(plan)
     except TaskmasterError as error:
@@ -98,7 +101,8 @@ def prepare_all(plan: Plan) -> list[Prepared]:
     _warn_of_hidden_files()
     prepared = []
     for consumer in plan.consumers:
-        prepared.append(prepare(consumer, source=plan.source))
+        with one_thread_each():
+            prepared.append(prepare(consumer, source=plan.source))
         enable_loggers()
         who = f"{plan.source}: consumer {consumer.queue_name!r}"
         _refuse_threads(f"{who}: importing {consumer.callback}")

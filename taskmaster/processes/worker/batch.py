@@ -89,6 +89,8 @@ def _run_in_order(
             if not write_settlement(context.row, settlement, others=others):
                 return number + 1
         cells[ENDED] = number + 1
+        if takes_baselines:
+            context.guard.restore()
     return len(lease.jobs)
 
 

@@ -9,6 +9,7 @@ from taskmaster.middleware import Handler
 from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.system.fd_identity import Identity, identity
+from taskmaster.processes.worker.guard import JobGuard
 from taskmaster.processes.worker.output import WorkerOutput
 from taskmaster.store.connection import Connection
 
@@ -59,6 +60,7 @@ class WorkerContext(NamedTuple):
     job_context: WorkerJobContext
     permits_file: Identity | None
     output: WorkerOutput
+    guard: JobGuard
 
     @property
     def has_permits_file(self) -> bool:

@@ -16,6 +16,7 @@ from taskmaster.backoff import Backoff
 from taskmaster.processes.ipc.scoreboard import Phase, Scoreboard, ScoreboardRow
 from taskmaster.processes.ipc.wakeups import WakeupReader
 from taskmaster.processes.system.fd_identity import Identity, identity
+from taskmaster.processes.worker.guard import Guard
 from taskmaster.processes.worker.recycling import Recycling
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
@@ -67,14 +68,6 @@ class Delivery(Protocol):
         """
 
 
-class Health(Protocol):
-    """The checks between batches: guard.py."""
-
-    def watch_signals(self) -> None: ...
-
-    def damage(self) -> str | None: ...
-
-
 @dataclass(slots=True, kw_only=True)
 class WorkerLoop:
     """Runs one worker until it is asked to stop. `look` counts its looks since it became idle."""
@@ -101,9 +94,10 @@ class WorkerLoop:
         """Exit after the current job."""
         self.is_leaving = True
 
-    def run(self, health: Health) -> None:
+    def run(self, guard: Guard) -> None:
         """Run until asked to stop and nothing is pending."""
-        health.watch_signals()
+        guard.stop = self.stop
+        guard.restore_all()
         os.register_at_fork(after_in_child=self._disown_connection)
         if self.is_parked:
             self._wait_until_unparked()
@@ -113,8 +107,8 @@ class WorkerLoop:
                 self._step()
             except DATABASE_ERRORS as error:
                 self._on_database_fault(error)
-            health.watch_signals()
-            damage = health.damage()
+            guard.restore_all()
+            damage = guard.damage()
             if damage is not None:
                 log.warning("worker exits: %s", damage)
                 self.stop()

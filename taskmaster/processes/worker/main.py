@@ -58,6 +58,7 @@ def main(
         handler = _try_build(prepared, job_context, fds.stack, stack)
         if handler is None:
             return 1
+        guard = _guard(prepared, fds, order.held_fd)
         context = WorkerContext(
             consumer=prepared.consumer,
             worker=order.worker,
@@ -67,6 +68,7 @@ def main(
             job_context=job_context,
             permits_file=identity(fds.permits),
             output=WorkerOutput(row),
+            guard=guard,
         )
         loop = WorkerLoop(
             schema=plan.database.schema,
@@ -78,9 +80,13 @@ def main(
             notify_ms=plan.notify_ms,
             is_parked=order.parked,
         )
-        guarded = (*STANDARD, fds.wakeups, fds.permits, order.held_fd)
-        loop.run(Guard(guarded, loop.stop, fds.stack))
+        loop.run(guard)
     return 0
+
+
+def _guard(prepared: Prepared, fds: WorkerFds, held_fd: int) -> Guard:
+    guarded = (*STANDARD, fds.wakeups, fds.permits, held_fd)
+    return Guard(guarded, fds.stack, has_timeout=prepared.consumer.timeout_seconds is not None)
 
 
 def _set_up_output(fds: WorkerFds, metrics_dir: str | None, number: int) -> None:
