@@ -120,6 +120,11 @@ def announce_idle(conn: Connection, schema: str, idle_ms: int) -> None:
     )
 
 
+def notify(conn: Connection, schema: str, payload: str) -> None:
+    """Send a notification on the channel of `schema`."""
+    conn.execute(statement("supervisors/notify"), {"schema": schema, "payload": payload})
+
+
 def rescue(
     conn: Connection,
     silent: Sequence[SilentSupervisor],

@@ -1,19 +1,10 @@
 """Claims whose reply never reached the worker, and which another session committed late."""
 
 import os
-import select
 import signal
-import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from socketserver import BaseRequestHandler, ThreadingUnixStreamServer
-from threading import Thread
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
-
-from psycopg.conninfo import conninfo_to_dict
 
 from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.job import ACK
@@ -27,6 +18,7 @@ from taskmaster.store.cursor import Cursor
 from taskmaster.store.leases import Claimant
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
+from tests.support.proxy import ProxiedConnection, Proxy, proxied
 from tests.support.store import (
     QUEUE,
     SCHEMA,
@@ -59,64 +51,19 @@ end $$""",
 )
 
 LOST_REPLY = "this reply never arrives"
-PORT = 5432
-LIVES_SECONDS = 30.0
 
 
-class CuttingProxy(ThreadingUnixStreamServer):
-    """Stands between clients and the server, and cuts one connection.
-
-    It is the first on which the server sends LOST_REPLY, which is not passed on.
-    """
+class CuttingProxy(Proxy):
+    """Cuts the first connection on which the server sends LOST_REPLY, which is not passed on."""
 
     def __init__(self, directory: str, conn: Connection) -> None:
-        super().__init__(f"{directory}/.s.PGSQL.{PORT}", ProxiedConnection)
-        self.host, self.port = conn.info.host, conn.info.port
+        super().__init__(directory, conn)
         self.cuts = 0
 
-    def connect(self) -> socket.socket:
-        if not self.host.startswith("/"):
-            return socket.create_connection((self.host, self.port))
-        upstream = socket.socket(socket.AF_UNIX)
-        upstream.connect(f"{self.host}/.s.PGSQL.{self.port}")
-        return upstream
-
-    def is_cut_by(self, reply: bytes) -> bool:
-        is_cut = not self.cuts and LOST_REPLY.encode() in reply
+    def passes(self, connection: ProxiedConnection, data: bytes, *, is_reply: bool) -> bool:
+        is_cut = is_reply and not self.cuts and LOST_REPLY.encode() in data
         self.cuts += is_cut
-        return is_cut
-
-
-class ProxiedConnection(BaseRequestHandler):
-    server: CuttingProxy
-
-    def handle(self) -> None:
-        with self.server.connect() as upstream, suppress(OSError):
-            other = {self.request: upstream, upstream: self.request}
-            while readable := select.select(list(other), [], [], LIVES_SECONDS)[0]:
-                for end in readable:
-                    data = end.recv(65_536)
-                    if not data or (end is upstream and self.server.is_cut_by(data)):
-                        return
-                    other[end].sendall(data)
-
-
-@contextmanager
-def cutting_proxy(database_url: str, conn: Connection) -> Iterator[tuple[CuttingProxy, str]]:
-    """Yield a proxy, and the URL by which the database is reached through it."""
-    with tempfile.TemporaryDirectory() as directory, CuttingProxy(directory, conn) as one:
-        parameters = {**conninfo_to_dict(database_url), "host": directory, "port": PORT}
-        thread = Thread(target=one.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield (
-                one,
-                "postgresql:///?"
-                + "&".join(f"{key}={quote(str(value))}" for key, value in parameters.items()),
-            )
-        finally:
-            one.shutdown()
-            thread.join(LIVES_SECONDS)
+        return not is_cut
 
 
 def test_claim_without_a_reply_is_released_and_runs_once(
@@ -129,7 +76,7 @@ def test_claim_without_a_reply_is_released_and_runs_once(
 ) -> None:
     lost = publisher.put_many("q", [{"note": LOST_REPLY}, {}, {}])
     with (
-        cutting_proxy(database_url, conn) as (one, url),
+        proxied(CuttingProxy, database_url, conn) as (one, url),
         supervise(Consumer("q", callback=ACT, batch=2), url=url) as system,
     ):
         worker = system.worker()

@@ -47,7 +47,7 @@ def jobs() -> Counter[str]:
 @pytest.fixture
 def listener(database_url: str, conn: Connection, jobs: Counter[str]) -> Iterator[Listener]:
     session = DatabaseSession(Database(database_url, SCHEMA), connection=conn)
-    listener = Listener(session, jobs.update, lambda now: None)
+    listener = Listener(session, jobs.update, lambda now: None, lambda: None)
     listener.run_due(0.0)
     assert listener.is_up
     yield listener

@@ -82,6 +82,23 @@ def test_lost_listen_connection_is_replaced_and_delays_no_job(
         assert supervisor.workers() == workers
 
 
+def test_workers_look_when_the_supervisor_listens_again(
+    supervise: Supervise, publisher: Publisher, admin: Admin, journal: Journal, conn: Connection
+) -> None:
+    # Heartbeats, at which idle workers look by themselves, are too far apart to help.
+    with supervise(
+        Consumer("q", callback=ACT, concurrency=2), heartbeat_seconds=30.0, gone_after_seconds=100.0
+    ):
+        run_one_job(admin, publisher, journal)
+        idle_at = time.monotonic() + sum(LOOKS_SECONDS) + 0.2
+        eventually(lambda: time.monotonic() > idle_at)
+        with conn.transaction():
+            conn.execute("set local session_replication_role to replica")  # no trigger fires
+            conn.execute("insert into ready (queue_name, payload) values ('q', '{}')")
+        conn.execute("select pg_terminate_backend(%s)", (listeners(conn)[0],))
+        eventually(lambda: len(journal.finished()) == 2)
+
+
 def test_puts_do_not_notify_while_no_worker_is_idle(
     publisher: Publisher, conn: Connection, database_url: str
 ) -> None:

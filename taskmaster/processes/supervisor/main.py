@@ -96,7 +96,7 @@ def build_loop(
     waker = Waker(session, generations, options.notify_ms)
     followers = (late_claims, rescuer, scheduler, waker)
     heartbeat = _heartbeat(core, options, [one.on_heartbeat for one in followers])
-    listener = Listener(session, waker.on_jobs, scheduler.on_due_notification)
+    listener = Listener(session, waker.on_jobs, scheduler.on_due_notification, waker.on_connect)
     shutdown = ShutdownService(options, generations, core.crash_reporter)
     snapshots = SnapshotSource(
         generations=generations,
@@ -111,7 +111,7 @@ def build_loop(
     reaper = Reaper(generations, core.crash_reporter, children, signals)
     services: Sequence[Service] = [
         *(session, heartbeat, late_claims, core.lost_transactions, core.outbox),
-        *(rescuer, scheduler, waker, listener, shutdown, generations, core.crash_reporter, reaper),
+        *(rescuer, scheduler, listener, waker, shutdown, generations, core.crash_reporter, reaper),
         *(core.output, LogService(), *children, Readiness(listener, generations, on_ready)),
     ]
     return Loop(

@@ -30,7 +30,7 @@ class Waker(BaseService):
     has_connected: bool = False
 
     def __post_init__(self) -> None:
-        self.session.on_connect.append(self._on_connect)
+        self.session.on_connect.append(self.on_connect)
 
     def on_jobs(self, jobs_by_queue: Counter[str]) -> None:
         """Wake workers for jobs of which a notification arrived."""
@@ -42,8 +42,8 @@ class Waker(BaseService):
         """Let idle workers look next."""
         self.has_beaten = True
 
-    def _on_connect(self) -> None:
-        """Let all workers look next: those that wait for the database need wait no longer."""
+    def on_connect(self) -> None:
+        """Let all workers look next: notifications were missed, or the database is back."""
         self.has_connected = True
 
     def run_due(self, now: float) -> None:
