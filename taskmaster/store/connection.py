@@ -69,11 +69,11 @@ def connect(
     Raises DatabaseUnreachable with the reason in one sentence, and InvalidConfig if the URL cannot
     be read or the database is not encoded in UTF-8.
     """
-    conn = _open(database_url, name, kind)
+    patience_seconds = statement_seconds + PATIENCE_SECONDS
+    conn = _open(database_url, name, kind, patience_seconds)
     parameters = {"schema": schema, "statement_timeout": f"{statement_seconds:g}s"}
     _set_session(conn, statement("sessions/own"))
     _set_session(conn, statement("sessions/bounds"), parameters)
-    conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
     register_loaders(conn)
     return conn
 
@@ -120,7 +120,10 @@ def reset_session(conn: Connection) -> None:
 
 
 def _open(
-    database_url: str, name: str, kind: type[BoundedConnection] = BoundedConnection
+    database_url: str,
+    name: str,
+    kind: type[BoundedConnection] = BoundedConnection,
+    patience_seconds: float = 60.0,
 ) -> BoundedConnection:
     try:
         refuse_unescaped(database_url)
@@ -135,8 +138,13 @@ def _open(
                 "in database_url or in its environment variable"
             ) from None
         raise DatabaseUnreachable(f"cannot connect to the database: {one_line(error)}") from None
+    conn.patience_seconds = patience_seconds
     _refuse_other_encodings(conn)
-    refuse_transaction_pooling(conn, lambda: _connect(database_url, name, BoundedConnection))
+    try:
+        refuse_transaction_pooling(conn, lambda: _connect(database_url, name, BoundedConnection))
+    except psycopg.Error as error:
+        conn.close()
+        raise DatabaseUnreachable(f"cannot use the database: {one_line(error)}") from None
     return conn
 
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import pytest
 
 from taskmaster import Publisher
+from taskmaster.errors import DatabaseUnreachable
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.database.listener import Listener
 from taskmaster.processes.supervisor.database.probe import Probe
 from taskmaster.processes.supervisor.database.session import DatabaseSession
+from taskmaster.store import connection
 from taskmaster.store.connection import Connection
 from tests.support import eventually
-from tests.support.proxy import SilentProxy, proxied
+from tests.support.proxy import MuteProxy, SilentProxy, proxied
 from tests.support.store import SCHEMA
 
 PROBE_SECONDS = 0.2
@@ -130,3 +132,13 @@ def test_probe_that_a_late_loop_reads_late_is_in_time(database_url: str) -> None
         eventually(lambda: time.monotonic() > one.probe.silent_at + PROBE_SECONDS)
         one.probes(2)
         assert one.connects == 1
+
+
+def test_connection_that_opens_and_then_is_silent_is_given_up(
+    database_url: str, conn: Connection
+) -> None:
+    with (
+        proxied(MuteProxy, database_url, conn) as (_, url),
+        pytest.raises(DatabaseUnreachable, match=r"has not responded within 2\.1 s"),
+    ):
+        connection.connect(url, SCHEMA, statement_seconds=0.1)

@@ -16,6 +16,7 @@ from taskmaster.store.connection import Connection
 
 PORT = 5432
 LIVES_SECONDS = 30.0
+FIRST_STATEMENT = b"select pg_backend_pid()"
 
 
 class Proxy(ThreadingUnixStreamServer):
@@ -81,6 +82,15 @@ class SilentProxy(Proxy):
 
     def release(self) -> None:
         self.released.set()
+
+
+class MuteProxy(SilentProxy):
+    """Lets each connection open, and silences it at its first statement."""
+
+    def passes(self, connection: ProxiedConnection, data: bytes, *, is_reply: bool) -> bool:
+        if FIRST_STATEMENT in data:
+            self.silent.append(connection)
+        return super().passes(connection, data, is_reply=is_reply)
 
 
 AnyProxy = TypeVar("AnyProxy", bound=Proxy)
