@@ -95,10 +95,13 @@ THROUGHPUT = [
 QUEUES = [
     Panel(
         title="Queue depth",
-        description="Jobs by state. Each state is counted to a million.",
+        description="Jobs by state, counted to a million, and jobs that no supervisor serves.",
         unit="short",
         targets=[
-            Target(f"max by (queue, state) (taskmaster_queue_jobs{QUEUE})", "{{queue}} {{state}}")
+            Target(f"max by (queue, state) (taskmaster_queue_jobs{QUEUE})", "{{queue}} {{state}}"),
+            Target(
+                f"max by (queue) (taskmaster_unserved_queue_jobs{ONE})", "{{queue}} no supervisor"
+            ),
         ],
     ),
     Panel(

@@ -1,7 +1,7 @@
 """Commands that only look: `status`, `jobs` and `show`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import click
@@ -26,6 +26,7 @@ from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 
 SILENT_SECONDS = 10.0  # without a heartbeat, before a supervisor is marked
 SHOWN = (State.READY, State.SCHEDULED, State.RUNNING, State.REJECTED)
+WAITING = (State.READY, State.SCHEDULED)
 SHOWN_COLUMNS = (
     *("id", "queue_name", "state", "priority", "run_count"),
     *("created_at", "run_at", "worker"),
@@ -51,7 +52,7 @@ def status(*, as_json: bool, config: Path | None) -> None:
             }
         )
         return
-    print_queues(counts)
+    print_queues(counts, queues_without_supervisor(counts, supervisors))
     print()
     if running:
         print_running(running)
@@ -59,15 +60,30 @@ def status(*, as_json: bool, config: Path | None) -> None:
     print_supervisors(supervisors)
 
 
-def print_queues(counts: Sequence[QueueCount]) -> None:
-    """Print one line per queue."""
+def queues_without_supervisor(
+    counts: Sequence[QueueCount], supervisors: Sequence[SupervisorStatus]
+) -> set[str]:
+    """Return the queues with waiting jobs that no live supervisor serves, as far as all say it."""
+    live = [one for one in supervisors if one.silent_seconds <= SILENT_SECONDS]
+    if any(one.queue_names is None for one in live):
+        return set()
+    served = {name for one in live for name in one.queue_names or ()}
+    return {count.queue_name for count in counts if count.state in WAITING} - served
+
+
+def print_queues(counts: Sequence[QueueCount], unserved: Container[str]) -> None:
+    """Print one line per queue, with a mark if no supervisor serves it."""
     by_queue: dict[str, dict[State, int]] = {}
     oldest: dict[str, float] = {}
     for count in counts:
         by_queue.setdefault(count.queue_name, {})[count.state] = count.jobs
         oldest[count.queue_name] = max(oldest.get(count.queue_name, 0.0), count.oldest_seconds)
     rows = [
-        [name, *(states.get(state, 0) for state in SHOWN), duration(oldest[name])]
+        [
+            f"{name} (no supervisor)" if name in unserved else name,
+            *(states.get(state, 0) for state in SHOWN),
+            duration(oldest[name]),
+        ]
         for name, states in by_queue.items()
     ]
     print_table(["queue", *SHOWN, "oldest"], rows, empty="no jobs")

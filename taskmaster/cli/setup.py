@@ -18,10 +18,12 @@ from taskmaster.embedded import resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
 from taskmaster.processes.ipc.spawn import hand_over, interpreter
 from taskmaster.store import migrate as migrations
-from taskmaster.store.connection import connect
+from taskmaster.store.connection import Connection, connect
 from taskmaster.store.faults import one_line
+from taskmaster.store.stats import jobs_without_supervisor
 
 IMPORT_SECONDS = 60.0
+MOST_QUEUES = 10
 CONFIG = """\
 # taskmaster's configuration. Start with: taskmaster run
 # TASKMASTER_DATABASE_URL takes precedence. Without a URL, Postgres runs embedded in .taskmaster/
@@ -185,7 +187,7 @@ def start_check_process(settings: Settings) -> "subprocess.Popen[bytes]":
 
 
 def database(settings: Settings) -> str:
-    """Return the versions of Postgres and of the schema."""
+    """Return the versions of Postgres and of the schema, and a hint about unserved queues."""
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         schema, version = repr(settings.schema), migrations.version(conn)
         if version is None:
@@ -196,4 +198,13 @@ def database(settings: Settings) -> str:
             )
         migrations.check(conn, settings.schema)
         postgres = conn.info.server_version // 10_000
-        return f"Postgres {postgres}, schema {schema} at version {version}"
+        versions = f"Postgres {postgres}, schema {schema} at version {version}"
+        return versions + hint_at_queues(conn, settings)
+
+
+def hint_at_queues(conn: Connection, settings: Settings) -> str:
+    """Return a hint if jobs wait in queues that no supervisor and no consumer here serves."""
+    names = [consumer.queue_name for consumer in settings.consumers]
+    found = jobs_without_supervisor(conn, most_queues=MOST_QUEUES, also_served=names)
+    jobs = ", ".join(f"{name!r} ({count})" for name, count in found.items())
+    return f"; jobs wait in queues that no supervisor serves: {jobs}" if jobs else ""

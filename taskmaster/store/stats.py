@@ -9,6 +9,7 @@ from taskmaster.store.rows import fetch_all
 from taskmaster.store.statements import statement
 
 MOST = 1_000_000  # jobs of a state that are counted
+MOST_UNSERVED = 100_000  # jobs of a queue without a supervisor that are counted
 
 
 class QueueStats(NamedTuple):
@@ -24,6 +25,27 @@ def queue_stats(
     """Return the figures of each queue. The jobs of each state are counted up to `most`."""
     parameters = {"queue_names": list(queue_names), "priorities": PRIORITIES, "most": most}
     return dict(fetch_all(conn, _stats_by_queue, statement("stats/queues"), parameters))
+
+
+def jobs_without_supervisor(
+    conn: Connection, *, most_queues: int, also_served: Sequence[str] = ()
+) -> dict[str, int]:
+    """Return the ready and scheduled jobs of queues that no supervisor serves, by queue.
+
+    `also_served` are not among them. Nothing is returned while a supervisor runs whose version does
+    not say which queues it serves.
+    """
+    parameters = {
+        "also_served": list(also_served),
+        "most": MOST_UNSERVED,
+        "most_queues": most_queues,
+    }
+    return dict(fetch_all(conn, _UnservedQueue, statement("stats/unserved"), parameters))
+
+
+class _UnservedQueue(NamedTuple):
+    queue_name: str
+    jobs: int
 
 
 def _stats_by_queue(

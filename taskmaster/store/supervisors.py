@@ -19,7 +19,8 @@ from taskmaster.store.statements import statement, statement_for
 class HeartbeatReport(NamedTuple):
     """The report of a supervisor, sent with a heartbeat.
 
-    `locked`: its session holds the lock that shows that the supervisor is alive.
+    `locked`: its session holds the lock that shows that the supervisor is alive. `queue_names` are
+    the queues that it serves, or None if it does not say.
     """
 
     idle: bool
@@ -27,6 +28,7 @@ class HeartbeatReport(NamedTuple):
     locked: bool = False
     lost_leases: int = 0
     running: Sequence[dict[str, Any]] = ()
+    queue_names: list[str] | None = None
 
 
 class Heartbeat(NamedTuple):
@@ -53,12 +55,16 @@ class SilentSupervisor(NamedTuple):
 
 
 class SupervisorStatus(NamedTuple):
-    """One supervisor: how long it has been up, and how long ago its last heartbeat was."""
+    """One supervisor: how long it has been up, and how long ago its last heartbeat was.
+
+    `queue_names` are the queues that it serves, or None if its version does not say.
+    """
 
     name: str
     up_seconds: float
     silent_seconds: float
     lost_leases: int
+    queue_names: Sequence[str] | None
 
 
 class RunningJob(NamedTuple):

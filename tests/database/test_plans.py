@@ -163,6 +163,13 @@ def test_heartbeat_and_promotion_read_the_index_of_due_jobs(
         assert "Seq Scan" not in scans(plan, "scheduled")
 
 
+def test_names_of_unserved_queues_are_found_by_an_index(conn: Connection) -> None:
+    full_and_analyzed(conn)
+    parameters = {"also_served": [], "most": 10, "most_queues": 10}
+    plan = explained(conn, "stats/unserved", parameters)
+    assert set(scans(plan, "ready")) == {"Index Only Scan"}
+
+
 def test_worker_connections_have_pinned_plans(hot: Connection) -> None:
     assert hot.execute("show plan_cache_mode").fetchone() == ("force_generic_plan",)
     assert hot.execute("show enable_seqscan").fetchone() == ("off",)

@@ -73,6 +73,7 @@ def test_reference_lists_every_metric_with_type_and_labels(
     rows = table_rows(REFERENCE / "metrics.md", "## Names")
     listed = {names(row[0])[0]: (row[1], set(names(row[2]))) for row in rows}
     one = Consumer("q", callback=ACT, middleware=["metrics"], memory_limit_mb=2_000)
+    publisher.put("no supervisor serves this", {})
     with supervise(one, http="127.0.0.1:0") as supervisor:
         exporter = Exporter(supervisor.pid)
         publisher.put("q", {})

@@ -88,6 +88,7 @@ def test_every_panel_and_alert_agrees_with_what_callbacks_did(
             publisher.put_many("mail", [{"do": "hold"}] * 2)
             eventually(lambda: len(journal.began()) == 50)
             publisher.put_many("mail", [{}] * WAITING)
+            publisher.put("mial", {})
             eventually(lambda: has_scraped_all_jobs(server), within=60)
             eventually(lambda: agree(query_all(server, dict([*panels(), *alerts()]))), within=30)
             gates.open("gate")
@@ -103,6 +104,7 @@ def has_scraped_all_jobs(server: Prometheus) -> bool:
     """Return whether the jobs put last have been scraped, and all runs counted."""
     return (
         server.value('taskmaster_queue_jobs{state="ready"}') == WAITING
+        and server.value("taskmaster_unserved_queue_jobs") == 1
         and server.value("taskmaster_jobs_running") == 2
         and server.value("sum(taskmaster_jobs_total)") == 48
     )
@@ -140,6 +142,8 @@ def assert_exact_samples(found: Found) -> None:
         "TaskmasterNoScrape 0": 1,
         "Leases lost, jobs rescued A": 0,
         "Leases lost, jobs rescued B": 0,
+        "Queue depth B": 1,
+        "TaskmasterQueueUnserved 0": 1,
         "TaskmasterBacklogGrowing 0": WAITING,
         "TaskmasterBacklogGrowing 2": WAITING,
     }

@@ -99,6 +99,15 @@ def of_queues(stats: Mapping[str, QueueStats]) -> Iterator[Metric]:
     yield from (jobs, oldest)
 
 
+def of_jobs_without_supervisor(jobs_by_queue: Mapping[str, int]) -> Metric:
+    """Return the metric of the queues that no supervisor serves."""
+    text = "Number of ready and scheduled jobs of a queue that no supervisor serves."
+    family = GaugeMetricFamily("taskmaster_unserved_queue_jobs", text, labels=["queue"])
+    for name, jobs in jobs_by_queue.items():
+        family.add_metric([name], jobs)
+    return family
+
+
 def _workers(queues: Sequence[QueueState]) -> Metric:
     text = "Number of worker slots by state."
     family = GaugeMetricFamily("taskmaster_workers", text, labels=["queue", "state"])

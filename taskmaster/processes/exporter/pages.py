@@ -83,7 +83,9 @@ class Pages:
             names = [queue.name for queue in snapshot.queues]
             found += families.of_supervisor(snapshot)
             found += families.of_workers(snapshot.queues)
-            found += families.of_queues(self._queues.stats(names))
+            counts = self._queues.counts(names)
+            found += families.of_queues(counts.stats)
+            found.append(families.of_jobs_without_supervisor(counts.unserved))
         return found
 
 

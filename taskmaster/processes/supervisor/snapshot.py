@@ -66,6 +66,7 @@ def heartbeat_report(
         idle_ms=notify_ms,
         lost_leases=counters.lost_leases.total() + lost_now,
         running=running,
+        queue_names=sorted({slot.consumer.queue_name for slot in generations.current.pool.slots}),
     )
 
 

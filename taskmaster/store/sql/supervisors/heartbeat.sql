@@ -1,11 +1,11 @@
--- Write a heartbeat, with what the supervisor runs, and have puts notify if it is idle.
+-- Write a heartbeat, with what the supervisor runs and serves, and have puts notify if it is idle.
 -- Returns seconds until the next scheduled job is due (null: none), the last heartbeats of the
 -- others, and whether this session holds the supervisor's lock.
 -- Returns no row if another supervisor has rescued this one's leases.
 with alive as (
   update supervisors
      set heartbeat_at = clock_timestamp(), lost_leases = %(lost_leases)s,
-         running = %(running)s::jsonb
+         running = %(running)s::jsonb, queue_names = %(queue_names)s::text[]
    where id = %(supervisor)s
   returning set_config('synchronous_commit', 'off', true))
 select seconds_until((select min(run_at) from scheduled)) as due_seconds,
