@@ -55,7 +55,7 @@ class Reject:
 class Retry:
     """Run the job again, not before `delay_seconds` from now. This run counts against `max_runs`.
 
-    If `delay_seconds` is None, the consumer's backoff decides.
+    If `delay_seconds` is None, the consumer's backoff decides. Less than 0.1 counts as 0.1.
     """
 
     delay_seconds: float | None = None
@@ -64,7 +64,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Snooze:
-    """Run the job again, not before `delay_seconds` from now. This run does not count."""
+    """Run the job again, not before `delay_seconds` from now. This run does not count.
+
+    Less than 0.1 counts as 0.1, so that a job that snoozes for ever does not keep a worker busy.
+    """
 
     delay_seconds: float
 

@@ -14,6 +14,9 @@ from taskmaster.job import Ack, Outcome, Reject, Retry, State
 MAX_EXPONENT = 64
 JITTER = (0.75, 1.25)
 POSTPONED_SECONDS = 60.0
+# A delay that an outcome names is at least this long, so that a job which returns Snooze(0) again
+# and again does not keep a worker and the database busy.
+SHORTEST_DELAY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def for_outcome(
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
     if isinstance(outcome, Retry):
         return _for_retry(run, outcome.delay_seconds, consumer, failure)
-    return Settlement(run.id, State.SCHEDULED, delay_seconds=float(outcome.delay_seconds))
+    return Settlement(run.id, State.SCHEDULED, delay_seconds=_bounded(outcome.delay_seconds))
 
 
 def _for_retry(
@@ -79,8 +82,12 @@ def _for_retry(
 ) -> Settlement:
     if run.run >= consumer.max_runs:
         return Settlement(run.id, State.REJECTED, charged=True, failure=failure)
-    delay = retry_delay(run.run, consumer) if delay_seconds is None else float(delay_seconds)
+    delay = retry_delay(run.run, consumer) if delay_seconds is None else _bounded(delay_seconds)
     return Settlement(run.id, State.SCHEDULED, charged=True, delay_seconds=delay, failure=failure)
+
+
+def _bounded(delay_seconds: float) -> float:
+    return max(SHORTEST_DELAY_SECONDS, float(delay_seconds))
 
 
 def for_crash(

@@ -49,10 +49,16 @@ def test_failed_run_is_retried_until_max_runs() -> None:
     assert states == [State.SCHEDULED, State.SCHEDULED, State.REJECTED]
 
 
-def test_retry_with_a_delay_has_exactly_that_delay() -> None:
-    settlement = for_outcome(FIRST, Retry(delay_seconds=0.0), consumer(), FAILURE)
+@pytest.mark.parametrize("outcome", [Retry, Snooze])
+@pytest.mark.parametrize(
+    ("asked", "given"), [(0, 0.1), (0.0, 0.1), (0.05, 0.1), (0.1, 0.1), (0.2, 0.2), (86_400, 86400)]
+)
+def test_outcome_with_a_delay_has_that_delay_or_the_shortest(
+    outcome: type[Retry | Snooze], asked: float, given: float
+) -> None:
+    settlement = for_outcome(FIRST, outcome(asked), consumer(), FAILURE)
     assert settlement is not None
-    assert settlement.delay_seconds == 0.0
+    assert settlement.delay_seconds == given
 
 
 def test_snooze_is_not_counted_even_in_the_last_run() -> None:
