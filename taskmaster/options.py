@@ -30,6 +30,9 @@ class SupervisorOptions:
       exited before their first claim. Once a worker of the consumer was up, it tries for ever.
     - `http`: the "host:port" that serves /metrics, /healthz and /readyz. ":port" listens on
       loopback, and port 0 is any free one. None serves nothing.
+    - `auto_migrate`: create the schema, or bring it to this version, at the start. If False, only
+      `taskmaster migrate` does, and a supervisor refuses to start with another version. The
+      embedded server is migrated all the same.
 
     Raises InvalidConfig, naming the option and what is allowed.
 
@@ -45,6 +48,7 @@ class SupervisorOptions:
     restart_max_seconds: float = 30.0
     boot_attempts: int = 5
     http: str | None = None
+    auto_migrate: bool = True
 
     @property
     def notify_ms(self) -> int:
@@ -60,6 +64,9 @@ class SupervisorOptions:
         for field in fields(self):
             if field.name.endswith("_seconds"):
                 _check_seconds(field.name, getattr(self, field.name))
+        if not isinstance(self.auto_migrate, bool):
+            shown = display(self.auto_migrate)
+            raise InvalidConfig(f"auto_migrate must be true or false, got {shown}")
         check_whole_number("boot_attempts", self.boot_attempts, 1, MOST_BOOT_ATTEMPTS)
         if self.heartbeat_seconds < SHORTEST_HEARTBEAT_SECONDS:
             raise InvalidConfig(

@@ -14,7 +14,7 @@ from taskmaster.cli.common import config_option, json_option
 from taskmaster.cli.output import print_json, printable
 from taskmaster.config import Settings, load, load_or_default
 from taskmaster.consumer import Consumer
-from taskmaster.embedded import resolve_url
+from taskmaster.embedded import directory_of, resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
 from taskmaster.processes.ipc.spawn import hand_over, interpreter
 from taskmaster.store import migrate as migrations
@@ -78,7 +78,10 @@ def init() -> None:
 @json_option
 @config_option
 def migrate(*, as_json: bool, config: Path | None) -> None:
-    """Create taskmaster's schema, or bring it to this version. 'run' does it too."""
+    """Create taskmaster's schema, or bring it to this version.
+
+    'run' does it too, unless auto_migrate is false.
+    """
     settings = load_or_default(config)
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         applied = migrations.migrate(conn, settings.schema)
@@ -190,7 +193,7 @@ def database(settings: Settings) -> str:
     """Return the versions of Postgres and of the schema, and a hint about unserved queues."""
     with resolve_url(settings.url) as url, connect(url, settings.schema) as conn:
         schema, version = repr(settings.schema), migrations.version(conn)
-        if version is None:
+        if version is None and migrates(settings):
             migrations.check_may_create(conn, settings.schema)
             return (
                 f"schema {schema} does not exist yet: 'taskmaster run', 'put' and 'migrate' "
@@ -200,6 +203,11 @@ def database(settings: Settings) -> str:
         postgres = conn.info.server_version // 10_000
         versions = f"Postgres {postgres}, schema {schema} at version {version}"
         return versions + hint_at_queues(conn, settings)
+
+
+def migrates(settings: Settings) -> bool:
+    """Return whether a supervisor with these settings creates the schema."""
+    return settings.supervisor.auto_migrate or directory_of(settings.url) is not None
 
 
 def hint_at_queues(conn: Connection, settings: Settings) -> str:

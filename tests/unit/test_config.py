@@ -317,6 +317,10 @@ def test_typo_in_a_key_is_refused_with_file_key_and_choices() -> None:
             )
             for value in ("0", "2.5", "true", "10001")
         ),
+        (
+            "[supervisor]\nauto_migrate = 0\n",
+            "supervisor: auto_migrate must be true or false, got",
+        ),
         ("[supervisor]\nheartbeat_seconds = -1\n", "supervisor: heartbeat_seconds must be"),
         ("supervisor = 3\n", "supervisor: must be a table, got 3"),
         ("consumer = 3\n", "consumer must be a list of tables, each headed [[consumer]]"),

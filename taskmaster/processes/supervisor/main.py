@@ -140,7 +140,11 @@ def _build_core(
     supervisor: "Supervisor", context: SupervisorContext, reload: "Callable[[], Supervisor]"
 ) -> _Core:
     counters = Counters()
-    session = DatabaseSession(context.database, attentive(lambda: output.pass_on()))
+    session = DatabaseSession(
+        context.database,
+        attentive(lambda: output.pass_on()),
+        migrates=context.options.auto_migrate or directory_of(supervisor.database_url) is not None,
+    )
     crash_reporter = CrashReportService(lambda: generations.current.template)
     lost_transactions = LostTransactions(session, crash_reporter.report)
     outbox = PendingSettlements(session, lost_transactions, crash_reporter.report)

@@ -40,10 +40,12 @@ class DatabaseSession(BaseService):
     """Keeps one connection open, and the supervisor registered under `supervisor_id`.
 
     The functions in `on_connect` are called after each new connection. Connections are of `kind`.
+    Unless it migrates, a schema that is missing or of another version is refused.
     """
 
     database: Database
     kind: type[BoundedConnection] = BoundedConnection
+    migrates: bool = True
     on_connect: list[Callable[[], None]] = field(default_factory=list)
     supervisor_id: int | None = None
     connection: Connection | None = None
@@ -162,7 +164,7 @@ class DatabaseSession(BaseService):
     # -- connecting
 
     def _connect(self) -> None:
-        """Connect. The first time and after an eviction, migrate and register too."""
+        """Connect. The first time and after an eviction, register too."""
         name = f"{HOST}:{os.getpid()}"
         conn = connect(
             self.database.url,
@@ -184,8 +186,10 @@ class DatabaseSession(BaseService):
 
     def _register(self, conn: Connection, name: str) -> None:
         if self.supervisor_id is None:
-            for migration in migrate.migrate(conn, self.database.schema):
-                log.info("migration applied: %s", migration)
+            if self.migrates:
+                _migrate(conn, self.schema)
+            else:
+                migrate.check(conn, self.schema)
             self.supervisor_id = supervisors.register(conn, name)
         supervisors.watch_session(conn)
 
@@ -205,6 +209,11 @@ class DatabaseSession(BaseService):
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def _migrate(conn: Connection, schema: str) -> None:
+    for migration in migrate.migrate(conn, schema):
+        log.info("migration applied: %s", migration)
 
 
 def _raise_if_refused(error: Exception, schema: str) -> None:
