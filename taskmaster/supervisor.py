@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from taskmaster.processes.supervisor.background import BackgroundSupervisor
 
 
+Reload = Callable[[], "Supervisor | None"]
+
+
 @dataclass(frozen=True, slots=True)
 class Supervisor:
     """Runs consumers: keeps their workers running, wakes them, and settles for those that crash.
@@ -56,7 +59,7 @@ class Supervisor:
         self,
         *,
         on_ready: Callable[[], object] = lambda: None,
-        reload: "Callable[[], Supervisor] | None" = None,
+        reload: "Reload | None" = None,
     ) -> None:
         """Run in this process until SIGTERM or SIGINT. Call it in the main thread.
 
@@ -65,7 +68,8 @@ class Supervisor:
 
         On SIGHUP, new workers run the supervisor that `reload` returns, or this one with its
         modules imported again. Running jobs finish on the old workers. If the new configuration
-        cannot be loaded, the old workers continue.
+        cannot be loaded, the old workers continue. `reload` may return None as long as it does not
+        know yet, and is then called again soon.
 
         Raises InvalidConfig if something that the consumers name cannot be loaded, SchemaMismatch,
         and WorkersFailed if workers exit again and again before they can work. If the database does

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from taskmaster.cli.common import config_option
+from taskmaster.cli.reload import Reloader
 from taskmaster.config import Settings, load
 from taskmaster.processes.system.log import set_up_logging
 from taskmaster.supervisor import Supervisor
@@ -26,7 +27,7 @@ def run(config: Path | None) -> None:
     supervisor = supervisor_of(settings)
     supervisor.run(
         on_ready=lambda: log.info("ready: %s", describe(settings)),
-        reload=lambda: supervisor_of(load(config)),
+        reload=Reloader(lambda: supervisor_of(load(config))),
     )
 
 

@@ -318,6 +318,36 @@ def test_two_hups_in_a_row_end_with_the_last_version(
     assert here.stop() == 0
 
 
+def test_storm_of_hangups_reloads_twice_at_most(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
+    here.start()
+    for _ in range(50):
+        here.hup()
+        publisher.put("q", {})
+    eventually(lambda: here.reload_count() >= 1)
+    eventually(lambda: len(journal.finished()) == 50)
+    assert here.output().count("reload started") <= 2
+    assert here.stop() == 0
+
+
+def test_jobs_run_while_the_configuration_is_being_read(
+    here: Project, publisher: Publisher, journal: Journal
+) -> None:
+    here.start()
+    configuration = here.directory / "taskmaster.toml"
+    content = configuration.read_text()
+    configuration.unlink()
+    os.mkfifo(configuration)
+    here.hup()
+    eventually(lambda: "reload started" in here.output())
+    job_id = publisher.put("q", {})
+    eventually(lambda: journal.finished() == [job_id], within=3.0)
+    configuration.write_text(content)
+    eventually(lambda: here.reload_count() == 1)
+    assert here.stop() == 0
+
+
 def test_version_whose_import_hangs_is_replaced_by_the_next(
     here: Project, publisher: Publisher, journal: Journal
 ) -> None:

@@ -1,7 +1,6 @@
 """The generation factory: from a configuration to a generation that can be started."""
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from taskmaster.processes.system.rlimits import allow_open_files, first_open_fil
 from taskmaster.processes.template.client import TemplateClient
 
 if TYPE_CHECKING:
-    from taskmaster.supervisor import Supervisor
+    from taskmaster.supervisor import Reload, Supervisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +64,14 @@ class GenerationFactory:
         template = TemplateClient(plan, scoreboard.fd, self.context.lifeline.read_fd, this_python())
         return Generation(pool, template, self.crash_reporter)
 
-    def make_next(self, supervisor: "Supervisor", reload: "Callable[[], Supervisor]") -> Generation:
-        """Read the configuration again. Raises TaskmasterError if it cannot be used."""
+    def make_next(self, supervisor: "Supervisor", reload: "Reload") -> Generation | None:
+        """Read the configuration again. Return None as long as it is being read.
+
+        Raises TaskmasterError if it cannot be used.
+        """
         newer = reload()
+        if newer is None:
+            return None
         _refuse_changes(supervisor, newer)
         return self.make(newer)
 

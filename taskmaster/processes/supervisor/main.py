@@ -49,14 +49,14 @@ from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.system.stdio import keep_for_stdio
 
 if TYPE_CHECKING:
-    from taskmaster.supervisor import Supervisor
+    from taskmaster.supervisor import Reload, Supervisor
 
 
 def run(
     supervisor: "Supervisor",
     *,
     on_ready: Callable[[], object],
-    reload: "Callable[[], Supervisor] | None",
+    reload: "Reload | None",
 ) -> None:
     """Run in this process until SIGTERM or SIGINT. See `Supervisor.run`."""
     leave_pid_1()
@@ -81,7 +81,7 @@ def build_loop(
     context: SupervisorContext,
     signals: Signals,
     on_ready: Callable[[], object],
-    reload: "Callable[[], Supervisor]",
+    reload: "Reload",
 ) -> Loop:
     """Return the loop with all services, in the order in which they run.
 
@@ -136,9 +136,7 @@ class _Core:
     output: OutputService
 
 
-def _build_core(
-    supervisor: "Supervisor", context: SupervisorContext, reload: "Callable[[], Supervisor]"
-) -> _Core:
+def _build_core(supervisor: "Supervisor", context: SupervisorContext, reload: "Reload") -> _Core:
     counters = Counters()
     session = DatabaseSession(
         context.database,

@@ -36,7 +36,7 @@ class ShutdownService(BaseService):
     @property
     def is_finished(self) -> bool:
         """Whether a shutdown was requested and all workers have exited."""
-        if self.kill_at is None or self.generations.has_workers():
+        if self.kill_at is None or any(self.generations.processes()):
             return False
         return not self.crash_reporter.is_awaited(time.monotonic())
 

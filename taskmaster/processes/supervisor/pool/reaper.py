@@ -149,7 +149,7 @@ class Reaper(BaseService):
         poll.poll(CLOSE_LOOK_MS)
 
     def _has_children(self) -> bool:
-        return self.has_strays or self.generations.has_workers()
+        return self.has_strays or any(self.generations.processes())
 
     def _kill_stray(self, pid: int) -> None:
         try:

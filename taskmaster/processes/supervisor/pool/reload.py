@@ -5,9 +5,10 @@ running jobs.
 """
 
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from taskmaster.errors import TaskmasterError
@@ -20,20 +21,27 @@ from taskmaster.processes.supervisor.service import BaseService
 
 log = logging.getLogger("taskmaster.supervisor")
 
+SETTLE_SECONDS = 1.0  # between two reloads
+READ_LOOK_SECONDS = 0.05
+
 
 @dataclass(slots=True)
 class Generations(BaseService):
     """All generations of a supervisor, as one service.
 
     `coming` is being tried, and `leaving` still finish jobs. `make` reads the configuration again
-    and returns a generation, or raises TaskmasterError if the configuration cannot be used.
+    and returns a generation, or None as long as it is still reading. It raises TaskmasterError if
+    the configuration cannot be used.
     """
 
     current: Generation
-    make: Callable[[], Generation]
+    make: Callable[[], Generation | None]
     session: DatabaseSession
     coming: Generation | None = None
     leaving: list[Generation] = field(default_factory=list)
+    reload_at: float = math.inf
+    reloaded_at: float = -math.inf
+    is_reading: bool = False
 
     def __iter__(self) -> Iterator[Generation]:
         """Yield all generations that have processes."""
@@ -51,10 +59,6 @@ class Generations(BaseService):
         working = (self.current, *self.leaving)
         return next((one.pool.failure for one in working if one.pool.failure is not None), None)
 
-    def has_workers(self) -> bool:
-        """Return whether any worker is ordered or running."""
-        return any(self.processes())
-
     def processes(self) -> Iterator[WorkerProcess]:
         """Return the workers of all generations that are ordered or running."""
         for generation in self:
@@ -65,10 +69,14 @@ class Generations(BaseService):
     def run_due(self, now: float) -> None:
         """Run all generations. Raises InvalidConfig and WorkersFailed."""
         supervisor_id = self.session.supervisor_id
+        if now >= self.reload_at and not self.is_reading:
+            self._begin_reload(now)
+        if self.is_reading:
+            self._take_configuration()
         if self.coming is not None and supervisor_id is not None:
             self._try_take_over(self.coming, now, supervisor_id)
         for generation in (self.current, *self.leaving):
-            generation.run_due(now, supervisor_id, self._workers_elsewhere())
+            generation.run_due(now, supervisor_id, _workers_of(self.leaving))
         for generation in [gone for gone in self.leaving if gone.is_gone]:
             self.leaving.remove(generation)
             generation.close()
@@ -77,7 +85,8 @@ class Generations(BaseService):
         now, is_registered = time.monotonic(), self.session.supervisor_id is not None
         # A coming generation is looked after once this supervisor is registered.
         due = [one for one in self if is_registered or one is not self.coming]
-        return min(one.next_due(now, is_registered=is_registered) for one in due)
+        first = min(one.next_due(now, is_registered=is_registered) for one in due)
+        return min(first, now + READ_LOOK_SECONDS if self.is_reading else self.reload_at)
 
     def close(self) -> None:
         self.drop_coming()
@@ -87,13 +96,12 @@ class Generations(BaseService):
     # -- the reload
 
     def reload(self) -> None:
-        """Start another generation. The current one continues until the new one takes over."""
-        log.info("reload started: SIGHUP received")
-        self.drop_coming()
-        try:
-            self.coming = self.make()
-        except Exception as error:  # noqa: BLE001 — it must not end the current generation
-            self._refuse_coming(error)
+        """Start another generation soon. The current one continues until the new one takes over.
+
+        Further requests within a second are one: signals may come in storms.
+        """
+        if math.isinf(self.reload_at):
+            self.reload_at = max(time.monotonic(), self.reloaded_at + SETTLE_SECONDS)
 
     def blame(self, generation: Generation, error: TaskmasterError) -> None:
         """Refuse the coming generation if the error is its own. Otherwise raise the error."""
@@ -112,6 +120,7 @@ class Generations(BaseService):
     def stop(self) -> None:
         """Ask all workers to exit after their current jobs."""
         self.drop_coming()
+        self.reload_at, self.is_reading = math.inf, False
         for generation in self:
             generation.stop()
 
@@ -120,6 +129,22 @@ class Generations(BaseService):
         return sum(generation.kill() for generation in self)
 
     # -- details
+
+    def _begin_reload(self, now: float) -> None:
+        log.info("reload started: SIGHUP received")
+        self.drop_coming()
+        self.reloaded_at, self.reload_at = now, math.inf
+        self.is_reading = True
+
+    def _take_configuration(self) -> None:
+        """Make the coming generation if the configuration has been read."""
+        try:
+            self.coming = self.make()
+        except Exception as error:  # noqa: BLE001 — it must not end the current generation
+            self.is_reading = False
+            self._refuse_coming(error)
+        else:
+            self.is_reading = self.coming is None
 
     def _try_take_over(self, coming: Generation, now: float, supervisor_id: int) -> None:
         """Let the coming generation take over if its canaries are up."""
@@ -141,9 +166,10 @@ class Generations(BaseService):
         what = str(error) if isinstance(error, TaskmasterError) else describe(error)
         log.error("reload failed, keeping the current configuration: %s", what)
 
-    def _workers_elsewhere(self) -> Counter[str]:
-        """Return how many workers of each queue still run jobs of older configurations."""
-        total: Counter[str] = Counter()
-        for generation in self.leaving:
-            total += workers_by_queue(generation.pool)
-        return total
+
+def _workers_of(generations: Sequence[Generation]) -> Counter[str]:
+    """Return how many workers of each queue these generations have."""
+    total: Counter[str] = Counter()
+    for generation in generations:
+        total += workers_by_queue(generation.pool)
+    return total
