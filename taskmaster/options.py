@@ -1,7 +1,7 @@
 """The options of a supervisor: intervals and bounds, in seconds. Tests set them to milliseconds."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from taskmaster.errors import InvalidConfig
 from taskmaster.validation import check_whole_number, display
@@ -12,6 +12,7 @@ MOST_BOOT_ATTEMPTS = 10_000
 SHORTEST_NOTIFY_MS = 3_000
 LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
+LogFormat = Literal["text", "json"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class SupervisorOptions:
       exited before their first claim. Once a worker of the consumer was up, it tries for ever.
     - `http`: the "host:port" that serves /metrics, /healthz and /readyz. ":port" listens on
       loopback, and port 0 is any free one. None serves nothing.
+    - `log_format`: "text" or "json" for the lines of taskmaster's own log. None is "json" if a
+      middleware `logging` has `format = "json"`, else "text".
     - `auto_migrate`: create the schema, or bring it to this version, at the start. If False, only
       `taskmaster migrate` does, and a supervisor refuses to start with another version. The
       embedded server is migrated all the same.
@@ -48,6 +51,7 @@ class SupervisorOptions:
     restart_max_seconds: float = 30.0
     boot_attempts: int = 5
     http: str | None = None
+    log_format: LogFormat | None = None
     auto_migrate: bool = True
 
     @property
@@ -64,6 +68,9 @@ class SupervisorOptions:
         for field in fields(self):
             if field.name.endswith("_seconds"):
                 _check_seconds(field.name, getattr(self, field.name))
+        if self.log_format is not None and self.log_format not in get_args(LogFormat):
+            shown = display(self.log_format)
+            raise InvalidConfig(f"log_format must be 'text' or 'json', got {shown}")
         if not isinstance(self.auto_migrate, bool):
             shown = display(self.auto_migrate)
             raise InvalidConfig(f"auto_migrate must be true or false, got {shown}")

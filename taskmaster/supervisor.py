@@ -4,7 +4,7 @@ Its process is in processes/supervisor/. That is imported when it starts, becaus
 only put jobs do not need it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from taskmaster.consumer import Consumer
 from taskmaster.environment import default_schema
 from taskmaster.errors import InvalidConfig
-from taskmaster.options import SupervisorOptions
+from taskmaster.options import LogFormat, SupervisorOptions
 from taskmaster.validation import check_schema
 
 if TYPE_CHECKING:
@@ -54,6 +54,16 @@ class Supervisor:
                     f"{self.source}: two consumers for queue {name!r}; "
                     "raise the concurrency of one instead"
                 )
+
+    @property
+    def log_format(self) -> LogFormat:
+        """The format of the log's lines: "json" if that is chosen for any of them."""
+        if self.options.log_format is not None:
+            return self.options.log_format
+        specs = [spec for consumer in self.consumers for spec in consumer.middleware]
+        tables = [spec for spec in specs if isinstance(spec, Mapping)]
+        is_json = any(t.get("use") == "logging" and t.get("format") == "json" for t in tables)
+        return "json" if is_json else "text"
 
     def run(
         self,

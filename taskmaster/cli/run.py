@@ -22,9 +22,9 @@ def run(config: Path | None) -> None:
     A second signal does not wait for running jobs. SIGHUP reloads consumers and code; running jobs
     finish on the old ones.
     """
-    set_up_logging()
     settings = load(config)
     supervisor = supervisor_of(settings)
+    set_up_logging(supervisor.log_format)
     supervisor.run(
         on_ready=lambda: log.info("ready: %s", describe(settings)),
         reload=Reloader(lambda: supervisor_of(load(config))),

@@ -13,7 +13,7 @@ import pytest
 from taskmaster import Consumer, Publisher, SupervisorOptions
 from taskmaster.errors import InvalidConfig, WorkersFailed
 from taskmaster.options import host_and_port
-from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.ipc.plan import Database, ExporterPlan
 from taskmaster.processes.ipc.snapshot import QUESTION_BYTES, Snapshot
 from taskmaster.processes.supervisor.exporter_service import exporter_service
 from tests.support import Gates, Journal, RunningSupervisor, Supervise, eventually
@@ -25,6 +25,7 @@ from tests.support.scraping import Exporter
 ANY = "127.0.0.1:0"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 COUNTING = Path("/dev/shm")
+UNUSED = ExporterPlan(Database("postgresql://unused", "taskmaster"), "/nowhere")
 
 
 def exporter_pid(supervisor: RunningSupervisor) -> int:
@@ -91,8 +92,7 @@ def test_killed_exporter_is_replaced_without_losing_a_count(
 def test_request_of_an_exited_exporter_does_not_end_supervisor() -> None:
     service = exporter_service(
         ":0",
-        Database("postgresql://unused", "taskmaster"),
-        "/nowhere",
+        UNUSED,
         lambda number: pytest.fail("no exporter has sent a request"),
         source="test",
     )
@@ -107,9 +107,7 @@ def test_only_the_last_question_of_an_exporter_gets_a_reply() -> None:
         questions.append(number)
         return cast(Snapshot, number)
 
-    service = exporter_service(
-        ":0", Database("postgresql://unused", "taskmaster"), "/nowhere", snapshot, source="test"
-    )
+    service = exporter_service(":0", UNUSED, snapshot, source="test")
     service.channel, exporter = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     service.channel.setblocking(False)
     with exporter:

@@ -27,8 +27,8 @@ def main(channel_fd: int, plan_fd: int, listening_fd: int) -> None:
     # A signal to the whole service is for the supervisor to handle: it ends the exporter.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *FOR_THE_SUPERVISOR):
         signal.signal(number, signal.SIG_IGN)
-    set_up_logging()
     plan: ExporterPlan = take(plan_fd)
+    set_up_logging(plan.log_format)
     channel = Channel(socket.socket(fileno=channel_fd))
     queues = Queues(plan.database)
     pages = Pages(channel, WorkerMetrics(plan.metrics_dir), queues)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskmaster.consumer import Consumer
+from taskmaster.options import LogFormat
 
 
 class Database(NamedTuple):
@@ -33,6 +34,7 @@ class Plan:
     metrics_dir: str | None = None
     directory: Path | None = None
     open_files: int | None = None
+    log_format: LogFormat = "text"
 
 
 class ExporterPlan(NamedTuple):
@@ -40,3 +42,4 @@ class ExporterPlan(NamedTuple):
 
     database: Database
     metrics_dir: str | None
+    log_format: LogFormat = "text"

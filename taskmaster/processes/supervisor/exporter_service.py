@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from taskmaster.backoff import Backoff
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import host_and_port
-from taskmaster.processes.ipc.plan import Database, ExporterPlan
+from taskmaster.processes.ipc.plan import ExporterPlan
 from taskmaster.processes.ipc.snapshot import QUESTION_BYTES, Snapshot, send_snapshot
 from taskmaster.processes.ipc.spawn import end, with_channel
 from taskmaster.processes.supervisor.service import BaseService
@@ -133,8 +133,7 @@ def _last_question(channel: socket.socket) -> bytes:
 
 def exporter_service(
     http: str,
-    database: Database,
-    metrics_dir: str | None,
+    plan: ExporterPlan,
     snapshot: Callable[[int], Snapshot],
     *,
     source: str,
@@ -158,4 +157,4 @@ def exporter_service(
     log.info(
         "exporter listening: http://%s:%d/metrics", f"[{host}]" if ":" in host else host, bound
     )
-    return ExporterService(listening, ExporterPlan(database, metrics_dir), snapshot)
+    return ExporterService(listening, plan, snapshot)

@@ -52,6 +52,7 @@ class GenerationFactory:
             metrics_dir=self.context.numbers.directory,
             directory=supervisor.directory,
             open_files=first_open_files(),
+            log_format=supervisor.log_format,
         )
         pool = WorkerPool(
             consumers=supervisor.consumers,

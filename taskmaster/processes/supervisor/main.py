@@ -11,7 +11,7 @@ from setproctitle import setproctitle
 from taskmaster.embedded import directory_of, resolve_url
 from taskmaster.options import SupervisorOptions
 from taskmaster.processes.ipc.lifeline import Lifeline
-from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.ipc.plan import Database, ExporterPlan
 from taskmaster.processes.supervisor.context import SupervisorContext
 from taskmaster.processes.supervisor.database.attentive import attentive
 from taskmaster.processes.supervisor.database.heartbeat import HeartbeatService, OnHeartbeat
@@ -185,10 +185,8 @@ def _child_services(
     """Return the services with a child of their own that this supervisor needs."""
     services: list[ChildService] = []
     if (http := context.options.http) is not None:
-        database, metrics_dir = context.database, context.numbers.directory
-        services.append(
-            exporter_service(http, database, metrics_dir, snapshots.take, source=supervisor.source)
-        )
+        plan = ExporterPlan(context.database, context.numbers.directory, supervisor.log_format)
+        services.append(exporter_service(http, plan, snapshots.take, source=supervisor.source))
     directory = directory_of(supervisor.database_url)
     if directory is not None:
         services.append(EmbeddedService(directory, session))

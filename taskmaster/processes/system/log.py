@@ -6,11 +6,14 @@ that blocks for gone. So lines wait in memory instead, and if there are too many
 dropped.
 """
 
+import json
 import logging
 import os
 import time
 from collections import deque
+from datetime import UTC, datetime
 
+from taskmaster.options import LogFormat
 from taskmaster.processes.system.nonblocking import (
     NonBlockingWriter,
     flush_writers,
@@ -29,10 +32,10 @@ OWN = [
 ]
 
 
-def set_up_logging() -> None:
+def set_up_logging(log_format: LogFormat = "text") -> None:
     """Log to standard error, one line per record, unless logging is set up already."""
     handler = NonBlockingHandler(writer_for(STANDARD_ERROR))
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else LineFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
@@ -86,6 +89,25 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage() if getattr(record, "bare", False) else super().format(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes an object per record. A record that is `bare` is a whole line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if getattr(record, "bare", False):
+            return record.getMessage()
+        fields = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        # In ASCII, because some readers end a line at U+2028.
+        return json.dumps(fields, default=str)
 
 
 class WaitingWriter:

@@ -90,7 +90,7 @@ def prepare_all(plan: Plan) -> list[Prepared]:
 
     Raises InvalidConfig, and TaskmasterError if an import starts a thread.
     """
-    set_up_logging()
+    set_up_logging(plan.log_format)
     if plan.metrics_dir is not None:
         with own_modules_first():
             from taskmaster.processes.ipc import prometheus_files  # the import costs 30 ms
