@@ -19,6 +19,7 @@ from taskmaster.processes.system.fd_identity import identity
 from taskmaster.processes.system.log import enable_loggers, log_into_pipe
 from taskmaster.processes.system.orphans import adopt_orphans
 from taskmaster.processes.system.proc import resident_bytes
+from taskmaster.processes.system.random_numbers import seed_again
 from taskmaster.processes.worker.context import WorkerContext, WorkerJobContext
 from taskmaster.processes.worker.forks import Forks
 from taskmaster.processes.worker.guard import Guard
@@ -132,6 +133,7 @@ def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) 
     """Set up this process, enter the component and build the middlewares."""
     adopt_orphans()
     Forks().register()
+    seed_again()
     os.nice(prepared.consumer.nice)
     if prepared.consumer.cpu_affinity:
         os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
