@@ -98,6 +98,7 @@ class Session:
             if self.pid == os.getpid() and self.connection is not None:
                 self.connection.close()
                 self.resources.close()
+                self.url = None
             self.connection = None
 
 
@@ -115,6 +116,12 @@ def _was_cut(conn: Connection) -> bool:
 
 
 sessions: WeakSet[Session] = WeakSet()
+
+
+def close_sessions() -> None:
+    """Close the connections of this process before it forks. Each is opened again when used."""
+    for session in list(sessions):
+        session.close()
 
 
 def _renew_locks() -> None:
