@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
@@ -26,14 +26,25 @@ BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 GIVEN = ("handler", "queue_name")  # parameters that are no options
 
 CrashReporterFactory = Callable[[], CrashReporter | AbstractContextManager[CrashReporter]]
+Importing = Callable[[str], AbstractContextManager[None]]
 MiddlewareFactory = Callable[[], Middleware | AbstractContextManager[Middleware]]
 
 
 def middleware_factories(
-    specs: Iterable[MiddlewareSpec], *, where: str, queue_name: str | None = None
+    specs: Iterable[MiddlewareSpec],
+    *,
+    where: str,
+    queue_name: str | None = None,
+    importing: Importing = lambda what: nullcontext(),
 ) -> list[MiddlewareFactory]:
-    """Return the factories of a chain, outermost first. Raises InvalidConfig."""
-    uses = [_parse(spec, where) for spec in specs]
+    """Return the factories of a chain, outermost first. Raises InvalidConfig.
+
+    Each import happens in a context of `importing`, which is given a name for it.
+    """
+    uses = []
+    for spec in specs:
+        with importing(f"{where}: importing {name_of_spec(spec)}"):
+            uses.append(_parse(spec, where))
     found = [use.found for use in uses]
     for use in uses:
         definition = use.definition
@@ -42,7 +53,16 @@ def middleware_factories(
                 f"{where}: {name_of(definition)!r} is named twice and may be in a chain once: "
                 "name it once"
             )
-    return [_factory(use, queue_name) for use in uses]
+    factories = []
+    for use in uses:
+        with importing(f"{use.where}: preparing it"):
+            factories.append(_factory(use, queue_name))
+    return factories
+
+
+def name_of_spec(spec: object) -> str:
+    """Return the name of a middleware or a callback in the configuration."""
+    return name_of(spec["use"] if isinstance(spec, Mapping) and "use" in spec else spec)
 
 
 def middleware_factory(

@@ -13,9 +13,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
@@ -30,7 +29,9 @@ from taskmaster.processes.ipc.plan import Plan
 from taskmaster.processes.ipc.scoreboard import Scoreboard
 from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.system.log import enable_loggers, set_up_logging
+from taskmaster.processes.system.open_files import flush_before_forks
 from taskmaster.processes.system.rlimits import restore_open_files
+from taskmaster.processes.template.import_watch import ImportWatch
 from taskmaster.processes.template.threading_variables import one_thread_each
 from taskmaster.processes.worker import main as worker_main
 from taskmaster.processes.worker import reporter
@@ -39,7 +40,6 @@ from taskmaster.processes.worker.prepared import Prepared, prepare
 
 AnyOrder = messages.WorkerOrder | messages.ReporterOrder
 
-THREADS = Path("/proc/self/task")
 # Callbacks are free to use these: a worker has their default action again.
 NOT_FOR_WORKERS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -62,10 +62,13 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
     for number in (signal.SIGTERM, *NOT_FOR_WORKERS):
         signal.signal(number, _leave_to_the_supervisor)
     channel = socket.socket(fileno=channel_fd)
-    plan: Plan = take(plan_fd)
-    restore_open_files(plan.open_files)
+    watch = ImportWatch()
     try:
-        prepared = prepare_all(plan)
+        with one_thread_each():
+            with watch.importing("consumers: importing the modules of their functions"):
+                plan: Plan = take(plan_fd)
+            restore_open_files(plan.open_files)
+            prepared = prepare_all(plan, watch)
     except TaskmasterError as error:
         _send(channel, messages.failed(error))
         return
@@ -85,10 +88,10 @@ def _restore_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def prepare_all(plan: Plan) -> list[Prepared]:
+def prepare_all(plan: Plan, watch: ImportWatch) -> list[Prepared]:
     """Import what the workers need, and keep the garbage collector off it, so pages stay shared.
 
-    Raises InvalidConfig, and TaskmasterError if an import starts a thread.
+    Raises InvalidConfig, also if an import makes what forks cannot share.
     """
     set_up_logging(plan.log_format)
     if plan.metrics_dir is not None:
@@ -98,36 +101,21 @@ def prepare_all(plan: Plan) -> list[Prepared]:
         prometheus_files.prepare(plan.metrics_dir)
     if plan.directory is not None:
         use_directory(plan.directory)
-    _warn_of_hidden_files()
+    _warn(f"files hidden: {note}" for note in [hidden_note()] if note)
     prepared = []
     for consumer in plan.consumers:
-        with one_thread_each():
-            prepared.append(prepare(consumer, source=plan.source))
+        prepared.append(prepare(consumer, source=plan.source, importing=watch.importing))
         enable_loggers()
-        who = f"{plan.source}: consumer {consumer.queue_name!r}"
-        _refuse_threads(f"{who}: importing {consumer.callback}")
+    _warn(f"made before the fork: {note}" for note in watch.notes)
     gc.collect()
+    flush_before_forks()
     gc.freeze()
     return prepared
 
 
-def _warn_of_hidden_files() -> None:
-    """Log which files of the project callbacks cannot import. They get another module instead."""
-    if note := hidden_note():
-        logging.getLogger("taskmaster.template").warning("files hidden: %s", note)
-
-
-def _refuse_threads(what: str) -> None:
-    """Raise TaskmasterError if there is a thread.
-
-    A fork copies the locks of other threads but not the threads, so a lock that is held at that
-    moment is held for ever.
-    """
-    if len(list(THREADS.iterdir())) > 1:
-        raise TaskmasterError(
-            f"{what} starts a thread, and a process with threads cannot be forked safely: "
-            "start it in the component, which is entered in each worker"
-        )
+def _warn(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        logging.getLogger("taskmaster.template").warning("%s", sentence)
 
 
 def _serve(template: Template) -> None:

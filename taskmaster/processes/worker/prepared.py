@@ -20,6 +20,7 @@ from taskmaster.imports import (
 from taskmaster.middleware import Handler
 from taskmaster.plugins import (
     CrashReporterFactory,
+    Importing,
     MiddlewareFactory,
     crash_reporters,
     middleware_factories,
@@ -61,30 +62,37 @@ class Prepared(NamedTuple):
             raise InvalidConfig(f"{self.where}: {error}") from None
 
 
-def prepare(consumer: Consumer, *, source: str) -> Prepared:
-    """Import what the consumer names. Raises InvalidConfig, beginning with `source` and the key."""
+def prepare(consumer: Consumer, *, source: str, importing: Importing) -> Prepared:
+    """Import what the consumer names, each import in a context of `importing`.
+
+    Raises InvalidConfig, beginning with `source` and the key.
+    """
     where = f"{source}: consumer {consumer.queue_name!r}"
     try:
-        return _prepare(consumer, where)
+        return _prepare(consumer, where, importing)
     except KeyboardInterrupt:
         # A module raised it: Ctrl-C does not reach the processes that prepare consumers.
         raise InvalidConfig(f"{where}: an import raised KeyboardInterrupt") from None
 
 
-def _prepare(consumer: Consumer, where: str) -> Prepared:
-    callback = resolve_callable(consumer.callback, where=f"{where}: callback")
+def _prepare(consumer: Consumer, where: str, importing: Importing) -> Prepared:
+    with importing(f"{where}: callback: importing {name_of(consumer.callback)}"):
+        callback = resolve_callable(consumer.callback, where=f"{where}: callback")
     check_takes_job(callback, where=f"{where}: callback")
     _check_cpus(consumer, where)
     component = consumer.component
     if component is not None:
-        component = resolve_callable(component, where=f"{where}: component")
+        with importing(f"{where}: component: importing {name_of(component)}"):
+            component = resolve_callable(component, where=f"{where}: component")
         check_makes_component(component, where=f"{where}: component")
     specs, middleware = consumer.middleware, f"{where}: middleware"
     return Prepared(
         consumer=consumer,
         callback=callback,
         component=component,
-        middlewares=middleware_factories(specs, where=middleware, queue_name=consumer.queue_name),
+        middlewares=middleware_factories(
+            specs, where=middleware, queue_name=consumer.queue_name, importing=importing
+        ),
         crash_reporters=crash_reporters(specs, where=middleware),
         where=where,
     )
