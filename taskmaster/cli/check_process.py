@@ -1,7 +1,10 @@
 """The process in which `taskmaster check` imports the callbacks and builds each chain."""
 
+import os
+import signal
 import sys
 from contextlib import ExitStack
+from typing import NoReturn
 
 from taskmaster.config import Settings
 from taskmaster.consumer import Consumer
@@ -12,25 +15,41 @@ from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.template.import_watch import ImportWatch
 from taskmaster.processes.worker.prepared import Prepared, prepare
 
+EXIT_SECONDS = 2
+
 
 def main(handed_fd: int) -> None:
     """Print how each chain is wrapped, or the sentence about the first that cannot be built."""
+    try:
+        print("; ".join(check(handed_fd)))
+        leave(0)
+    except TaskmasterError as error:
+        print(error)
+        leave(1)
+
+
+def check(handed_fd: int) -> list[str]:
+    """Return how each chain is wrapped, and what else there is to say. Raises TaskmasterError."""
     watch = ImportWatch()
     settings: Settings = take(handed_fd)
     use_directory(settings.home)
     source = "consumers" if settings.source is None else settings.source.name
-    try:
-        prepared = [
-            prepare(consumer, source=source, importing=watch.importing)
-            for consumer in settings.consumers
-        ]
-        for one in prepared:
-            build(one)
-    except TaskmasterError as error:
-        print(error)
-        sys.exit(1)
+    prepared = [
+        prepare(consumer, source=source, importing=watch.importing)
+        for consumer in settings.consumers
+    ]
+    for one in prepared:
+        build(one)
     notes = [note] if (note := hidden_note()) else []
-    print("; ".join([*map(describe, settings.consumers), *notes, *watch.notes]))
+    return [*map(describe, settings.consumers), *notes, *watch.notes]
+
+
+def leave(code: int) -> NoReturn:
+    """Exit, even if a thread that an import has started never ends."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+    signal.alarm(EXIT_SECONDS)
+    sys.stdout.flush()
+    sys.exit(code)
 
 
 def build(prepared: Prepared) -> None:

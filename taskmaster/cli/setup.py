@@ -3,9 +3,11 @@
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import click
 import psycopg
@@ -16,7 +18,7 @@ from taskmaster.config import Settings, load, load_or_default
 from taskmaster.consumer import Consumer
 from taskmaster.embedded import directory_of, resolve_url
 from taskmaster.errors import InvalidConfig, TaskmasterError
-from taskmaster.processes.ipc.spawn import hand_over, interpreter
+from taskmaster.processes.ipc.spawn import handed_over, interpreter
 from taskmaster.store import migrate as migrations
 from taskmaster.store.connection import Connection, connect
 from taskmaster.store.faults import one_line
@@ -164,29 +166,31 @@ def has_metrics(consumer: Consumer) -> bool:
 
 def callbacks(settings: Settings) -> str:
     """Import the callbacks in a process of their own, because this one never runs user code."""
-    with start_check_process(settings) as process:
-        try:
-            output, _ = process.communicate(timeout=IMPORT_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    text = output.decode("utf-8", "replace").strip()
-    if process.returncode:
-        raise InvalidConfig(text or f"the imports ended with exit code {process.returncode}")
+    with tempfile.TemporaryFile() as output:  # no pipe: processes that imports start hold it open
+        code = run_check_process(settings, output)
+        output.seek(0)
+        text = output.read().decode(errors="replace").strip()
+    if code:
+        raise InvalidConfig(text or f"the imports ended with exit code {code}")
     return text
 
 
-def start_check_process(settings: Settings) -> "subprocess.Popen[bytes]":
-    """Start it in a process group of its own, because Ctrl-C is for this command to handle."""
-    fd = hand_over(settings)
+def run_check_process(settings: Settings, output: IO[bytes]) -> int:
+    """Run it in a process group of its own, because Ctrl-C is for this command to handle.
+
+    Return its exit code. What its imports have started is killed. Raises InvalidConfig if they take
+    too long.
+    """
+    with handed_over(settings) as fd:
+        process = interpreter("taskmaster.cli.check_process", (fd,), stdout=output, process_group=0)
     try:
-        return interpreter(
-            "taskmaster.cli.check_process", (fd,), stdout=subprocess.PIPE, process_group=0
-        )
+        return process.wait(IMPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise InvalidConfig(f"the imports did not finish within {IMPORT_SECONDS:g} s") from None
     finally:
-        os.close(fd)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def database(settings: Settings) -> str:

@@ -17,7 +17,7 @@ from taskmaster.processes.system.random_numbers import generators_in
 from taskmaster.processes.template.stock import Stock, Thread, take_stock
 from taskmaster.store.session import close_sessions
 
-# For threads that were joined to leave the kernel, and for connections that are about to close.
+# For threads that were joined and processes that have closed their output to leave the kernel.
 LEAVES_SECONDS = 0.5
 COMPONENT = "in the component, which is entered in each worker"
 
@@ -34,11 +34,11 @@ class ImportWatch:
         self._strange = take_stock().threads
         self.notes: list[str] = []
         if self._strange:
-            names = [thread.name for thread in self._strange.values()]
+            names = list(dict.fromkeys(thread.name for thread in self._strange.values()))
             self.notes.append(
                 f"{_counted('thread', names)} ran before taskmaster did, from sitecustomize or a "
-                ".pth file: workers are forked without it, and a lock that it holds at that moment "
-                "is never released in them"
+                ".pth file: a worker is forked without threads, and a lock that one of them holds "
+                "at that moment is never released in it"
             )
 
     @contextmanager
@@ -57,7 +57,7 @@ class ImportWatch:
 
     def _lasting_news(self, before: Stock) -> "News":
         leaves_by = time.monotonic() + LEAVES_SECONDS
-        while (news := self._news(before)).is_refused and time.monotonic() < leaves_by:
+        while (news := self._news(before)).may_leave and time.monotonic() < leaves_by:
             gc.collect()
             time.sleep(LEAVES_SECONDS / 50)
         return news
@@ -98,28 +98,39 @@ class News(NamedTuple):
         return bool(self.threads or self.wrong)
 
     @property
+    def may_leave(self) -> bool:
+        """Whether it is worth waiting, because this may be gone in a moment."""
+        return self.is_refused or bool(self.processes)
+
+    @property
     def refusal(self) -> str:
         """Return why the import is refused, without its name."""
-        made = [f"starts {_counted('thread', self.threads)}"] if self.threads else []
-        made += [f"opens {_listed(self.wrong)}"] if self.wrong else []
+        made = self._made(self.wrong)
         if self.threads:
-            reason = "a process with threads cannot be forked safely: start it"
-            return f"{' and '.join(made)}, and {reason} {COMPONENT}"
+            made = " and ".join(
+                [f"starts {_counted('thread', self.threads)}", *filter(None, [made])]
+            )
+            return (
+                f"{made}, and a process with threads cannot be forked safely: start it {COMPONENT}"
+            )
         return (
-            f"{made[0]}, and all workers would share it: open it {COMPONENT}, or close it at the "
-            "end of the import"
+            f"{made}, and all workers would share it: open it {COMPONENT}, or close it at the end "
+            "of the import"
         )
 
     @property
     def notes(self) -> Iterator[str]:
         """Yield what the import has made that may be meant so, without its name."""
-        made = [f"starts {_counted('process', self.processes)}"] if self.processes else []
-        made += [f"opens {_listed(self.doubtful)}"] if self.doubtful else []
-        if made:
-            yield f"{' and '.join(made)}, and all workers share it: make it {COMPONENT}"
+        if made := self._made(self.doubtful):
+            yield f"{made}, and all workers share it: make it {COMPONENT}, unless that is meant"
         if self.generators:
             what = f"makes random number generators: {', '.join(self.generators)}"
             yield f"{what}; all workers draw the same numbers from them: make them {COMPONENT}"
+
+    def _made(self, opened: Sequence[str]) -> str:
+        made = [f"starts {_counted('process', self.processes)}"] if self.processes else []
+        made += [f"opens {_listed(opened)}"] if opened else []
+        return " and ".join(made)
 
 
 def _is_of(thread: Thread, strange: Collection[Thread]) -> bool:

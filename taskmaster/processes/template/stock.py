@@ -64,13 +64,15 @@ def _is_unique(link: str) -> bool:
 
 def _threads() -> dict[int, Thread]:
     """Return the threads besides the main one."""
+    # C code leaves the name of a thread as it is, and that of the process may have changed since.
+    own_names = (_read(TASKS / str(os.getpid()) / "comm"), Path(sys.executable).name[:15])
     of_python = {thread.native_id: thread for thread in threading.enumerate()}
     found = {}
     for task in _entries(TASKS):
         if task in of_python:
             found[task] = Thread(of_python[task].name, _packages(of_python[task]), True)
         elif name := _read(TASKS / str(task) / "comm"):
-            found[task] = Thread(name)
+            found[task] = Thread("of C code" if name in own_names else name)
     found.pop(os.getpid(), None)
     return found
 
