@@ -32,6 +32,15 @@ class Ready(msgspec.Struct, tag=True):
     reports: bool
 
 
+class Noted(msgspec.Struct, tag=True):
+    """The template will be ready, but the user should read this sentence.
+
+    The supervisor logs it, because the user's modules may have set up the template's logging.
+    """
+
+    sentence: str
+
+
 class Failed(msgspec.Struct, tag=True):
     """The template cannot serve. `sentence` is the reason, cut to `MAX_SENTENCE`."""
 
@@ -73,7 +82,7 @@ class Forked(msgspec.Struct, tag=True):
     reason: str = ""
 
 
-Message = Ready | Failed | WorkerOrder | ReporterOrder | Forked
+Message = Ready | Noted | Failed | WorkerOrder | ReporterOrder | Forked
 
 
 class Received(NamedTuple):
@@ -89,9 +98,13 @@ class Received(NamedTuple):
 
 def failed(error: BaseException) -> Failed:
     """Return the message about an error, short enough to be sent."""
-    sentence = str(error)
+    return Failed(shorten(str(error)))
+
+
+def shorten(sentence: str) -> str:
+    """Return a sentence cut to `MAX_SENTENCE`."""
     is_short = len(sentence) <= MAX_SENTENCE
-    return Failed(sentence if is_short else f"{sentence[:MAX_SENTENCE]}… ({len(sentence)} in all)")
+    return sentence if is_short else f"{sentence[:MAX_SENTENCE]}… ({len(sentence)} in all)"
 
 
 def send(channel: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:

@@ -71,21 +71,23 @@ def _socket(fd: int) -> Finding:
         if found.type == socket.SOCK_DGRAM:
             return _datagrams(found, peer)
         if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return Finding(Sharing.DOUBTFUL, f"a listening socket on {_shown(found.getsockname())}")
+            return Finding(
+                Sharing.DOUBTFUL, f"a listening socket on {_address(found.getsockname())}"
+            )
     if peer is None:
         return Finding(Sharing.DOUBTFUL, "a socket")
     if _is_ended(fd) or str(peer).startswith(OF_LOOK_UPS):
         return SAFE
     if not peer:
         return Finding(Sharing.DOUBTFUL, "a socket pair")
-    return Finding(Sharing.WRONG, f"a connection to {_shown(peer)}")
+    return Finding(Sharing.WRONG, f"a connection to {_address(peer)}")
 
 
 def _datagrams(found: socket.socket, peer: object) -> Finding:
     """Return SAFE for a socket that only sends, like that of a handler for syslog."""
     if found.family == socket.AF_UNIX and not found.getsockname():
         return SAFE
-    to = f" to {_shown(peer)}" if peer else ""
+    to = f" to {_address(peer)}" if peer else ""
     return Finding(Sharing.DOUBTFUL, f"a datagram socket{to}")
 
 
@@ -97,7 +99,7 @@ def _peer(found: socket.socket) -> object:
         return None
 
 
-def _shown(address: object) -> str:
+def _address(address: object) -> str:
     match address:
         case (str() as host, int() as port, *_):
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -126,6 +126,8 @@ class TemplateClient:
                 self.wants_crash_reports = reports
                 self.is_ready = self.was_ready = True
                 self.reply_by = None
+            case messages.Noted(sentence=sentence):
+                log.warning("made before the fork: %s", sentence)
             case messages.Failed(sentence=sentence):
                 self._on_failed(sentence)
             case messages.Forked(serial=serial) as forked:

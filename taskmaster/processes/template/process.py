@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from types import FrameType
 from typing import NamedTuple, NoReturn
@@ -72,6 +72,8 @@ def main(channel_fd: int, plan_fd: int, scoreboard_fd: int, lifeline_fd: int) ->
     except TaskmasterError as error:
         _send(channel, messages.failed(error))
         return
+    for note in watch.notes:
+        _send(channel, messages.Noted(messages.shorten(note)))
     scoreboard = Scoreboard(plan.workers, scoreboard_fd)
     _send(channel, messages.Ready(reports=any(one.crash_reporters for one in prepared)))
     _serve(Template(plan, prepared, scoreboard, channel, lifeline_fd=lifeline_fd, held_fd=held_fd))
@@ -101,21 +103,21 @@ def prepare_all(plan: Plan, watch: ImportWatch) -> list[Prepared]:
         prometheus_files.prepare(plan.metrics_dir)
     if plan.directory is not None:
         use_directory(plan.directory)
-    _warn(f"files hidden: {note}" for note in [hidden_note()] if note)
+    _warn_of_hidden_files()
     prepared = []
     for consumer in plan.consumers:
         prepared.append(prepare(consumer, source=plan.source, importing=watch.importing))
         enable_loggers()
-    _warn(f"made before the fork: {note}" for note in watch.notes)
     gc.collect()
     flush_before_forks()
     gc.freeze()
     return prepared
 
 
-def _warn(sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        logging.getLogger("taskmaster.template").warning("%s", sentence)
+def _warn_of_hidden_files() -> None:
+    """Log which files of the project callbacks cannot import. They get another module instead."""
+    if note := hidden_note():
+        logging.getLogger("taskmaster.template").warning("files hidden: %s", note)
 
 
 def _serve(template: Template) -> None:
