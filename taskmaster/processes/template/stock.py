@@ -64,8 +64,7 @@ def _is_unique(link: str) -> bool:
 
 def _threads() -> dict[int, Thread]:
     """Return the threads besides the main one."""
-    # C code leaves the name of a thread as it is, and that of the process may have changed since.
-    own_names = (_read(TASKS / str(os.getpid()) / "comm"), Path(sys.executable).name[:15])
+    own_names = _own_names()
     of_python = {thread.native_id: thread for thread in threading.enumerate()}
     found = {}
     for task in _entries(TASKS):
@@ -75,6 +74,11 @@ def _threads() -> dict[int, Thread]:
             found[task] = Thread("of C code" if name in own_names else name)
     found.pop(os.getpid(), None)
     return found
+
+
+def _own_names() -> tuple[str, str]:
+    """Return the names that threads of C code and forks have: that of this process or of Python."""
+    return _read(TASKS / str(os.getpid()) / "comm"), Path(sys.executable).name[:15]
 
 
 def _packages(thread: threading.Thread) -> frozenset[str]:
@@ -105,7 +109,9 @@ def _children() -> dict[int, str]:
     """Return the child processes that run. They are listed by the thread that started them."""
     listed = [_read(TASKS / str(task) / "children").split() for task in _entries(TASKS)]
     pids = {pid for some in listed for pid in some} - {str(one._pid) for one in _trackers()}
-    return {int(pid): _read(Path(f"/proc/{pid}/comm")) for pid in pids if _is_running(pid)}
+    names = {int(pid): _read(Path(f"/proc/{pid}/comm")) for pid in pids if _is_running(pid)}
+    own_names = _own_names()
+    return {pid: "python" if name in own_names else name for pid, name in names.items()}
 
 
 def _trackers() -> list[Any]:
