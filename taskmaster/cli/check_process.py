@@ -13,6 +13,7 @@ from taskmaster.import_path import hidden_note, use_directory
 from taskmaster.plugins import name_of_spec
 from taskmaster.processes.ipc.spawn import take
 from taskmaster.processes.template.import_watch import ImportWatch
+from taskmaster.processes.template.threading_variables import one_thread_each
 from taskmaster.processes.worker.prepared import Prepared, prepare
 
 EXIT_SECONDS = 2
@@ -34,10 +35,11 @@ def check(handed_fd: int) -> list[str]:
     settings: Settings = take(handed_fd)
     use_directory(settings.home)
     source = "consumers" if settings.source is None else settings.source.name
-    prepared = [
-        prepare(consumer, source=source, importing=watch.importing)
-        for consumer in settings.consumers
-    ]
+    with one_thread_each():
+        prepared = [
+            prepare(consumer, source=source, importing=watch.importing)
+            for consumer in settings.consumers
+        ]
     for one in prepared:
         build(one)
     notes = [note] if (note := hidden_note()) else []

@@ -255,6 +255,14 @@ def test_blocking_socket_stays_so_beside_a_default_timeout(
     assert here.stop() == 0
 
 
+def test_check_imports_with_the_same_environment_as_run(here: Project) -> None:
+    source = REFUSED["thread pool"][0].replace("\n", "\n    ")
+    write_jobs(here, f"import os\nif os.environ.get('OMP_NUM_THREADS') != '1':\n    {source}")
+    assert "importing" not in notes_of_check(here)
+    here.start()
+    assert here.stop() == 0
+
+
 # -- threads of others
 
 

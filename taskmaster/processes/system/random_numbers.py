@@ -51,7 +51,9 @@ def _kinds() -> Iterator[type]:
 
 
 def _is_own(name: str) -> bool:
-    """Return whether a module is neither installed nor part of Python."""
+    """Return whether a module is neither installed nor part of Python or of a known library."""
+    if name.partition(".")[0] in (library.partition(".")[0] for library in KINDS):
+        return False
     file = getattr(sys.modules.get(name), "__file__", None)
     if not isinstance(file, str):
         return False
