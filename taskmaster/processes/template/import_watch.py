@@ -30,7 +30,7 @@ class ImportWatch:
         self._strange = take_stock().threads
         self.notes: list[str] = []
         if self._strange:
-            names = list(dict.fromkeys(thread.name for thread in self._strange.values()))
+            names = [thread.name for thread in self._strange.values()]
             self.notes.append(
                 f"{name_all('thread', names)} ran before taskmaster did, from sitecustomize or a "
                 ".pth file: a worker is forked without threads, and a lock that one of them holds "

@@ -51,8 +51,8 @@ class News(NamedTuple):
         """Return why the import is refused, without its name."""
         made = self._summary(self.wrong)
         if self.threads:
-            reason = "a process with threads cannot be forked safely: start it"
-            return f"{made}, and {reason} {COMPONENT}"
+            reason = "a process with threads cannot be forked safely"
+            return f"{made}, and {reason}: start it, or import what starts it, {COMPONENT}"
         reason = "all workers would share it: open it"
         return f"{made}, and {reason} {COMPONENT}, or close it at the end of the import"
 
@@ -82,7 +82,7 @@ def _is_of(thread: Thread, strange: Collection[Thread]) -> bool:
 def name_all(word: str, names: Sequence[str]) -> str:
     """Return the word in singular or plural with the names, like "a thread 'tracer'"."""
     plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{plural if len(names) > 1 else f'a {word}'} {join_names(names)}"
+    return f"{plural if len(names) > 1 else f'a {word}'} {join_names(dict.fromkeys(names))}"
 
 
 def _join(words: Sequence[str]) -> str:

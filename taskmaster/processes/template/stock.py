@@ -15,6 +15,8 @@ TASKS = Path("/proc/self/task")
 DESCRIPTORS = "/proc/self/fd"
 # They are started by the first semaphore or shared memory, and are meant to be shared by forks.
 TRACKERS = ("multiprocessing.resource_tracker", "multiprocess.resource_tracker")
+# jemalloc, which pyarrow and so pandas bring along, holds its locks around a fork.
+SAFE_IN_FORKS = ("jemalloc_bg_thd",)
 
 
 class Thread(NamedTuple):
@@ -63,14 +65,14 @@ def _is_unique(link: str) -> bool:
 
 
 def _threads() -> dict[int, Thread]:
-    """Return the threads besides the main one."""
+    """Return the threads besides the main one and those that forks need not mind."""
     own_names = _own_names()
     of_python = {thread.native_id: thread for thread in threading.enumerate()}
     found = {}
     for task in _entries(TASKS):
         if task in of_python:
             found[task] = Thread(of_python[task].name, _packages(of_python[task]), True)
-        elif name := _read(TASKS / str(task) / "comm"):
+        elif (name := _read(TASKS / str(task) / "comm")) and name not in SAFE_IN_FORKS:
             found[task] = Thread("of C code" if name in own_names else name)
     found.pop(os.getpid(), None)
     return found
