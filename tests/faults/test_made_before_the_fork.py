@@ -323,12 +323,13 @@ def test_output_that_an_import_has_not_flushed_appears_once(
     here: Project, publisher: Publisher, admin: Admin
 ) -> None:
     source = (
-        "import ctypes, logging.handlers\n"
+        "import ctypes\n"
         "print('unfinished by Python', end='')\n"
         "ctypes.CDLL(None).printf(b'unfinished by C')\n"
         "file = open('file', 'a')\nfile.write('imported ')"
     )
-    write_jobs(here, source, "\ndef cb(job): file.write('ran ')")
+    callback = "\ndef cb(job): file.write('ran '); ctypes.CDLL(None).fflush(None)"
+    write_jobs(here, source, callback)
     here.configure({"callback": "jobs:cb", "concurrency": 2, "max_jobs_per_worker": 1})
     here.start()
     publisher.put_many("q", range(3))

@@ -81,8 +81,9 @@ def _is_of(thread: Thread, strange: Collection[Thread]) -> bool:
 
 def name_all(word: str, names: Sequence[str]) -> str:
     """Return the word in singular or plural with the names, like "a thread 'tracer'"."""
+    different = dict.fromkeys(names)
     plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{plural if len(names) > 1 else f'a {word}'} {join_names(dict.fromkeys(names))}"
+    return f"{plural if len(different) > 1 else f'a {word}'} {join_names(different)}"
 
 
 def _join(words: Sequence[str]) -> str:
