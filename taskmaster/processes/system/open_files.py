@@ -20,10 +20,13 @@ _frozen: list[ref[io.IOBase]] = []
 
 def flush_before_forks() -> None:
     """Write all that is buffered, and remember the files: gc.freeze hides them."""
+    for reference in logging._handlerList:  # type: ignore[attr-defined]
+        handler = reference()
+        if getattr(handler, "flushOnClose", True):  # not so if records may be dropped in the end
+            with suppress(AttributeError, OSError, ValueError):
+                handler.flush()
     _frozen[:] = map(ref, flush_files())
     ctypes.CDLL(None).fflush(None)  # what C code has printed
-    for handler in logging.getLogger().handlers:
-        handler.flush()
 
 
 def flush_files() -> list[io.IOBase]:
