@@ -62,6 +62,10 @@ NOTED = {
         "udp = socket.socket(type=socket.SOCK_DGRAM)\nudp.connect(('127.0.0.1', 9))"
     ),
     "a socket,": "unused = socket.socket()",
+    "a connection to 127.0.0.1:": (
+        "import logging.handlers\nlog = socket.create_server(('127.0.0.1', 0))\n"
+        "handler = logging.handlers.SysLogHandler(log.getsockname(), socktype=socket.SOCK_STREAM)"
+    ),
     "a pipe,": "import multiprocessing\nqueue = multiprocessing.Queue()",
     "a pipe to another process": (
         "import subprocess\nprogram = subprocess.Popen(['cat'], stdin=subprocess.PIPE)"
@@ -225,7 +229,7 @@ def test_import_that_may_be_meant_so_is_noted(here: Project) -> None:
         "import logging.config\n"
         "logging.config.dictConfig({'version': 1, 'root': {'level': 'CRITICAL'}})\n"
     )
-    write_jobs(here, "\n".join(["import os, socket", *NOTED.values(), silenced]))
+    write_jobs(here, "\n".join(["import os, socket", silenced, *NOTED.values()]))
     checked = notes_of_check(here)
     here.start()
     run = "".join(line for line in here.output().splitlines(True) if "made before" in line)

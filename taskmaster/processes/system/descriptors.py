@@ -1,6 +1,7 @@
 """Kinds of descriptors: whether processes that are forked may share one, and how to describe it."""
 
 import fcntl
+import logging
 import os
 import select
 import socket
@@ -13,8 +14,11 @@ from typing import NamedTuple
 # Devices that have no state of their own.
 STATELESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 IN_MEMORY = ("/memfd:", "/dev/shm/")
-# Sockets of the C library's look-ups of users. Their libraries open another one after a fork.
-OF_LOOK_UPS = ("/var/lib/sss/", "/run/samba/", "/var/run/samba/", "/run/nscd/", "/var/run/nscd/")
+# Look-ups of users by the C library, which opens another socket after a fork, and the system's log.
+SAFE_PEERS = (
+    *("/var/lib/sss/", "/run/samba/", "/var/run/samba/", "/run/nscd/", "/var/run/nscd/"),
+    *("/run/systemd/journal/", "/dev/log"),
+)
 SQLITE = b"SQLite format 3\0"
 ENDED = select.POLLHUP | select.POLLRDHUP | select.POLLERR | select.POLLNVAL
 
@@ -46,20 +50,29 @@ def describe(fd: int, descriptors: Mapping[int, str]) -> Finding:
             return _socket(fd)
         if stat.S_ISFIFO(mode):
             return _pipe(fd, [other for other in descriptors if descriptors[other] == link])
-        if stat.S_ISREG(mode):
+        if stat.S_ISREG(mode) and link.startswith("/"):
             return _file(fd, link)
     except OSError:  # it was closed since the descriptors were listed
         return SAFE
     if stat.S_ISDIR(mode) or link.startswith((*STATELESS, "/dev/pts/")):
         return SAFE
-    return Finding(Sharing.DOUBTFUL, _article(link.removeprefix("anon_inode:").strip("[]")))
+    return Finding(Sharing.DOUBTFUL, link if link.startswith("/") else _kind(link))
 
 
-def _article(name: str) -> str:
-    return name if name.startswith("/") else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+def _kind(link: str) -> str:
+    """Return "an eventpoll" for "anon_inode:[eventpoll]", and "a pidfd" for "pidfd:[4711]"."""
+    name = link.removeprefix("anon_inode:").partition(":")[0].strip("[]")
+    return f"{'an' if name.startswith(tuple('aeiou')) else 'a'} {name}"
 
 
 # -- sockets
+
+
+def sockets_of_logging() -> set[int]:
+    """Return the sockets of handlers of logging, which only write to them."""
+    handlers = [reference() for reference in logging._handlerList]  # type: ignore[attr-defined]
+    found = [getattr(one, name, None) for one in handlers for name in ("socket", "sock")]
+    return {one.fileno() for one in found if isinstance(one, socket.socket)}
 
 
 def _socket(fd: int) -> Finding:
@@ -76,7 +89,7 @@ def _socket(fd: int) -> Finding:
             )
     if peer is None:
         return Finding(Sharing.DOUBTFUL, "a socket")
-    if _is_ended(fd) or str(peer).startswith(OF_LOOK_UPS):
+    if _is_ended(fd) or str(peer).startswith(SAFE_PEERS):
         return SAFE
     if not peer:
         return Finding(Sharing.DOUBTFUL, "a socket pair")

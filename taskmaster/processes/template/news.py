@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from taskmaster.imports import join_names
-from taskmaster.processes.system.descriptors import Sharing, describe
+from taskmaster.processes.system.descriptors import Sharing, describe, sockets_of_logging
 from taskmaster.processes.system.random_numbers import generators_in
 from taskmaster.processes.template.stock import Stock, Thread
 
@@ -25,14 +25,18 @@ class News(NamedTuple):
 
     @classmethod
     def of(cls, news: Stock, now: Stock, strange: Collection[Thread]) -> "News":
-        """Judge what came in. Beside strange threads, what C code opens may be theirs."""
-        found = [describe(fd, now.descriptors) for fd in news.descriptors]
-        wrong = [one.words for one in found if one.sharing is Sharing.WRONG]
-        doubtful = [one.words for one in found if one.sharing is Sharing.DOUBTFUL]
+        """Judge what came in. While there are strange threads, a connection may be theirs."""
+        excused = news.descriptors if strange else sockets_of_logging()
+        found = {fd: describe(fd, now.descriptors) for fd in news.descriptors}
+        wrong = {
+            fd: one.words
+            for fd, one in found.items()
+            if one.sharing is Sharing.WRONG and fd not in excused
+        }
         return cls(
             threads=[one.name for one in news.threads.values() if not _is_of(one, strange)],
-            wrong=[] if strange else wrong,
-            doubtful=[*wrong, *doubtful] if strange else doubtful,
+            wrong=list(wrong.values()),
+            doubtful=[one.words for fd, one in found.items() if one.words and fd not in wrong],
             processes=list(news.children.values()),
             generators=list(generators_in(news.modules)),
         )

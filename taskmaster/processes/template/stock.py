@@ -100,7 +100,7 @@ def _descriptors() -> dict[int, str]:
     for fd in _entries(Path(DESCRIPTORS)):
         try:
             link = os.readlink(f"{DESCRIPTORS}/{fd}")  # noqa: PTH115 — it is no path
-        except FileNotFoundError:  # it was the descriptor of the listing
+        except OSError:  # it was the descriptor of the listing
             continue
         if fd not in of_trackers:
             found[fd] = link
@@ -128,7 +128,14 @@ def _is_running(pid: str) -> bool:
 
 
 def _entries(directory: Path) -> list[int]:
-    return sorted(int(entry.name) for entry in directory.iterdir())
+    """Return the numbers in a directory of /proc, or none if this process may not look at itself.
+
+    That happens after PR_SET_DUMPABLE.
+    """
+    try:
+        return sorted(int(entry.name) for entry in directory.iterdir())
+    except PermissionError:
+        return []
 
 
 def _read(path: Path) -> str:
