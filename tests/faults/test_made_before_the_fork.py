@@ -1,13 +1,14 @@
 """Modules that make something when they are imported, before the template forks its workers."""
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from taskmaster import Admin, Publisher, State
-from tests.support import Gates, Journal, eventually
+from taskmaster import Admin, Consumer, Publisher, State, WorkersFailed
+from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.project import ROOT, Project, project
 
 CALLBACK = "\ndef cb(job): ...\n"
@@ -208,6 +209,23 @@ def test_refusal_names_the_import_that_is_to_blame(
     checked = outcome(here, "check")
     assert f"consumer 'q': {blamed} opens a connection" in checked
     assert outcome(here, "run") == checked
+
+
+def test_connection_in_the_module_of_a_function_is_refused(
+    supervise: Supervise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = REFUSED["tcp"][0].replace("\n", "\n    ")
+    is_template = "__import__('setproctitle').getproctitle().startswith('taskmaster template')"
+    source = f"if {is_template}:\n    {connect}\n{CALLBACK}"
+    (tmp_path / "module_with_a_connection.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    callback = importlib.import_module("module_with_a_connection").cb
+    refused = "^consumers: importing the modules of their functions opens a connection to 127"
+    with (
+        pytest.raises(WorkersFailed, match=refused),
+        supervise(Consumer("q", callback=callback)),
+    ):
+        pass
 
 
 def test_reload_with_a_connection_at_import_is_refused(
