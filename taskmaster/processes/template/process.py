@@ -1,10 +1,9 @@
 """The template process: it imports the user's modules and forks the workers.
 
 It starts no thread and keeps no connection, so no fork copies a lock or a session. Imports are
-watched for both, see import_watch.py. The decision against the
-forkserver of `multiprocess` is in docs/decisions/template-process.md. Each worker is forked twice,
-so that it becomes a child of the supervisor, which is a subreaper and can reap it whatever happens
-to the template.
+watched for both, see import_watch.py. The decision against the forkserver of `multiprocess` is in
+docs/decisions/template-process.md. Each worker is forked twice, so that it becomes a child of the
+supervisor, which is a subreaper and can reap it whatever happens to the template.
 """
 
 import errno
