@@ -133,11 +133,11 @@ def _build(prepared: Prepared, job_context: WorkerJobContext, stack: ExitStack) 
     """Set up this process, enter the component and build the middlewares."""
     adopt_orphans()
     Forks().register()
-    seed_again()
     os.nice(prepared.consumer.nice)
     if prepared.consumer.cpu_affinity:
         os.sched_setaffinity(0, prepared.consumer.cpu_affinity)
     os.register_at_fork(after_in_child=partial(setattr, job_context, "is_forked", True))
+    seed_again()
     job_context.component = prepared.open_component(stack)
     handler = prepared.chain(stack, exit_in_forks(prepared.callback, job_context))
     refuse_limits_below(resident_bytes(os.getpid()), prepared.consumer, where=prepared.where)
