@@ -51,7 +51,7 @@ class SupervisorOptions:
     restart_max_seconds: float = 30.0
     boot_attempts: int = 5
     http: str | None = None
-    log_format: LogFormat | None = None
+    log_format: Literal["text", "json"] | None = None
     auto_migrate: bool = True
 
     @property

@@ -7,12 +7,12 @@ only put jobs do not need it.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from taskmaster.consumer import Consumer
 from taskmaster.environment import default_schema
 from taskmaster.errors import InvalidConfig
-from taskmaster.options import LogFormat, SupervisorOptions
+from taskmaster.options import SupervisorOptions
 from taskmaster.validation import check_schema
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Supervisor:
                 )
 
     @property
-    def log_format(self) -> LogFormat:
+    def log_format(self) -> Literal["text", "json"]:
         """The format of the log's lines: "json" if that is chosen for any of them."""
         if self.options.log_format is not None:
             return self.options.log_format

@@ -14,10 +14,6 @@ from taskmaster.supervisor import Supervisor
 
 READ_SECONDS = 5.0
 FIRST_SECONDS = 0.05  # nearly always long enough
-LATE = (
-    f"the configuration was not read within {READ_SECONDS:g} s: "
-    "is it a pipe, or on a file system that has stalled?"
-)
 
 
 class Reading(threading.Thread):
@@ -42,8 +38,11 @@ class Reading(threading.Thread):
 class Reloader:
     """Called by the supervisor until it returns what was read, or raises why nothing was."""
 
-    def __init__(self, read: Callable[[], Supervisor]) -> None:
+    def __init__(
+        self, read: Callable[[], Supervisor], within_seconds: float = READ_SECONDS
+    ) -> None:
         self._read = read
+        self._within_seconds = within_seconds
         self._reading: Reading | None = None
 
     def __call__(self) -> Supervisor | None:
@@ -51,9 +50,12 @@ class Reloader:
         if reading is None or (reading.is_late and not reading.is_alive()):
             reading = self._reading = Reading(self._read)
         if reading.is_alive():
-            reading.is_late = time.monotonic() >= reading.began_at + READ_SECONDS
+            reading.is_late = time.monotonic() >= reading.began_at + self._within_seconds
             if reading.is_late:
-                raise InvalidConfig(LATE)  # and again at once, as long as it hangs
+                raise InvalidConfig(  # and again at once, as long as it hangs
+                    f"the configuration was not read within {self._within_seconds:g} s: "
+                    "is it a pipe, or on a file system that has stalled?"
+                )
             return None
         self._reading = None
         if isinstance(reading.result, Exception):

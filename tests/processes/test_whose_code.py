@@ -196,7 +196,7 @@ def installed(here: Project, tmp_path: Path) -> Path:
     ("file", "old", "new"),
     [
         ("version.py", 'VERSION = "', 'VERSION = "9.'),
-        ("processes/ipc/scoreboard.py", "EMPTY, FAULT, IDS = ", "FAULT, EMPTY, IDS = "),
+        ("processes/ipc/scoreboard.py", "EMPTY, FAULT = ", "FAULT, EMPTY = "),
         ("processes/ipc/messages.py", "    reports: bool", "    reports: bool\n    more: int = 0"),
         ("settlement.py", "    id: int\n    state", "    number: int\n    state"),
         ("processes/ipc/edition.py", "EDITION = ", "ANOTHER_NAME = "),

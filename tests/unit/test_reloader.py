@@ -25,9 +25,7 @@ def test_mistake_in_the_configuration_is_raised() -> None:
             reloader()
 
 
-def test_reading_that_hangs_is_given_up_and_never_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_reading_that_hangs_is_given_up_and_never_used() -> None:
     responds, outcomes = threading.Event(), [SUPERVISOR, None]
 
     def read() -> Supervisor:
@@ -36,13 +34,10 @@ def test_reading_that_hangs_is_given_up_and_never_used(
         assert found is not None
         return found
 
-    reloader = Reloader(read)
-    assert reloader() is None
-    monkeypatch.setattr("taskmaster.cli.reload.READ_SECONDS", 0.0)
+    reloader = Reloader(read, within_seconds=0.0)
     for _ in range(2):
-        with pytest.raises(InvalidConfig, match="not read within 5 s"):
+        with pytest.raises(InvalidConfig, match="not read within 0 s"):
             reloader()
-    monkeypatch.undo()
     responds.set()
     for thread in threading.enumerate():
         if thread.name == "configuration":
