@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -270,6 +271,10 @@ def test_check_passes_before_the_schema_is_created(here: Project, empty_database
     assert "ok      database: schema 'taskmaster' does not exist yet: 'taskmaster run'" in output
 
 
+def contains(here: Project, words: str) -> bool:
+    return words in here.output()
+
+
 def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
     here: Project, conn: Connection
 ) -> None:
@@ -278,7 +283,7 @@ def test_schema_dropped_under_a_supervisor_is_named_in_its_log(
     conn.execute("alter schema taskmaster rename to elsewhere")
     # Both the worker and the supervisor have met it.
     for line in ("database failed, retrying: ", "database refused "):
-        eventually(lambda line=line: line in here.output())
+        eventually(partial(contains, here, line))
     conn.execute("alter schema elsewhere rename to taskmaster")
     eventually(lambda: "database works again" in here.output())
     assert here.stop() == 0
