@@ -48,6 +48,9 @@ REFUSED_CONNECTIONS = (
     "no pg_hba.conf entry",
     "is not permitted to log in",
     "permission denied for database",
+    "invalid value for parameter",
+    "unrecognized configuration parameter",
+    "permission denied to set parameter",
 )
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")  # a conninfo may hold :// too
 QUESTION = "Is the server running"  # libpq adds it to "Connection refused"

@@ -48,7 +48,7 @@ class _Draw(NamedTuple):
     """Ids for jobs that are put by COPY, and when they are due, as text for COPY."""
 
     ids: Sequence[int]
-    due: str
+    due: bytes
 
 
 def put(conn: Connection, schema: str, entry: Entry, content: Content) -> int:
@@ -97,10 +97,10 @@ def _copy_lines(draw: _Draw, entry: Entry, rows: Sequence[bytes]) -> list[bytes]
 
     It is three times as fast as to write a row at a time.
     """
-    columns = [entry.queue_name.translate(COPY_ESCAPES), str(entry.priority)]
+    columns = [entry.queue_name.translate(COPY_ESCAPES).encode(), b"%d" % entry.priority]
     if entry.delay_seconds:
         columns.append(draw.due)
-    shared = ("\t" + "\t".join(columns) + "\t").encode()
+    shared = b"\t" + b"\t".join(columns) + b"\t"
     return [b"%d%b%b" % (job_id, shared, row) for job_id, row in zip(draw.ids, rows, strict=True)]
 
 

@@ -20,6 +20,7 @@ set standard_conforming_strings = on;
 set array_nulls = on;
 set transform_null_equals = off;
 set check_function_bodies = on;
+set default_table_access_method = 'heap';
 set client_min_messages = 'warning';
 set jit = off;
 set tcp_keepalives_idle = 10;
