@@ -9,6 +9,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
+
 from taskmaster.errors import InvalidConfig
 from taskmaster.validation import check_schema
 
@@ -16,6 +19,10 @@ DATABASE_URL = "TASKMASTER_DATABASE_URL"
 SCHEMA = "TASKMASTER_SCHEMA"
 # A parameter of the embedded server's URL. No connection uses its value.
 EMBEDDED_MARK = "fallback_application_name=taskmaster-embedded"
+
+HOST_ADDRESS, TARGET = "PGHOSTADDR", "PGTARGETSESSIONATTRS"
+PRIMARIES = ("primary", "read-write")  # values of PGTARGETSESSIONATTRS
+SETTINGS = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGSYSCONFDIR", "PGSERVICEFILE")
 
 _scrubbing = threading.Lock()
 
@@ -46,16 +53,51 @@ def is_embedded(database_url: str) -> bool:
 
 @contextmanager
 def libpq_environment(database_url: str) -> Iterator[None]:
-    """Hide libpq's variables from a connection to an embedded server: they mean another database.
+    """Hide the variables of libpq that do not fit a connection to this database.
 
-    Connections to other servers use them, as every client of libpq does.
+    To an embedded server, they all mean another database. Connections to other servers use them, as
+    every client of libpq does, but PGHOSTADDR must not lead to another host than the URL's, nor
+    PGTARGETSESSIONATTRS to a standby. Raises psycopg.ProgrammingError.
     """
-    if not is_embedded(database_url):
+    names = _misleading(database_url)
+    if not names:
         yield
         return
     with _scrubbing:
-        hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+        hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
         try:
             yield
         finally:
             os.environ.update(hidden)
+
+
+def _misleading(database_url: str) -> list[str]:
+    found = _variables()
+    if not found or is_embedded(database_url):
+        return found
+    names = [HOST_ADDRESS] if conninfo_to_dict(database_url).get("host") else []
+    if os.environ.get(TARGET) not in PRIMARIES:
+        names.append(TARGET)
+    return [name for name in names if name in found]
+
+
+def libpq_variables(database_url: str) -> list[str]:
+    """Return the names of libpq's variables that a connection to this database uses."""
+    known = {option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
+    used = known.union(SETTINGS).difference(_misleading(database_url))
+    return [name for name in _variables() if name in used]
+
+
+def _variables() -> list[str]:
+    return sorted(name for name in os.environ if name.startswith("PG"))
+
+
+def wanted_server(database_url: str) -> str | None:
+    """Return libpq's target_session_attrs: of several hosts the primary, unless the URL says it.
+
+    None leaves it to the URL and to the environment. Raises psycopg.ProgrammingError.
+    """
+    parts = conninfo_to_dict(database_url)
+    is_list = "," in str(parts.get("host") or parts.get("hostaddr") or "")
+    is_told = "target_session_attrs" in parts or os.environ.get(TARGET) in PRIMARIES
+    return "primary" if is_list and not is_told else None

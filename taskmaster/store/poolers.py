@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from taskmaster.errors import InvalidConfig
+from taskmaster.errors import DatabaseUnreachable, InvalidConfig
 
 ROUNDS = 5
 REPLY_SECONDS = 2.0
@@ -27,7 +27,6 @@ def refuse_transaction_pooling(
     first = _backend(conn)
     if first == conn.info.backend_pid or _keep_their_sessions(conn, first, connect_again):
         return
-    conn.close()
     raise InvalidConfig(
         "database_url leads to a connection pooler in transaction mode, which gives each "
         "transaction another session: use the pooler in session mode, or connect to Postgres itself"
@@ -46,7 +45,7 @@ def _keep_their_sessions(
             for _ in range(ROUNDS):
                 theirs.add(_backend(other))
                 ours.add(_backend(conn))
-    except psycopg.OperationalError:
+    except (psycopg.OperationalError, DatabaseUnreachable):
         pass  # a pooler in session mode may have no session to spare
     return len(ours) == 1 and len(theirs) <= 1 and not ours & theirs
 

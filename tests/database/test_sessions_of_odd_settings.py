@@ -1,7 +1,8 @@
 """All settings that a role, a database or the environment may bring have odd values: jobs run."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -10,11 +11,20 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster import Admin, Consumer, DatabaseUnreachable, Publisher, State
+from taskmaster.store.connection import (
+    Connection,
+    connect,
+    connect_user,
+    connect_worker,
+    reset_session,
+)
+from taskmaster.store.faults import Fault, fault_of
 from tests.support import Gates, Journal, Server, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.odd_settings import (
     ALONE,
+    TIMEOUTS,
     Setting,
     as_options,
     environment,
@@ -77,7 +87,7 @@ def test_jobs_run_whatever_all_settings_are(
     source: int,
 ) -> None:
     """Give each setting one of its values, by one of the sources: all by each in three tests."""
-    by_source: dict[str, list[tuple[str, str]]] = {name: [] for name in SOURCES}
+    values: dict[str, list[tuple[str, str]]] = {name: [] for name in SOURCES}
     for index, setting in enumerate(settings):
         if setting.name in ALONE:
             continue
@@ -85,13 +95,108 @@ def test_jobs_run_whatever_all_settings_are(
         if setting.context == "superuser" and chosen == "environment":
             chosen = "role"
         value = setting.values[(number * 3 + source) % len(setting.values)]
-        by_source[chosen].append((setting.name, value))
-    expect_jobs_to_run(place, by_source, supervise, journal, gates)
+        values[chosen].append((setting.name, value))
+    expect_jobs_to_run(place, values, supervise, journal, gates)
+
+
+# What taskmaster's own sessions rely on. The quotes are those of quote_all_identifiers.
+RELIED_ON = {
+    "DateStyle": "ISO, MDY", "IntervalStyle": "postgres", "TimeZone": "UTC", "array_nulls": "on",
+    "bytea_output": "hex", "check_function_bodies": "on", "client_encoding": "UTF8",
+    "client_min_messages": "warning", "default_table_access_method": "heap",
+    "default_transaction_deferrable": "off", "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off", "exit_on_error": "off", "extra_float_digits": "1",
+    "idle_in_transaction_session_timeout": "0", "idle_session_timeout": "0", "jit": "off",
+    "lock_timeout": "10s", "restrict_nonsystem_relation_kind": "", "row_security": "off",
+    "search_path": '"taskmaster", pg_temp', "standard_conforming_strings": "on",
+    "statement_timeout": "1min", "transaction_timeout": "0", "transform_null_equals": "off",
+}  # fmt: skip
+# Settings that a connection of callbacks does not leave as plain psycopg would have them.
+BOUNDED_FOR_CALLBACKS = {
+    "application_name", "client_encoding", "default_transaction_isolation",
+    "default_transaction_read_only", "idle_in_transaction_session_timeout", "idle_session_timeout",
+    "tcp_keepalives_count", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_user_timeout",
+    "transaction_timeout",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_own_session_has_all_it_relies_on(
+    place: Place, settings: list[Setting], source: str
+) -> None:
+    odd = all_odd(settings, source, timeout="1ms")
+    with by_source(place, {source: odd}):
+        for connect_own in (connect, connect_worker):
+            with connect_own(place.url, "taskmaster") as conn:
+                found = settings_in(conn, "current_setting(name)")
+            assert {name: found[name] for name in RELIED_ON} == RELIED_ON
+            assert found["synchronous_commit"] != "off"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_session_of_callbacks_is_as_the_role_has_it(
+    place: Place, settings: list[Setting], source: str
+) -> None:
+    with by_source(place, {source: all_odd(settings, source, timeout="1min")}):
+        with psycopg.connect(place.url, autocommit=True) as plain:
+            expected = settings_in(plain)
+        with connect_user(place.url) as conn:
+            fresh = settings_in(conn)
+            conn.execute("set timezone = 'UTC'; set statement_timeout = '7s'", prepare=False)
+            reset_session(conn)
+            assert settings_in(conn) == fresh
+    differing = {name for name in expected if expected[name] != fresh[name]}
+    assert differing <= BOUNDED_FOR_CALLBACKS
+    assert fresh["statement_timeout"] == "60000"
+
+
+@pytest.mark.parametrize("source", ["role", "database"])
+def test_setting_that_cannot_be_set_is_refused_by_name(place: Place, source: str) -> None:
+    with (
+        by_source(place, {source: [("session_replication_role", "replica")]}),
+        pytest.raises(DatabaseUnreachable, match='"session_replication_role": reset it for') as why,
+    ):
+        connect(place.url, "taskmaster")
+    assert fault_of(why.value) is Fault.REFUSED
+
+
+def all_odd(settings: list[Setting], source: str, *, timeout: str) -> list[tuple[str, str]]:
+    """Return the first odd value of each setting that this source may bring.
+
+    Where that is the one that taskmaster relies on, the default is odd.
+    """
+    contexts = ("user",) if source == "environment" else ("user", "superuser")
+    return [
+        (name, timeout if name in TIMEOUTS else values[0])
+        for name, context, values in settings
+        if context in contexts
+        and name != "session_replication_role"
+        and values[0] != RELIED_ON.get(name)
+    ]
+
+
+def settings_in(conn: Connection, value: str = "setting") -> dict[str, str]:
+    query = (
+        f"select name, {value} from pg_settings"
+        " where context in ('user', 'superuser') and name !~ '[.]|^transaction_[^t]'"
+    )
+    return dict(conn.execute(query, prepare=False).fetchall())
+
+
+@contextmanager
+def by_source(place: Place, values: Mapping[str, list[tuple[str, str]]]) -> Iterator[None]:
+    """Let each source bring its settings."""
+    with (
+        settings_of(place.admin_url, "role", ROLE, values.get("role", [])),
+        settings_of(place.admin_url, "database", place.database, values.get("database", [])),
+        environment({"PGOPTIONS": as_options(values.get("environment", []))}),
+    ):
+        yield
 
 
 def expect_jobs_to_run(
     place: Place,
-    by_source: dict[str, list[tuple[str, str]]],
+    values: Mapping[str, list[tuple[str, str]]],
     supervise: Supervise,
     journal: Journal,
     gates: Gates,
@@ -101,9 +206,7 @@ def expect_jobs_to_run(
         Consumer(name, callback=ACT, delivery=name, retry_base_seconds=0.01) for name in DELIVERIES
     ]
     with (
-        settings_of(place.admin_url, "role", ROLE, by_source["role"]),
-        settings_of(place.admin_url, "database", place.database, by_source["database"]),
-        environment({"PGOPTIONS": as_options(by_source["environment"])}),
+        by_source(place, values),
         Publisher(place.url) as publisher,
         Admin(place.url) as admin,
         supervise(*consumers, url=place.url),
@@ -168,9 +271,8 @@ def put_jobs(url: str, queue: str, publisher: Publisher) -> Put:
 def expect_running(admin: Admin, held: list[int]) -> None:
     """Fail unless lists and heartbeats show these jobs as running."""
     eventually(lambda: {run.job_id for run in admin.running()} == set(held))
-    leased = [job.id for job in admin.find(state=State.RUNNING)]
-    assert sorted(leased) == sorted(held)[: len(leased)], "a transactional job has no lease"
-    assert len(leased) == 2
+    leased = sorted(held)[:2]  # a transactional job has no lease
+    eventually(lambda: sorted(job.id for job in admin.find(state=State.RUNNING)) == leased)
     assert [one.silent_seconds < 30 for one in admin.supervisors()] == [True]
 
 

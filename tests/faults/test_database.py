@@ -13,7 +13,8 @@ import pytest
 
 from taskmaster import Admin, Consumer, DatabaseUnreachable, Publisher, State
 from taskmaster.embedded import server
-from taskmaster.store.connection import BoundedConnection, Connection, connect
+from taskmaster.store.bounded import BoundedConnection
+from taskmaster.store.connection import Connection, connect
 from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.journal import JOURNAL

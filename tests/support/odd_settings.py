@@ -12,8 +12,9 @@ from psycopg.rows import kwargs_row
 # These name libraries that a session could not be opened without.
 UNTRIED = {"local_preload_libraries", "session_preload_libraries", "application_name"}
 # With these no client could work as plain psycopg does, so they are tried by themselves.
-ALONE = {"statement_timeout", "transaction_timeout", "idle_session_timeout", "lock_timeout",
-         "idle_in_transaction_session_timeout", "session_replication_role"}  # fmt: skip
+TIMEOUTS = {"statement_timeout", "transaction_timeout", "idle_session_timeout", "lock_timeout",
+            "idle_in_transaction_session_timeout"}  # fmt: skip
+ALONE = {*TIMEOUTS, "session_replication_role"}
 CHOSEN = {
     "DateStyle": ["German, DMY", "SQL, DMY", "Postgres, YMD", "ISO, YMD"],
     "TimeZone": ["Asia/Kathmandu", "-13:30", "Pacific/Kiritimati", "<odd>-3:17"],

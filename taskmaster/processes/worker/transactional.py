@@ -23,12 +23,8 @@ from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.processes.worker.run import run_one
 from taskmaster.settlement import Run, Settlement, for_outcome, to_entry
 from taskmaster.store import transactions
-from taskmaster.store.connection import (
-    Connection,
-    connect_user,
-    reset_session,
-    without_bound,
-)
+from taskmaster.store.bounded import without_bound
+from taskmaster.store.connection import Connection, connect_user, reset_session
 from taskmaster.store.cursor import Cursor
 
 NO_TOKEN = UUID(int=0)

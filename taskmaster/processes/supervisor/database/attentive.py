@@ -7,7 +7,7 @@ memory.
 from collections.abc import Callable
 
 from taskmaster.processes.system.log import write_pending_lines
-from taskmaster.store.connection import BoundedConnection
+from taskmaster.store.bounded import BoundedConnection
 
 
 def attentive(pass_on_output: Callable[[], object]) -> type[BoundedConnection]:

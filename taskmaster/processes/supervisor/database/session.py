@@ -16,7 +16,8 @@ from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.supervisor.database.troubles import Troubles
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import migrate, supervisors
-from taskmaster.store.connection import BoundedConnection, Connection, connect
+from taskmaster.store.bounded import BoundedConnection
+from taskmaster.store.connection import Connection, connect
 from taskmaster.store.faults import (
     DATABASE_ERRORS,
     Fault,

@@ -29,6 +29,9 @@ set tcp_keepalives_count = 3;
 -- A put, an ack and a settle are durable. The stricter levels and `local` stay as they are.
 select set_config('synchronous_commit', 'on', false) as durable
  where current_setting('synchronous_commit') = 'off';
+-- As `replica`, triggers do not run, so a put sends no notification. Only a superuser may set it.
+select set_config('session_replication_role', 'origin', false) as setting
+ where current_setting('session_replication_role') = 'replica';
 -- Older versions of Postgres do not have these.
 select set_config('restrict_nonsystem_relation_kind', '', false) as setting
  where current_setting('restrict_nonsystem_relation_kind', true) is not null;
