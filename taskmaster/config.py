@@ -15,7 +15,7 @@ from typing import Any
 
 from taskmaster.consumer import Consumer
 from taskmaster.embedded import beside
-from taskmaster.environment import schema_from_environment, url_from_environment
+from taskmaster.environment import schema_from_environment, trimmed, url_from_environment
 from taskmaster.errors import InvalidConfig, InvalidJob
 from taskmaster.options import SupervisorOptions
 from taskmaster.validation import (
@@ -182,8 +182,8 @@ def _middleware_options(content: Table) -> Table:
 
 
 def _database_url(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value.strip()):
-        return value
+    if value is None or (isinstance(value, str) and trimmed(value)):
+        return value and trimmed(value)
     # The value is not shown, because a mistyped one may still hold a password.
     kind = "an empty one" if isinstance(value, str) else type(value).__name__
     raise InvalidConfig(

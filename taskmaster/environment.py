@@ -1,7 +1,7 @@
 """The environment variables that name the database, for the commands and for the API.
 
 White space at their ends is ignored, because a secret that was read from a file often ends with a
-line break.
+line break, and may begin with a byte order mark.
 """
 
 import os
@@ -20,6 +20,7 @@ SCHEMA = "TASKMASTER_SCHEMA"
 # A parameter of the embedded server's URL. No connection uses its value.
 EMBEDDED_MARK = "fallback_application_name=taskmaster-embedded"
 
+BYTE_ORDER_MARK = "\ufeff"
 HOST_ADDRESS, TARGET = "PGHOSTADDR", "PGTARGETSESSIONATTRS"
 PRIMARIES = ("primary", "read-write")  # values of PGTARGETSESSIONATTRS
 SETTINGS = ("PGTZ", "PGDATESTYLE", "PGGEQO", "PGSYSCONFDIR", "PGSERVICEFILE")
@@ -29,12 +30,17 @@ _scrubbing = threading.Lock()
 
 def url_from_environment() -> str | None:
     """Return the URL, or None if it is unset. An empty variable is unset, as in a compose file."""
-    return os.environ.get(DATABASE_URL, "").strip() or None
+    return trimmed(os.environ.get(DATABASE_URL, "")) or None
+
+
+def trimmed(text: str) -> str:
+    """Return the text without white space and byte order marks at its ends."""
+    return text.strip().strip(BYTE_ORDER_MARK).strip()
 
 
 def schema_from_environment() -> str | None:
     """Return the schema, or None if it is unset or empty. Raises InvalidConfig."""
-    schema = os.environ.get(SCHEMA, "").strip()
+    schema = trimmed(os.environ.get(SCHEMA, ""))
     try:
         return check_schema(schema) if schema else None
     except InvalidConfig as error:

@@ -94,6 +94,8 @@ def check_schema(schema: object) -> str:
         raise InvalidConfig(
             "schema must not be '$user', which Postgres reads as the role's own name"
         )
+    if schema != schema.strip().strip("\ufeff"):
+        raise InvalidConfig(f"schema must not begin or end with white space, got {schema!r}")
     if not _is_storable(schema):
         raise InvalidConfig(
             f"schema must not hold a character that Postgres cannot store, got {display(schema)}"

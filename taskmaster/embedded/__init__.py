@@ -19,7 +19,7 @@ from typing import IO
 from taskmaster.embedded.cluster import Cluster
 from taskmaster.embedded.locks import exclusive, try_lock
 from taskmaster.embedded.own_files import read_own
-from taskmaster.environment import DATABASE_URL, url_from_environment
+from taskmaster.environment import DATABASE_URL, trimmed, url_from_environment
 from taskmaster.errors import EmbeddedUnavailable
 
 SCHEME = "embedded:"
@@ -67,7 +67,7 @@ def directory_of(database_url: str | None) -> Path | None:
 
 
 def _url_or_default(database_url: str | None) -> str:
-    return database_url or url_from_environment() or beside(Path.cwd())
+    return trimmed(database_url or "") or url_from_environment() or beside(Path.cwd())
 
 
 def start_again(directory: Path) -> bool:

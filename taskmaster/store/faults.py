@@ -103,6 +103,11 @@ def describe_fault(error: Exception, schema: str) -> str:
             f"schema {schema!r} was dropped or renamed, or tables or functions in it were: "
             f"{one_line(error)}; 'taskmaster migrate' creates a missing schema"
         )
+    if state == NO_RIGHT and "row-level security" in str(error):
+        return (
+            f"{one_line(error)}: disable row level security on taskmaster's tables, or use a role"
+            " that bypasses it"
+        )
     if state == NO_RIGHT:
         return f"{one_line(error)}: grant the role that right, or use the role that migrated"
     if state == READ_ONLY:

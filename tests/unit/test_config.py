@@ -7,6 +7,8 @@ import pytest
 
 from taskmaster.config import Settings, load, load_or_default
 from taskmaster.consumer import Consumer
+from taskmaster.embedded import directory_of
+from taskmaster.environment import schema_from_environment, url_from_environment
 from taskmaster.errors import InvalidConfig
 from taskmaster.options import SupervisorOptions
 from taskmaster.validation import check_schema
@@ -421,6 +423,19 @@ def test_password_is_not_shown_if_another_key_is_wrong() -> None:
     )
 
 
+@pytest.mark.parametrize("around", ["{}\n", " {}", "\ufeff{}\r\n", "{}\u00a0"])
+def test_white_space_around_url_and_schema_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    url = "postgresql://me@host"
+    text = around.format(url).replace("\n", "\\n").replace("\r", "\\r")
+    assert configured(f'database_url = "{text}"\n{MAIL}').database_url == url
+    assert directory_of(around.format(url)) is None
+    monkeypatch.setenv("TASKMASTER_DATABASE_URL", around.format(url))
+    monkeypatch.setenv("TASKMASTER_SCHEMA", around.format("jobs"))
+    assert (url_from_environment(), schema_from_environment()) == (url, "jobs")
+
+
 def test_bad_schema_in_the_environment_is_named_by_its_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -434,7 +449,9 @@ def test_schema_that_postgres_accepts_is_accepted(schema: str) -> None:
     assert check_schema(schema) == schema
 
 
-@pytest.mark.parametrize("schema", ["", "x" * 64, "é" * 32, "pg_x", "a\0b", "\ud800", None])
+@pytest.mark.parametrize(
+    "schema", ["", "x" * 64, "é" * 32, "pg_x", "a\0b", "\ud800", "a\n", "\ufeffa", None]
+)
 def test_schema_that_postgres_would_refuse_or_cut_is_refused(schema: object) -> None:
     with pytest.raises(InvalidConfig, match=r"^schema must"):
         check_schema(schema)
