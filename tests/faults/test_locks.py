@@ -65,7 +65,7 @@ def test_settlement_waiting_for_a_lock_delays_no_heartbeat(
         assert [status.name for status in admin.supervisors()] == names
         assert [status.lost_leases for status in admin.supervisors()] == [0, 0]
     assert [run.run for run in journal.runs_of(held)] == [1]
-    assert "waiting for a lock" in here.output()
+    assert here.output().count("waiting for a lock: the settlement of worker") == 1
     assert "database unreachable" not in here.output()  # the session was kept
     assert max(silent) < 5.0
     assert here.stop() == 0

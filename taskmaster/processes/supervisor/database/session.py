@@ -135,7 +135,7 @@ class DatabaseSession(BaseService):
             self._on_failure(error)
             return math.inf
         if fault is Fault.BUSY:
-            log.warning("database blocked, waiting for a lock: %s", one_line(error))
+            self.troubles.record_lock(subject, one_line(error))
             self.blocked_step = now
             return LOCKED_SECONDS
         return self.troubles.record(subject, describe_fault(error, self.schema))
