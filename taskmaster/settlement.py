@@ -125,28 +125,48 @@ def for_interruption(run: Run, consumer: Consumer, failure: Failure) -> Settleme
 
 def without_texts(settlement: Settlement, why: str) -> Settlement:
     """Return a settlement that could not be written, with `why` in place of its record's texts."""
-    failure = settlement.failure
-    if failure is None:
+    if settlement.failure is None:
         return settlement
-    plain = why.encode("ascii", "replace").decode()
-    message = f"the record of this run cannot be written: {plain}"
-    record = Failure(cause=failure.cause, message=message, run=failure.run, at=failure.at)
-    return replace(settlement, failure=record)
+    return replace(settlement, failure=_plain_record(settlement, "the record of this run", why))
 
 
 def as_rejected(settlement: Settlement, why: str) -> Settlement:
-    """Return a settlement that could not be written, as a rejection without a record.
+    """Return a settlement that could not be written, as a rejection that says why.
 
     A job that has not run is not rejected, but released as before.
     """
     if settlement.state == State.READY and not settlement.charged:
         return settlement
-    return Settlement(settlement.id, State.REJECTED, charged=True)
+    record = _plain_record(settlement, "the outcome of this run", why)
+    return Settlement(settlement.id, State.REJECTED, charged=True, failure=record)
+
+
+def as_bare_rejection(settlement: Settlement, why: str) -> Settlement:
+    """Return a settlement that could not be written, as a rejection without a record."""
+    return replace(as_rejected(settlement, why), failure=None)
 
 
 def as_postponed(settlement: Settlement, why: str) -> Settlement:
     """Return a settlement that could not be written, as one that lets the job run again later."""
-    return Settlement(settlement.id, State.SCHEDULED, charged=True, delay_seconds=POSTPONED_SECONDS)
+    return Settlement(
+        settlement.id,
+        State.SCHEDULED,
+        charged=True,
+        delay_seconds=POSTPONED_SECONDS,
+        failure=_plain_record(settlement, "the outcome of this run", why),
+    )
+
+
+# The forms in which a settlement is tried, one after the other, until one can be written.
+SIMPLER_FORMS = (without_texts, as_rejected, as_bare_rejection)
+
+
+def _plain_record(settlement: Settlement, subject: str, why: str) -> Failure:
+    """Return a record that keeps the cause, and says in ASCII what could not be written."""
+    known = settlement.failure or Failure(cause="rejected", message="")
+    plain = why.encode("ascii", "replace").decode()
+    message = f"{subject} cannot be written: {plain}"
+    return Failure(cause=known.cause, message=message, run=known.run, at=known.at)
 
 
 def retry_delay(run: int, consumer: Consumer) -> float:

@@ -11,7 +11,7 @@ import psycopg
 
 from taskmaster.failure import Used, make_failure
 from taskmaster.job import State
-from taskmaster.settlement import Settlement, as_rejected, without_texts
+from taskmaster.settlement import SIMPLER_FORMS, Settlement
 from taskmaster.settlement import release as release_of
 from taskmaster.store.apart import spoiled_items
 from taskmaster.store.connection import Connection
@@ -200,7 +200,7 @@ def _settle_apart(conn: Connection, token: UUID, settlements: Sequence[Settlemen
     """Settle each job of a batch by itself. Return those that stay, each with the error."""
     work = partial(settle_some, conn, token)
     spoiled = spoiled_items(conn, work, settlements)
-    for simplify in (without_texts, as_rejected):
+    for simplify in SIMPLER_FORMS:
         simple = [simplify(settlement, one_line(error)) for settlement, error in spoiled]
         spoiled = spoiled_items(conn, work, simple)
     if spoiled:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.rows import kwargs_row
 
-from taskmaster.settlement import Settlement, as_postponed, as_rejected, without_texts
+from taskmaster.settlement import SIMPLER_FORMS, Settlement, as_postponed
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor, Place
 from taskmaster.store.faults import Fault, fault_of, one_line
@@ -107,7 +107,7 @@ def charge_lost(
     or else it runs again later, charged. Raises psycopg.Error if that is refused too.
     """
     error: psycopg.Error | None = None
-    for simplify in (_as_it_is, without_texts, as_rejected, as_postponed):
+    for simplify in (_as_it_is, *SIMPLER_FORMS, as_postponed):
         simple = simplify(settlement, "" if error is None else one_line(error))
         try:
             with conn.transaction():

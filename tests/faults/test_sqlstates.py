@@ -72,6 +72,7 @@ def test_spoiled_queues_stop_no_other(
         conn.execute("drop function spoil() cascade")
         conn.execute("update scheduled set run_at = now()")
         eventually(lambda: all_ended(admin), within=30.0)
+    assert all(job.failures for job in admin.find()), "a rejection is not explained"
     runs = {job_id: len(journal.runs_of(job_id)) for job_id in spoiled}
     assert max(runs.values()) <= MAX_RUNS, "a run was not charged"
 
