@@ -25,6 +25,8 @@ SLOW_SWEEP_SECONDS = 0.002
 SWEEP_SHARE = 10  # a busy worker works at least ten times as long as it sweeps
 MOST_HELD = 64  # a sweep looks for each of them by itself, which costs 2 µs
 TOP = 2**63 - 1
+SKIPPED_SECONDS = 5.0
+MOST_SKIPPED = 64
 
 
 Place = tuple[int, int]  # a job's priority and position
@@ -74,6 +76,7 @@ class Cursor:
     mark: Horizon | None = None  # its `drawn` is settled once a later xmin has reached its xmax
     settled: int = BOTTOM  # put transactions that drew positions up to it have ended
     held: Sequence[Place] = ()  # jobs that were running, which can come back below the floors
+    skipped: dict[Place, float] = field(default_factory=dict)  # until when
 
     def is_sweep_due(self) -> bool:
         """Return whether the next claim begins at the floor."""
@@ -81,6 +84,10 @@ class Cursor:
 
     def start(self, sweep: bool) -> Lanes:
         """Return where the next claim looks."""
+        lanes = self._start(sweep)
+        return _without(lanes, self._skipped_now()) if self.skipped else lanes
+
+    def _start(self, sweep: bool) -> Lanes:
         if not sweep:
             return Lanes(PRIORITIES, self.lows, TOPS)
         now = self.clock()
@@ -89,6 +96,22 @@ class Cursor:
             self.floors, self.held = _bottoms(), ()
         below = [place for place in self.held if place[1] <= self.floors[place[0]]]
         return _sweep_lanes(self.floors, below) if below else Lanes(PRIORITIES, self.floors, TOPS)
+
+    def skip(self, place: Place) -> bool:
+        """Skip a job that cannot be claimed, for a while. Return whether it is a new one."""
+        is_new = place not in self.skipped
+        if len(self.skipped) >= MOST_SKIPPED:
+            self.skipped.clear()
+        self.skipped[place] = self.clock() + SKIPPED_SECONDS
+        return is_new
+
+    def sweep_next(self) -> None:
+        """Let the next claim be a sweep."""
+        self.next_sweep = 0.0
+
+    def _skipped_now(self) -> list[Place]:
+        now = self.clock()
+        return [place for place, until in self.skipped.items() if until > now]
 
     def record(self, claimed: Sequence[Place], *, wanted: int, sweep: bool, seconds: float) -> None:
         """Note a claim that found jobs at these places, lowest first, and took so long."""
@@ -134,6 +157,27 @@ def _sweep_lanes(floors: Sequence[int], below: Sequence[Place]) -> Lanes:
     lanes = [(priority, position - 1, position) for priority, position in below]
     lanes += [(priority, floors[priority], TOP) for priority in PRIORITIES]
     return Lanes(*map(list, zip(*sorted(lanes), strict=True)))
+
+
+def _without(lanes: Lanes, places: Sequence[Place]) -> Lanes:
+    """Return the lanes without these places: a lane that holds one becomes two."""
+    parts = list(zip(*lanes, strict=True))
+    for place in places:
+        parts = [part for lane in parts for part in _split(lane, place)]
+    return Lanes(*map(list, zip(*parts, strict=True)))
+
+
+def _split(lane: tuple[int, int, int], place: Place) -> list[tuple[int, int, int]]:
+    priority, low, high = lane
+    if priority != place[0] or not low < place[1] <= high:
+        return [lane]
+    return [(priority, low, place[1] - 1), (priority, place[1], high)]
+
+
+def open_lanes(lanes: Lanes) -> Lanes:
+    """Return the lanes without an upper end: one for each priority, above all skipped jobs."""
+    open_ones = [lane for lane in zip(*lanes, strict=True) if lane[2] == TOP]
+    return Lanes(*map(list, zip(*open_ones, strict=True)))
 
 
 def _lowest(claimed: Sequence[Place]) -> dict[int, int]:

@@ -84,10 +84,14 @@ class LeaseCounts(NamedTuple):
 
 
 class SettleResult(NamedTuple):
-    """`settled`: whether the lease existed. `spoiled`: jobs that cannot be settled in any form."""
+    """`settled`: whether the lease existed. `spoiled`: jobs that cannot be settled in any form.
+
+    `left`: why the lease is still there, although it is empty.
+    """
 
     settled: bool
     spoiled: Spoiled = ()
+    left: psycopg.Error | None = None
 
 
 class _Look(NamedTuple):
@@ -193,22 +197,36 @@ def settle_in_any_form(
             raise
     if not settle_some(conn, token, []):
         return SettleResult(False)
-    return SettleResult(True, _settle_apart(conn, token, settlements))
+    return _settle_apart(conn, token, settlements)
 
 
-def _settle_apart(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> Spoiled:
-    """Settle each job of a batch by itself. Return those that stay, each with the error."""
+def _settle_apart(conn: Connection, token: UUID, settlements: Sequence[Settlement]) -> SettleResult:
+    """Settle each job of a batch by itself."""
     work = partial(settle_some, conn, token)
     spoiled = spoiled_items(conn, work, settlements)
     for simplify in SIMPLER_FORMS:
         simple = [simplify(settlement, one_line(error)) for settlement, error in spoiled]
         spoiled = spoiled_items(conn, work, simple)
     if spoiled:
-        parameters = {"token": token, "ids": [settlement.id for settlement, _ in spoiled]}
-        conn.execute(statement("leases/keep_only"), parameters)
-    else:
+        _keep_only(conn, token, [settlement.id for settlement, _ in spoiled])
+        return SettleResult(True, spoiled)
+    return SettleResult(True, left=_end(conn, token))
+
+
+def _end(conn: Connection, token: UUID) -> psycopg.Error | None:
+    """Delete a lease, or empty it and return the error if the database refuses that."""
+    try:
         settle(conn, token, [])
-    return spoiled
+    except psycopg.Error as error:
+        if fault_of(error, conn) is not Fault.JOB:
+            raise
+        _keep_only(conn, token, [])
+        return error
+    return None
+
+
+def _keep_only(conn: Connection, token: UUID, ids: Sequence[int]) -> None:
+    conn.execute(statement("leases/keep_only"), {"token": token, "ids": list(ids)})
 
 
 def _settle_parameters(token: UUID, settlements: Sequence[Settlement]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from psycopg.rows import kwargs_row
 
 from taskmaster.settlement import SIMPLER_FORMS, Settlement, as_postponed
 from taskmaster.store.connection import Connection
-from taskmaster.store.cursor import Cursor, Place
+from taskmaster.store.cursor import Cursor, Place, open_lanes
 from taskmaster.store.faults import Fault, fault_of, one_line
 from taskmaster.store.leases import ClaimedJob, LeaseCounts
 from taskmaster.store.loaders import register_time_loaders
@@ -21,9 +21,10 @@ from taskmaster.store.statements import statement_for
 
 
 class LockedJob(NamedTuple):
-    """A job that the transaction has locked, and the ctid of its row."""
+    """A job that the transaction has locked, the ctid of its row, and its position."""
 
     place: str
+    position: int
     job: ClaimedJob
 
 
@@ -44,7 +45,7 @@ class _Find(NamedTuple):
 def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) -> LockedJob | None:
     """Lock the next job of a queue until the transaction ends. Return None if there is none."""
     sweep = cursor.is_sweep_due()
-    lanes = cursor.start(sweep)  # no floor is ever raised here, so all lanes are open above
+    lanes = open_lanes(cursor.start(sweep)) if cursor.skipped else cursor.start(sweep)
     parameters = {"queue_name": queue_name, "priorities": lanes.priorities, "lows": lanes.lows}
     began = time.monotonic()
     query = statement_for("transactions/claim_one", schema)
@@ -59,7 +60,7 @@ def claim_one(conn: Connection, schema: str, queue_name: str, cursor: Cursor) ->
 
 def _find(*, place: str, position: int, priority: int, **columns: Any) -> _Find:
     job = ClaimedJob(priority=priority, **columns)
-    return _Find(LockedJob(place, job), (priority, position))
+    return _Find(LockedJob(place, position, job), (priority, position))
 
 
 def end(

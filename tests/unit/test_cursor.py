@@ -5,10 +5,12 @@ from taskmaster.store.cursor import (
     BOTTOM_EVERY_SECONDS,
     MOST_HELD,
     PRIORITIES,
+    SKIPPED_SECONDS,
     SWEEP_EVERY_SECONDS,
     TOP,
     Cursor,
     Horizon,
+    open_lanes,
 )
 
 
@@ -63,6 +65,18 @@ def test_short_claim_is_followed_by_a_sweep() -> None:
     full(cursor, (0, 100), sweep=True)
     short(cursor)
     assert cursor.is_sweep_due()
+
+
+def test_skipped_job_is_left_out_for_a_while() -> None:
+    clock = Clock()
+    cursor = Cursor(clock)
+    assert cursor.skip((1, 50))
+    assert not cursor.skip((1, 50))
+    lanes = list(zip(*cursor.start(True), strict=True))
+    assert lanes[:4] == [(0, BOTTOM, TOP), (1, BOTTOM, 49), (1, 50, TOP), (2, BOTTOM, TOP)]
+    assert open_lanes(cursor.start(True)).lows[:3] == [BOTTOM, 50, BOTTOM]
+    clock.now += SKIPPED_SECONDS
+    assert cursor.start(True).priorities == PRIORITIES
 
 
 def test_job_found_by_a_sweep_does_not_move_the_cursor_back() -> None:

@@ -4,20 +4,17 @@ import logging
 
 import pytest
 
-from taskmaster.processes.supervisor.database import troubles
 from taskmaster.processes.supervisor.database.troubles import Troubles
 
 
-def test_lock_is_told_once_and_shown_only_if_it_lasts(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lock_is_told_once_and_shown_only_if_it_lasts(caplog: pytest.LogCaptureFixture) -> None:
     one = Troubles()
     with caplog.at_level(logging.INFO):
         for _ in range(3):
             one.record_lock("the heartbeat", "lock timeout")
     assert len(caplog.messages) == 1
     assert one.sentences() == []
-    monkeypatch.setattr(troubles, "LONG_LOCK_SECONDS", 0.0)
+    one.long_lock_seconds = 0.0
     assert one.sentences() == ["the heartbeat: it waits for a lock, lock timeout"]
     one.end("the heartbeat")
     assert one.sentences() == []

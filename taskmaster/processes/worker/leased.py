@@ -8,7 +8,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID
+
+import psycopg
 
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.worker import batch
@@ -18,7 +21,8 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect_worker
 from taskmaster.store.cursor import Cursor
-from taskmaster.store.faults import one_line
+from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.spoiled_claims import claim_apart
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -113,23 +117,31 @@ class Leased:
         token, settlements = self.unsettled
         was_sent, self.was_sent = self.was_sent, True
         result = leases.settle_in_any_form(conn, token, settlements)
-        if result.spoiled:
-            self._set_aside(token, result.spoiled, settlements)
+        self._set_aside(token, result, settlements)
         self._on_settle(token, is_settled=result.settled, was_sent=was_sent)
 
     def _set_aside(
-        self, token: UUID, spoiled: leases.Spoiled, settlements: Sequence[Settlement]
+        self, token: UUID, result: leases.SettleResult, settlements: Sequence[Settlement]
     ) -> None:
         """Keep the settlements of jobs that stay in their lease, and try them again later."""
-        for settlement, error in spoiled:
+        if not result.spoiled and result.left is None:
+            return
+        for settlement, error in result.spoiled:
             log.error(
                 "job set aside: job=%d, its outcome cannot be written, tried again in %g s: %s",
                 settlement.id,
                 SET_ASIDE_SECONDS,
                 one_line(error),
             )
-        left = {settlement.id for settlement, _ in spoiled}
-        kept = [settlement for settlement in settlements if settlement.id in left]
+        if result.left is not None:
+            log.error(
+                "lease set aside: token=%s cannot be deleted, tried again in %g s: %s",
+                token,
+                SET_ASIDE_SECONDS,
+                one_line(result.left),
+            )
+        spoiled = {settlement.id for settlement, _ in result.spoiled}
+        kept = [settlement for settlement in settlements if settlement.id in spoiled]
         self.set_aside.append((token, kept))
         self.set_aside_until = time.monotonic() + SET_ASIDE_SECONDS
 
@@ -138,8 +150,7 @@ class Leased:
         for token, settlements in list(self.set_aside):
             result = leases.settle_in_any_form(conn, token, settlements)
             self.set_aside.remove((token, settlements))
-            if result.spoiled:
-                self._set_aside(token, result.spoiled, settlements)
+            self._set_aside(token, result, settlements)
 
     def release_unacknowledged(self, conn: Connection, *, until: float) -> None:
         """Release what was claimed by a statement whose result was lost.
@@ -164,6 +175,19 @@ class Leased:
                 leases.reject_lease(conn, token, worker=self.claimant.worker)
 
     def _claim(self, conn: Connection, *, batch: int) -> leases.Lease | None:
+        """Claim a batch. If one of its jobs cannot be claimed, claim another by itself."""
+        try:
+            return self._exchange(conn, batch=batch)
+        except psycopg.Error as error:
+            if fault_of(error, conn) is not Fault.JOB:
+                raise
+        self.finish(conn)
+        self.size.restart()
+        claim_one = partial(leases.claim, conn, self.claimant, self.cursor, batch=1)
+        schema, queue_name = self.database.schema, self.claimant.queue_name
+        return claim_apart(conn, schema, queue_name, self.cursor, claim_one)
+
+    def _exchange(self, conn: Connection, *, batch: int) -> leases.Lease | None:
         """Claim a batch. The same statement settles the last one if all of it acked."""
         if self.unsettled is None or self.unsettled[1]:
             self.finish(conn)
@@ -185,22 +209,18 @@ class Leased:
         return leases.Lease(lease.token, [suspect])
 
     def _on_settle(self, token: UUID, *, is_settled: bool, was_sent: bool) -> None:
-        if not is_settled:
-            self._on_lost_lease(token, was_sent=was_sent)
-        self.unsettled, self.was_sent = None, False
-        self.context.row.batch.finish()
-
-    def _on_lost_lease(self, token: UUID, *, was_sent: bool) -> None:
-        """Report a lease that does not exist.
+        """Forget the batch, and report a lease that did not exist.
 
         If the settle was sent before, it may have ended the lease itself.
         """
-        if was_sent:
+        if not is_settled and was_sent:
             log.info(
                 "lease gone: token=%s, settled before the connection was lost or rescued", token
             )
-            return
-        self.context.row.count_lost_lease()
-        log.warning(
-            "lease lost: token=%s, rescued by another supervisor, outcomes not written", token
-        )
+        elif not is_settled:
+            self.context.row.count_lost_lease()
+            log.warning(
+                "lease lost: token=%s, rescued by another supervisor, outcomes not written", token
+            )
+        self.unsettled, self.was_sent = None, False
+        self.context.row.batch.finish()

@@ -19,17 +19,19 @@ from taskmaster.processes.ipc import permits
 from taskmaster.processes.ipc.plan import Database
 from taskmaster.processes.system.fd_identity import Identity, identity
 from taskmaster.processes.worker import batch
+from taskmaster.processes.worker.charges import Charge, Charges
 from taskmaster.processes.worker.context import WorkerContext
 from taskmaster.processes.worker.run import run_one
 from taskmaster.settlement import Run, Settlement, for_outcome, to_entry
 from taskmaster.store import transactions
 from taskmaster.store.bounded import without_bound
 from taskmaster.store.connection import Connection, connect_user, reset_session
-from taskmaster.store.cursor import Cursor
+from taskmaster.store.cursor import Cursor, Place
+from taskmaster.store.faults import Fault, fault_of
+from taskmaster.store.spoiled_claims import claim_apart
 
 NO_TOKEN = UUID(int=0)
 CANCEL_SECONDS = 1.0
-CHARGE_WAIT_MS = 1_000  # at a time, so that the worker notices a request to stop
 
 
 @dataclass(slots=True)
@@ -37,7 +39,7 @@ class Transactional:
     """The transactions of one worker.
 
     `unwritten` is the end of a run that could not be written in its own transaction, or that may
-    not have been written, and `run` the number of that run.
+    not have been written, `run` the number of that run, and `place` that of its job.
     """
 
     database: Database
@@ -45,8 +47,13 @@ class Transactional:
     context: WorkerContext
     unwritten: Settlement | None = None
     run: int = 0
+    place: Place = (0, 0)
+    charges: Charges = field(init=False)
     cursor: Cursor = field(default_factory=Cursor)
     socket_file: Identity | None = None
+
+    def __post_init__(self) -> None:
+        self.charges = Charges(self.database.schema)
 
     @property
     def has_pending(self) -> bool:
@@ -61,6 +68,7 @@ class Transactional:
         """Open a connection for the callbacks. Raises DatabaseUnreachable and psycopg.Error."""
         conn = connect_user(self.database.url, name=f"taskmaster {self.worker}")
         self.cursor, self.socket_file = Cursor(), identity(conn.fileno())
+        self.charges.skip_in(self.cursor)
         job_context = self.context.job_context
         job_context.user_connection, job_context.was_connection_used = conn, False
         return conn
@@ -74,6 +82,7 @@ class Transactional:
             self.finish(conn)
             return 0
         self._reset_used_session(conn)
+        self.charges.write_due(conn, self.cursor)
         locked: transactions.LockedJob | None = None
         is_written = False
         try:
@@ -86,7 +95,7 @@ class Transactional:
                 is_written = True
         except (psycopg.Error, psycopg.Rollback) as error:
             if locked is None:
-                raise
+                return self._skip_spoiled(conn, error)
             self._on_failed_transaction(conn, locked, error)
             is_written = False
         if is_written:  # otherwise `finish` writes the end of the run
@@ -96,17 +105,25 @@ class Transactional:
 
     def finish(self, conn: Connection) -> None:
         """Charge the run whose transaction was lost, once no other session holds its job."""
-        if self.unwritten is not None and not self._charge(conn, self.unwritten):
-            return
+        if self.unwritten is not None:
+            charge = Charge(self.unwritten, self.run, self.place)
+            if not self.charges.write(conn, self.cursor, charge):
+                return
         self.unwritten = None
         self.context.row.batch.finish()
 
-    def _charge(self, conn: Connection, unwritten: Settlement) -> bool:
-        """Charge a run whose transaction was lost. Return False if its job is locked."""
-        charged = transactions.charge_lost(
-            conn, self.database.schema, unwritten, run=self.run, wait_ms=CHARGE_WAIT_MS
-        )
-        return not charged.locked
+    def _skip_spoiled(self, conn: Connection, error: Exception) -> int:
+        """Skip jobs that cannot be claimed. Return 0. Raises the error if no job is to blame."""
+        if fault_of(error, conn) is not Fault.JOB:
+            raise error
+
+        def try_one() -> None:
+            with conn.transaction():
+                transactions.claim_one(conn, schema, queue_name, self.cursor)
+
+        schema, queue_name = self.database.schema, self.context.consumer.queue_name
+        claim_apart(conn, schema, queue_name, self.cursor, try_one)
+        return 0
 
     def _reset_used_session(self, conn: Connection) -> None:
         """Reset the session if a callback has used it.
@@ -126,7 +143,7 @@ class Transactional:
         locked = transactions.claim_one(conn, self.database.schema, queue_name, self.cursor)
         if locked is None:
             return None
-        self.run = locked.job.run_count
+        self.run, self.place = locked.job.run_count, (locked.job.priority, locked.position)
         record = self.context.row.batch
         record.begin(NO_TOKEN, [locked.job.id])
         self.context.allow_starts(1)

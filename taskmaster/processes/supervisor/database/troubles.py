@@ -26,6 +26,7 @@ class Troubles:
     """The present troubles by what is refused. Each is logged when it begins, changes and ends."""
 
     by_subject: dict[str, Trouble] = field(default_factory=dict)
+    long_lock_seconds: float = LONG_LOCK_SECONDS
 
     def record(self, subject: str, why: str) -> float:
         """Note that the database refused `subject`. Return how many seconds to wait now."""
@@ -49,7 +50,7 @@ class Troubles:
 
     def sentences(self) -> list[str]:
         """Return one sentence for each trouble. A lock is one if it has lasted for a while."""
-        latest = time.monotonic() - LONG_LOCK_SECONDS
+        latest = time.monotonic() - self.long_lock_seconds
         return [
             f"{subject}: {trouble.why}"
             for subject, trouble in self.by_subject.items()

@@ -1,0 +1,70 @@
+"""A job that the database refuses to claim or to end does not keep its queue from the others."""
+
+import pytest
+
+from taskmaster import Admin, Consumer, Publisher
+from taskmaster.consumer import DELIVERIES
+from taskmaster.store.connection import Connection
+from tests.support import Journal, Supervise, eventually
+from tests.support.callbacks import ACT
+from tests.support.queues import is_drained
+
+MARKED = {
+    "ready": "old.payload::jsonb ? 'spoiled'",
+    "leases": "exists (select from unnest(old.payloads) p where p::jsonb ? 'spoiled')",
+}
+# A trigger: when, and of which statement. The deferred one refuses the commit.
+TRIGGERS = {
+    "statement": "create trigger spoil before {event} on {table}",
+    "commit": "create constraint trigger spoil after {event} on {table} initially deferred",
+}
+
+
+def spoil(conn: Connection, table: str, event: str, kind: str) -> None:
+    """Let the database refuse this event for rows of spoiled jobs."""
+    row = "old" if event == "delete" else "new"
+    marked = MARKED[table].replace("old.", f"{row}.")
+    trigger = TRIGGERS[kind].format(event=event, table=table)
+    conn.execute(
+        "create function spoil() returns trigger language plpgsql as $$ begin"
+        f"  if {marked} then raise 'spoiled'; end if; return {row}; end $$;"
+        f"{trigger} for each row execute function spoil()",
+        prepare=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "event", "kind"),
+    [
+        ("ready", "delete", "statement"),
+        ("ready", "delete", "commit"),
+        ("leases", "insert", "statement"),
+        ("leases", "delete", "commit"),
+    ],
+)
+def test_spoiled_job_does_not_stop_its_own_queue(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    conn: Connection,
+    journal: Journal,
+    table: str,
+    event: str,
+    kind: str,
+) -> None:
+    spoil(conn, table, event, kind)
+    consumers = [
+        Consumer(name, callback=ACT, delivery=name, retry_base_seconds=0.01) for name in DELIVERIES
+    ]
+    bad = [publisher.put(name, {"spoiled": True}) for name in DELIVERIES]
+    good = [job_id for name in DELIVERIES for job_id in publisher.put_many(name, [{}] * 3)]
+    with supervise(*consumers):
+        eventually(lambda: set(good) <= set(journal.finished()))
+        good.append(publisher.put("transactional"))
+        eventually(lambda: good[-1] in journal.finished())
+        conn.execute("drop function spoil() cascade")
+        eventually(lambda: is_drained(admin))
+        eventually(lambda: conn.execute("select from leases").fetchall() == [])
+    runs = {job_id: len(journal.runs_of(job_id)) for job_id in bad}
+    assert [len(journal.runs_of(job_id)) for job_id in good] == [1] * len(good)
+    assert set(runs.values()) <= {1, 2}, "a run that could not be ended is charged"
