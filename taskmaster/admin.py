@@ -14,7 +14,7 @@ from taskmaster.store.supervisors import RunningJob, SupervisorStatus
 from taskmaster.validation import check_queue_name
 
 MOST = 100
-LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1  # SQL may put jobs with any id
 
 
 class Admin:
@@ -151,7 +151,7 @@ def _plausible(ids: Sequence[int]) -> list[int]:
     for job_id in ids:
         if isinstance(job_id, bool) or not isinstance(job_id, int):
             raise InvalidJob(f"a job's id must be a whole number, got {job_id!r}")
-    return [job_id for job_id in ids if 0 < job_id <= LARGEST_ID]
+    return [job_id for job_id in ids if -LARGEST_ID - 1 <= job_id <= LARGEST_ID]
 
 
 def _check_all_done(wanted: Sequence[int], done: Sequence[int], *, one: str, many: str) -> None:

@@ -109,9 +109,12 @@ def json_schema(*, schema: Schema) -> Middleware:
 
 
 def _errors(validator: Any, payload: Any) -> str:
-    if validator.is_valid(payload):
-        return ""
-    found = [_describe(error) for error in validator.iter_errors(payload)]
+    try:
+        if validator.is_valid(payload):
+            return ""
+        found = [_describe(error) for error in validator.iter_errors(payload)]
+    except ValueError as error:  # SQL may put JSON that is nested deeper than the checker reads
+        return f"the payload cannot be checked against its schema: {error}"
     rest = f"; and {len(found) - MOST_ERRORS} more" if len(found) > MOST_ERRORS else ""
     return "the payload does not match its schema: " + "; ".join(found[:MOST_ERRORS]) + rest
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from taskmaster.job import LOWEST_PRIORITY
 
 PRIORITIES = list(range(LOWEST_PRIORITY + 1))  # a list, because psycopg sends it as an array
-BOTTOM = -1  # positions start at 1
+BOTTOM = -(2**63)  # positions start at 1, but a person may move a job in front of all others
 # Often, because a sweep walks the dead index entries since the last one: many short walks are
 # better than a long one.
 SWEEP_EVERY_SECONDS = 0.25

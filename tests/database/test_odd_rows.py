@@ -23,6 +23,7 @@ TIMES = ["infinity", "-infinity", "290000-01-01", "10000-01-01", "4713-01-01 BC"
 COUNTS = [0, 1, 32_766, 32_767, -32_768]
 NUMBERS = ["18446744073709551616", "-9223372036854775809", "123456789012345678901234567890",
            "1e999", "9" * 5_000, "0.1", "-0"]  # fmt: skip
+POSITIONS = [None, 0, -5, 2**63 - 1]  # None: the next one
 TEXTS = ['"\\ud800"', "[" * 3_000 + "]" * 3_000, '{"a": 1, "a": 2}', "null", '"é🚀"', "[1, 2]"]
 
 
@@ -32,6 +33,7 @@ def rows(draw: Callable[[Any], Any]) -> dict[str, Any]:
     return {
         "created_at": draw(st.sampled_from(TIMES)),
         "at": draw(st.sampled_from(TIMES)),
+        "position": draw(st.sampled_from(POSITIONS)),
         "run_count": draw(st.sampled_from(COUNTS)),
         "crashes": draw(st.sampled_from(COUNTS)),
         "rescues": draw(st.sampled_from(COUNTS)),
@@ -44,11 +46,15 @@ def rows(draw: Callable[[Any], Any]) -> dict[str, Any]:
 def insert(conn: Connection, table: str, row: dict[str, Any]) -> int:
     """Insert a job into a table as a person with psql would, and return its id."""
     at = {"ready": "ready_at", "scheduled": "run_at", "rejected": "rejected_at"}[table]
+    more, value = "", ""
+    if table == "ready":
+        more, value = ", position", ", coalesce(%(position)s, nextval('positions'))"
     found = conn.execute(
         f"insert into {table} (id, queue_name, priority, created_at, {at}, run_count, crashes,"
-        "   rescues, payload, headers, failures)"
+        f"   rescues, payload, headers, failures{more})"
         " values (nextval('job_ids'), 'q', 0, %(created_at)s, %(at)s, %(run_count)s, %(crashes)s,"
-        "   %(rescues)s, %(payload)s::json, %(headers)s::json, %(failures)s::jsonb) returning id",
+        "   %(rescues)s, %(payload)s::json, %(headers)s::json, %(failures)s::jsonb"
+        f"   {value}) returning id",
         row,
     ).fetchone()
     assert found is not None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from taskmaster import Admin, Consumer, Publisher, State
 from taskmaster.errors import InvalidConfig, InvalidPayload
 from taskmaster.job import ACK, Outcome, Reject
 from taskmaster.store.connection import Connection
+from taskmaster.store.loaders import decode_json
 from taskmaster.testing import make_job
 from taskmaster_middleware.json_schema import json_schema
 from tests.support import Journal, Supervise, eventually
@@ -59,6 +61,12 @@ def outcome_of(schema: Any, payload: Any) -> Outcome:
     return json_schema(schema=schema)(lambda job: ACK)(make_job(payload))
 
 
+def outcome_of_sql(schema: Any, payload: Any) -> Outcome:
+    """Return the outcome of a job with a payload that only SQL can put."""
+    job: Any = SimpleNamespace(payload=payload)
+    return json_schema(schema=schema)(lambda job: ACK)(job)
+
+
 def test_bad_payload_is_rejected_with_each_error_at_its_pointer() -> None:
     outcome = outcome_of(MAIL, WRONG)
     assert isinstance(outcome, Reject)
@@ -78,6 +86,19 @@ def test_hundreds_of_errors_are_cut_off() -> None:
     reason = str(outcome_of({"items": {"type": "null"}}, [1] * 500))
     assert "; and 400 more" in reason
     assert len(reason) < 10_000
+
+
+@pytest.mark.parametrize("schema", [{"type": "object"}, {"enum": [1]}, {"items": False}])
+def test_payload_too_deep_to_be_checked_is_rejected(schema: Any) -> None:
+    outcome = outcome_of_sql(schema, decode_json("[" * 900 + "]" * 900))
+    assert isinstance(outcome, Reject)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**300])
+def test_number_beyond_64_bits_is_checked_exactly(number: int) -> None:
+    assert outcome_of_sql({"const": number}, number) == ACK
+    assert isinstance(outcome_of_sql({"const": number}, number + 1), Reject)
+    assert isinstance(outcome_of_sql({"type": "integer", "maximum": number - 1}, number), Reject)
 
 
 @pytest.mark.parametrize(
