@@ -3,9 +3,11 @@
 import psycopg
 from psycopg.rows import tuple_row
 
+from taskmaster.errors import InvalidConfig
 from taskmaster.store.bounded import BoundedConnection, Connection
 from taskmaster.store.loaders import keep_json_as_bytes, register_loaders
 from taskmaster.store.opening import Opening
+from taskmaster.store.rows import fetch_value
 from taskmaster.store.statements import statement
 
 PATIENCE_SECONDS = 2.0  # beyond the server's own timeout
@@ -58,14 +60,19 @@ def connect_worker(database_url: str, schema: str, *, name: str = "taskmaster") 
     return conn
 
 
-def connect_user(database_url: str, *, name: str = "taskmaster") -> Connection:
+def connect_user(database_url: str, schema: str, *, name: str = "taskmaster") -> Connection:
     """Open a connection that callbacks write through: its session is as its role has it.
 
-    Raises what `connect` raises.
+    Raises what `connect` raises, and InvalidConfig if row level security would hide jobs from it.
     """
 
     def set_up(conn: Connection) -> None:
         conn.execute(statement("sessions/user"), prepare=False)
+        if fetch_value(conn, statement("sessions/has_row_security"), {"schema": schema}):
+            raise InvalidConfig(
+                f"row level security would hide jobs of schema {schema!r} from this role: disable"
+                " it on taskmaster's tables, or use a role that bypasses it"
+            )
 
     return Opening(
         database_url=database_url, name=name, set_up=set_up, unbounded=IDLE_TIMEOUTS

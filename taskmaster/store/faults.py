@@ -48,6 +48,7 @@ REFUSED_CONNECTIONS = (
     "no pg_hba.conf entry",
     "is not permitted to log in",
     "permission denied for database",
+    "permission denied for schema",
     "invalid value for parameter",
     "unrecognized configuration parameter",
     "permission denied to set parameter",

@@ -128,6 +128,6 @@ def _describe_failure(database_url: str, error: Exception) -> str:
 
 def _describe_refusal(error: psycopg.Error) -> str:
     """Return why the session was refused, with the way out if a setting is to blame."""
-    is_setting = error.sqlstate == NO_RIGHT
+    is_setting = error.sqlstate == NO_RIGHT and "set parameter" in str(error)
     way_out = ": reset it for the role, the database and in PGOPTIONS" if is_setting else ""
     return one_line(error) + way_out

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from psycopg import Cursor
 from psycopg.rows import kwargs_row, scalar_row
 
-from taskmaster.store.connection import Connection
+from taskmaster.store.bounded import Connection
 
 Row = TypeVar("Row")
 Parameters = Mapping[str, Any]

@@ -71,7 +71,7 @@ def test_odd_rows_pass_every_reader(
     with (
         connect(database_url, SCHEMA) as conn,
         connect_worker(database_url, SCHEMA) as hot,
-        connect_user(database_url) as user_conn,
+        connect_user(database_url, SCHEMA) as user_conn,
     ):
         conn.execute("truncate ready, scheduled, rejected, leases, supervisors")
         expected = {insert(conn, table, row) for table, row in odd}

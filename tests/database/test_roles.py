@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster import Admin, Consumer, InvalidConfig, Publisher, State
 from taskmaster.store import migrate
-from taskmaster.store.connection import Connection, connect
+from taskmaster.store.connection import Connection, connect, connect_user
+from taskmaster.store.faults import describe_fault
 from tests.support import Journal, Server, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.store import SCHEMA
@@ -59,3 +61,17 @@ def test_a_role_without_create_can_put_run_and_inspect(
                 lambda: [(job.id, job.state) for job in admin.find()] == [(ids[0], State.REJECTED)]
             )
     assert sorted(journal.finished()) == ids
+
+
+def test_row_level_security_hides_no_job_silently(role_url: str, conn: Connection) -> None:
+    conn.execute("alter table ready enable row level security")
+    with (
+        connect(role_url, SCHEMA) as own,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security") as why,
+    ):
+        own.execute("select from ready")
+    assert "bypasses it" in describe_fault(why.value, SCHEMA)
+    with pytest.raises(InvalidConfig, match="row level security would hide jobs"):
+        connect_user(role_url, SCHEMA)
+    conn.execute("alter table ready disable row level security")
+    connect_user(role_url, SCHEMA).close()

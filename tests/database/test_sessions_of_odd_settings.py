@@ -140,7 +140,7 @@ def test_session_of_callbacks_is_as_the_role_has_it(
     with by_source(place, {source: all_odd(settings, source, timeout="1min")}):
         with psycopg.connect(place.url, autocommit=True) as plain:
             expected = settings_in(plain)
-        with connect_user(place.url) as conn:
+        with connect_user(place.url, "taskmaster") as conn:
             fresh = settings_in(conn)
             conn.execute("set timezone = 'UTC'; set statement_timeout = '7s'", prepare=False)
             reset_session(conn)

@@ -66,7 +66,8 @@ class Transactional:
 
     def connect(self) -> Connection:
         """Open a connection for the callbacks. Raises DatabaseUnreachable and psycopg.Error."""
-        conn = connect_user(self.database.url, name=f"taskmaster {self.worker}")
+        url, schema = self.database.url, self.database.schema
+        conn = connect_user(url, schema, name=f"taskmaster {self.worker}")
         self.cursor, self.socket_file = Cursor(), identity(conn.fileno())
         self.charges.skip_in(self.cursor)
         job_context = self.context.job_context
