@@ -47,8 +47,10 @@ REFUSED_CONNECTIONS = (
     "password authentication failed",
     "no pg_hba.conf entry",
     "is not permitted to log in",
+    "is not currently accepting connections",
     "permission denied for database",
     "permission denied for schema",
+    '" does not exist',
     "invalid value for parameter",
     "unrecognized configuration parameter",
     "permission denied to set parameter",
@@ -101,8 +103,9 @@ def describe_fault(error: Exception, schema: str) -> str:
     state = error.sqlstate if isinstance(error, psycopg.Error) else None
     if state in MISSING:
         return (
-            f"schema {schema!r} was dropped or renamed, or tables or functions in it were: "
-            f"{one_line(error)}; 'taskmaster migrate' creates a missing schema"
+            f"schema {schema!r} was dropped or renamed, or tables or functions in it were,"
+            f" or this role may not use it: {one_line(error)};"
+            " 'taskmaster migrate' creates a missing schema"
         )
     if state == NO_RIGHT and "row-level security" in str(error):
         return (

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from taskmaster import Admin, Consumer, DatabaseUnreachable, Publisher, State
 from taskmaster.embedded import server
+from taskmaster.processes.ipc.plan import Database
+from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.store.bounded import BoundedConnection
 from taskmaster.store.connection import Connection, connect
 from tests.support import Gates, Journal, Supervise, eventually
@@ -317,3 +320,25 @@ def test_server_that_does_not_respond_is_disconnected(database_url: str) -> None
         with pytest.raises(psycopg.OperationalError, match=r"the server has not \w+ within 0\.2 s"):
             conn.execute("select pg_sleep(50)")
         assert conn.closed
+
+
+def test_refused_connection_is_shown_with_its_reason(
+    own_server: OwnServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with psycopg.connect(own_server.url, autocommit=True) as conn:
+        conn.execute("create role app login superuser")
+        url = make_conninfo(own_server.url, user="app")
+        session = DatabaseSession(Database(url, SCHEMA))
+        session.run_due(0.0)
+        conn.execute("alter role app nologin")
+        conn.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'")
+        session.run(lambda own: own.execute("select 1"), 0.0, subject="a test")
+        for _ in range(3):
+            session.run_due(session.connect_at)
+        (sentence,) = session.troubles.sentences()
+        assert "is not permitted to log in" in sentence
+        assert caplog.text.count("is not permitted to log in") == 1
+        conn.execute("alter role app login")
+        session.run_due(session.connect_at)
+        assert (session.is_open, session.troubles.sentences()) == (True, [])
+        session.close()

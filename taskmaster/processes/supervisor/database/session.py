@@ -33,6 +33,7 @@ log = logging.getLogger("taskmaster.supervisor")
 STATEMENT_SECONDS = 10.0
 FAILOVER_SECONDS = 120.0
 LOCKED_SECONDS = 0.1  # before a row that another transaction has locked is tried again
+CONNECTION = "the connection"
 Work = Callable[[Connection], object]
 
 
@@ -182,6 +183,7 @@ class DatabaseSession(BaseService):
         if self.has_been_open:
             self.reopened_at = time.monotonic()
         self.connection, self.has_been_open = conn, True
+        self.troubles.end(CONNECTION)
         for notify in self.on_connect:
             notify()
 
@@ -195,12 +197,14 @@ class DatabaseSession(BaseService):
         supervisors.watch_session(conn)
 
     def _on_failure(self, error: Exception) -> None:
-        """Log the first failure of a series, and connect again after a while.
+        """Log the first failure of a series, and each new refusal. Connect again after a while.
 
         The wait begins now, and not when the step began: a database that does not respond keeps the
         loop waiting, and between two attempts it must do its other work.
         """
-        if self.backoff.failures == 0:
+        if fault_of(error) is Fault.REFUSED:
+            self.troubles.record(CONNECTION, describe_fault(error, self.schema))
+        elif self.backoff.failures == 0:
             problem = "unreachable" if is_unreachable(error) else "failed"
             log.warning("database %s, retrying: %s", problem, describe_fault(error, self.schema))
         self._disconnect()
