@@ -41,11 +41,14 @@ def connect(
         conn.execute(statement("sessions/own") + b";" + further, prepare=False)
         conn.execute(statement("sessions/bounds"), bounds, prepare=False)
 
-    opening = Opening(
-        database_url=database_url, name=name, set_up=set_up, unbounded=TIMEOUTS, kind=kind
-    )
-    conn = opening.open()
-    conn.patience_seconds = statement_seconds + PATIENCE_SECONDS
+    conn = Opening(
+        database_url=database_url,
+        name=name,
+        set_up=set_up,
+        unbounded=TIMEOUTS,
+        kind=kind,
+        patience_seconds=statement_seconds + PATIENCE_SECONDS,
+    ).open()
     register_loaders(conn)
     return conn
 

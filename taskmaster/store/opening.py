@@ -16,6 +16,7 @@ from taskmaster.store.faults import (
     one_line,
 )
 from taskmaster.store.poolers import refuse_transaction_pooling
+from taskmaster.store.urls import refuse_unescaped, refused_option
 
 CONNECT_TIMEOUT_SECONDS = 3
 # Versions of Postgres that have a timeout. All that are supported have the others.
@@ -43,6 +44,7 @@ class Opening:
     set_up: Callable[[Connection], None]
     unbounded: Sequence[str]
     kind: type[BoundedConnection] = BoundedConnection
+    patience_seconds: float = 60.0
 
     def open(self) -> BoundedConnection:
         """Return the connection.
@@ -60,6 +62,7 @@ class Opening:
     def _open(self, options: str | None = None) -> BoundedConnection:
         conn = self._connect(self.kind, options)
         unbounded = self._options_without_timeouts(conn)
+        conn.patience_seconds = self.patience_seconds
         try:
             _refuse_other_encodings(conn)
             refuse_transaction_pooling(conn, lambda: self._connect(BoundedConnection, options))
@@ -79,6 +82,7 @@ class Opening:
     def _connect(self, kind: type[BoundedConnection], options: str | None) -> BoundedConnection:
         url = self.database_url
         try:
+            refuse_unescaped(url)
             with libpq_environment(url):
                 return kind.connect(
                     url,
@@ -98,6 +102,11 @@ class Opening:
         except psycopg.ProgrammingError as error:
             raise InvalidConfig(describe_bad_url(url, error)) from None
         except (psycopg.Error, OSError) as error:  # descriptors may be short
+            if option := refused_option(error):
+                raise InvalidConfig(
+                    f"cannot connect to the database: libpq does not accept the value of {option!r}"
+                    f" in database_url or in its environment variable{_name_variables(url)}"
+                ) from None
             raise DatabaseUnreachable(_describe_failure(url, error)) from None
 
     def _options_without_timeouts(self, conn: Connection) -> str:
@@ -121,9 +130,12 @@ def _refuse_other_encodings(conn: Connection) -> None:
 
 def _describe_failure(database_url: str, error: Exception) -> str:
     """Return why there is no connection, with the variables that have a part in it."""
+    return f"cannot connect to the database: {one_line(error)}{_name_variables(database_url)}"
+
+
+def _name_variables(database_url: str) -> str:
     names = ", ".join(libpq_variables(database_url))
-    told = f" (from the environment: {names})" if names else ""
-    return f"cannot connect to the database: {one_line(error)}{told}"
+    return f" (from the environment: {names})" if names else ""
 
 
 def _describe_refusal(error: psycopg.Error) -> str:
