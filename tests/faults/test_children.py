@@ -162,3 +162,15 @@ def test_stack_is_kept_after_a_job_enabled_faulthandler(
         job_id = publisher.put("q", {"number": 2, "signal": int(signal.SIGSEGV)})
         eventually(lambda: admin.get(job_id).state == State.REJECTED)
     assert "crash_by_signal" in admin.get(job_id).failures[0].traceback
+
+
+@pytest.mark.parametrize("how", ["kill", "exit"])
+def test_shared_memory_of_a_worker_that_has_ended_is_removed(
+    supervise: Supervise, publisher: Publisher, journal: Journal, how: str
+) -> None:
+    """Python's resource tracker does it, which is in the process group of the worker."""
+    callback = f"{CALLBACKS}leave_shared_memory"
+    with supervise(Consumer("q", callback=callback, max_crashes=1, max_jobs_per_worker=1)):
+        publisher.put("q", {"how": how})
+        (line,) = eventually(lambda: journal.lines("left"))
+        eventually(lambda: not Path("/dev/shm", line["name"]).exists())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,11 @@ def crash_after_enabling(job: Job) -> None:
         note("enabled")
     else:
         crash_by_signal(job)
+
+
+def leave_shared_memory(job: Job) -> None:
+    """Leave a block of shared memory behind, and end this worker if told to."""
+    KEPT.append(shared_memory.SharedMemory(create=True, size=100))
+    note("left", name=KEPT[-1].name)
+    if job.payload["how"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -3,15 +3,18 @@
 import logging
 import socket
 import sys
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from taskmaster.processes.exporter.pages import Pages
+from taskmaster.processes.system.shortage import is_shortage
 
 log = logging.getLogger("taskmaster.exporter")
 
 CLIENT_SECONDS = 5.0
+SHORTAGE_SECONDS = 0.2
 
 
 def serve(listening: socket.socket, pages: Pages) -> None:
@@ -37,6 +40,15 @@ def serve(listening: socket.socket, pages: Pages) -> None:
             """Log nothing: a scrape every few seconds is not worth a line."""
 
     class Server(ThreadingHTTPServer):
+        def get_request(self) -> Any:
+            """Accept a connection. If descriptors are short, wait a moment instead of spinning."""
+            try:
+                return super().get_request()
+            except OSError as error:
+                if is_shortage(error):
+                    time.sleep(SHORTAGE_SECONDS)
+                raise  # the server goes on
+
         def handle_error(self, request: Any, client_address: Any) -> None:
             """Log the error unless the client has just disconnected."""
             if not isinstance(sys.exception(), OSError):

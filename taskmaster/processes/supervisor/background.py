@@ -107,5 +107,5 @@ def main(handed_fd: int, report_fd: int, lifeline_fd: int) -> None:
             supervisor.run(on_ready=lambda: report.write(READY))
         except TaskmasterError as error:
             with suppress(BrokenPipeError):  # once it was ready, the application reads no more
-                report.write(str(error).encode("utf-8", "replace"))
+                report.write(str(error).encode("utf-8", "replace")[:MAX_REPORT_BYTES])
             sys.exit(f"taskmaster: {error}")

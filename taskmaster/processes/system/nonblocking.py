@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 from taskmaster.processes.system.fd_identity import Identity, identity
+from taskmaster.processes.system.shortage import is_shortage
 
 CHUNK_BYTES = 4096  # a pipe that is ready takes this much (PIPE_BUF) without blocking
 _writers: "dict[Identity | None, NonBlockingWriter]" = {}
@@ -46,9 +47,9 @@ class NonBlockingWriter:
         try:
             while self.rest and (taken := self._write(self.rest)):
                 self.rest = self.rest[taken:]
-        except BlockingIOError:
-            return False
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):  # it does not take more now, or its disk is full
+                return False
             self.rest = memoryview(b"")
             raise
         return not self.rest

@@ -22,10 +22,14 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def children() -> list[int]:
-    """Return the pids of this process's children."""
-    pid = os.getpid()
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def children(pid: int | None = None) -> list[int]:
+    """Return the pids of the children of a process, by default this one. None if it has ended."""
+    pid = pid or os.getpid()
+    try:
+        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in listed.split()]
 
 
 def count_zombies(*, most_children: int) -> int:

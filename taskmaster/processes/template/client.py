@@ -5,8 +5,6 @@ This file runs in the supervisor, process.py in the template.
 
 import logging
 import math
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -20,6 +18,7 @@ from taskmaster.processes.ipc import messages
 from taskmaster.processes.ipc.plan import Plan
 from taskmaster.processes.ipc.python import Python
 from taskmaster.processes.ipc.spawn import OTHER_EDITION, UPGRADED, describe_exit, end, with_channel
+from taskmaster.processes.system.process_groups import kill_group
 from taskmaster.processes.system.shortage import is_shortage, reason_of, shortages
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -168,7 +167,7 @@ class TemplateClient:
         """Kill the template's process group and reap it. Its workers are in groups of their own."""
         if self.process is not None:
             if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
+                kill_group(self.process.pid)
             end(self.process, REPLY_SECONDS)
         if self.channel is not None:
             self.channel.close()  # last: a running template would log that its channel broke

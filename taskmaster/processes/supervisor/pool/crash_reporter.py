@@ -17,9 +17,9 @@ import msgspec
 
 from taskmaster.middleware import CrashReport
 from taskmaster.processes.ipc import messages
-from taskmaster.processes.supervisor.pool.worker_process import kill_group
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.processes.system.exit_status import describe_status
+from taskmaster.processes.system.process_groups import kill_group
 from taskmaster.processes.template.client import TemplateClient
 
 log = logging.getLogger("taskmaster.supervisor")

@@ -12,8 +12,9 @@ from taskmaster.consumer import Consumer
 from taskmaster.processes.ipc.scoreboard import BatchRecord
 from taskmaster.processes.supervisor.exits.worker_exit import LimitExceeded
 from taskmaster.processes.supervisor.pool.slot import WorkerSlot, WorkerState
-from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess, kill_group
+from taskmaster.processes.supervisor.pool.worker_process import WorkerProcess
 from taskmaster.processes.system.proc import MIB, cpu_ns, resident_bytes
+from taskmaster.processes.system.process_groups import kill_group
 
 log = logging.getLogger("taskmaster.supervisor")
 

@@ -21,8 +21,8 @@ from taskmaster.processes.supervisor.pool.worker_numbers import WorkerNumbers
 from taskmaster.processes.supervisor.pool.worker_process import (
     STACK_SECONDS,
     WorkerProcess,
-    kill_group,
 )
+from taskmaster.processes.system.process_groups import kill_group
 from taskmaster.processes.system.shortage import shortages
 
 log = logging.getLogger("taskmaster.supervisor")

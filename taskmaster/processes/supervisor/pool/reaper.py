@@ -17,10 +17,10 @@ from taskmaster.processes.supervisor.exits.worker_exit import Usage
 from taskmaster.processes.supervisor.pool.crash_reporter import CrashReportService
 from taskmaster.processes.supervisor.pool.generation import Generation
 from taskmaster.processes.supervisor.pool.reload import Generations
-from taskmaster.processes.supervisor.pool.worker_process import kill_group
 from taskmaster.processes.supervisor.service import BaseService, ChildService
 from taskmaster.processes.supervisor.signals import Signals
 from taskmaster.processes.system.orphans import children
+from taskmaster.processes.system.process_groups import is_tracker, kill_group
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -124,9 +124,8 @@ class Reaper(BaseService):
         self.early_exits.clear()  # no template ordered these
         if not self.has_strays:
             return
-        strays = [
-            pid for pid in children() if pid not in self.children_before and not self._is_known(pid)
-        ]
+        strange = [pid for pid in children() if pid not in self.children_before]
+        strays = [pid for pid in strange if not self._is_known(pid) and not is_tracker(pid)]
         for pid in strays:
             self._kill_stray(pid)
         self.has_strays = bool(strays)

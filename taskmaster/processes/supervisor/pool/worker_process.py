@@ -1,7 +1,6 @@
 """One worker process as its supervisor sees it, from the order to the exit."""
 
 import os
-import signal
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from taskmaster.processes.ipc.stack_dump import DUMP_SIGNAL
 from taskmaster.processes.ipc.wakeups import WakeupQueue
 from taskmaster.processes.supervisor.exits.worker_exit import LimitExceeded
 from taskmaster.processes.supervisor.pool.output import Output
+from taskmaster.processes.system.process_groups import kill_group
 
 STACK_SECONDS = 0.05  # for a worker to write its stack before it is killed
 STACK_PATIENCE_SECONDS = 0.5  # longer, for a worker that has not finished writing
@@ -120,12 +120,3 @@ class WorkerProcess:
         if self.pid is not None:
             kill_group(self.pid)
         return is_first
-
-
-def kill_group(pid: int) -> None:
-    """Send SIGKILL to a worker and its process group, which it may not have created yet."""
-    for kill in (os.killpg, os.kill):
-        try:
-            kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue  # it has exited, or runs as another user by setuid
