@@ -5,7 +5,7 @@ from psycopg.rows import tuple_row
 
 from taskmaster.errors import InvalidConfig
 from taskmaster.store.bounded import BoundedConnection, Connection
-from taskmaster.store.loaders import keep_json_as_bytes, register_loaders
+from taskmaster.store.loaders import register_loaders, use_fast_loaders
 from taskmaster.store.opening import Opening
 from taskmaster.store.rows import fetch_value
 from taskmaster.store.statements import statement
@@ -59,7 +59,7 @@ def connect_worker(database_url: str, schema: str, *, name: str = "taskmaster") 
     Raises what `connect` raises.
     """
     conn = connect(database_url, schema, name=name, further=statement("sessions/pin_plans"))
-    keep_json_as_bytes(conn)
+    use_fast_loaders(conn)
     return conn
 
 

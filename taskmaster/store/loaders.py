@@ -12,11 +12,13 @@ import msgspec
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap
+from psycopg.pq import Format
 from psycopg.types.datetime import TimestamptzBinaryLoader, TimestamptzLoader
 from psycopg.types.json import set_json_loads
 
 FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
+TIMESTAMPTZ = psycopg.adapters.types["timestamptz"].oid
 decode_json = msgspec.json.Decoder().decode
 # What it raises for JSON that Postgres accepts: 1e999, \ud800, thousands of digits or levels.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -34,9 +36,17 @@ def register_time_loaders(adapters: AdaptersMap) -> None:
     adapters.register_loader("timestamptz", _BinaryTimeLoader)
 
 
-def keep_json_as_bytes(conn: psycopg.Connection[Any]) -> None:
-    """Let rows read from this connection hold JSON as it is stored."""
+def use_fast_loaders(conn: psycopg.Connection[Any]) -> None:
+    """Let rows read from this connection hold JSON as it is stored, and only usual times.
+
+    The statements that read times on it keep them within those of Python's datetime. A loader in
+    Python would add 1.2 µs to the 3 µs that a job costs its worker.
+    """
     set_json_loads(_keep_bytes, conn)
+    for loader_format in (Format.TEXT, Format.BINARY):
+        loader = psycopg.adapters.get_loader(TIMESTAMPTZ, loader_format)
+        assert loader is not None
+        conn.adapters.register_loader(TIMESTAMPTZ, loader)
 
 
 def load_json(data: str | bytes) -> Any:

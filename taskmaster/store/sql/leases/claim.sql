@@ -2,7 +2,7 @@
 -- whose jobs all acked (null: there is none). One statement, so that no worker can stop between the
 -- two with a lease locked.
 -- Always returns a first row, with a null id if nothing was found. `settled` is false if the lease
--- of `done` was lost.
+-- of `done` was lost. A time that Python does not have becomes its first or last one.
 -- A claim alone need not be `durable`: if Postgres crashes and loses it, its jobs are ready again.
 -- A claim of jobs that must not run twice is durable.
 with settled as (
@@ -32,6 +32,10 @@ leased as (
   having count(*) > 0
   returning token)
 select exists (select from settled) as settled, (select token from leased) as token, position,
-       id, queue_name, payload, headers, priority, run_count + 1 as run_count, created_at, crashes,
-       rescues, ready_at
+       id, queue_name, payload, headers, priority, run_count + 1 as run_count,
+       greatest(least(created_at, '9999-12-31 23:59:59.999999Z'::timestamptz),
+                '0001-01-01 00:00:00Z'::timestamptz) as created_at,
+       crashes, rescues,
+       greatest(least(ready_at, '9999-12-31 23:59:59.999999Z'::timestamptz),
+                '0001-01-01 00:00:00Z'::timestamptz) as ready_at
   from (select) as always left join taken on true
