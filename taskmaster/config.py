@@ -276,7 +276,7 @@ def _table(value: object) -> Table:
 def _refuse_unknown(keys: Iterable[str], allowed: Sequence[str]) -> None:
     for key in sorted(set(keys) - set(allowed)):
         raise InvalidConfig(
-            f"unknown key {key!r}{hint(key, allowed)}; allowed are {', '.join(allowed)}"
+            f"unknown key {display(key)}{hint(key, allowed)}; allowed are {', '.join(allowed)}"
         )
 
 
@@ -285,8 +285,9 @@ def _refuse_unused(options: Table, shared: Specs, consumers: Iterable[Consumer])
     own = [spec for consumer in consumers for spec in consumer.middleware]
     used = sorted({spec["use"] for spec in (*shared, *own) if isinstance(spec, Mapping)})
     for key in sorted(options.keys() - set(used)):
+        shown = display(key).strip("'")
         raise InvalidConfig(
-            f"unknown table [{key}]{hint(key, [*TOP_LEVEL, *used])}; allowed are [supervisor], "
+            f"unknown table [{shown}]{hint(key, [*TOP_LEVEL, *used])}; allowed are [supervisor], "
             "[[consumer]] and one for each middleware that a list uses: "
             f"{', '.join(used) or 'none does'}"
         )

@@ -1,5 +1,6 @@
 """The options of a supervisor: intervals and bounds, in seconds. Tests set them to milliseconds."""
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,7 @@ LONGEST_SECONDS = 86_400
 MOST_BOOT_ATTEMPTS = 10_000
 SHORTEST_NOTIFY_MS = 3_000
 LOOPBACK = "127.0.0.1"
+HOST = re.compile(r"[\w.-]*|[0-9a-fA-F:.]+(%[\w.-]+)?")  # no user, password or path
 LARGEST_PORT = 65_535
 LogFormat = Literal["text", "json"]
 
@@ -106,8 +108,7 @@ def host_and_port(http: object) -> tuple[str, int]:
     """
     host, colon, port = http.rpartition(":") if isinstance(http, str) else ("", "", "")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if "/" in host or not (
-        colon and port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT
-    ):
+    is_port = port.isascii() and port.isdigit() and int(port) <= LARGEST_PORT
+    if not colon or not is_port or not HOST.fullmatch(host):
         raise InvalidConfig(f'http must be "host:port" like "127.0.0.1:9464", got {display(http)}')
     return host or LOOPBACK, int(port)

@@ -20,7 +20,9 @@ ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 def display(value: object) -> str:
     """Return a value for a message, or only its kind if it may hold a secret, as a URL may."""
     if isinstance(value, str):
-        return "a URL" if "://" in value or "@" in value else repr(value)
+        if "://" in value or "@" in value:
+            return "a URL"
+        return "a text with =" if "=" in value else repr(value)
     if value is None or isinstance(value, int | float):
         return repr(value)
     if isinstance(value, list):

@@ -29,7 +29,7 @@ REASONS = {
 }
 UNESCAPED = "write @ as %40, / as %2F and : as %3A in a user name or a password"
 OPTIONS = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
-REFUSED_OPTION = re.compile(r'invalid (\w+) (?:value|number): "|for connection option "(\w+)"')
+REFUSED_OPTION = re.compile(r'invalid "?(\w+)"? (?:value|number): "|for connection option "(\w+)"')
 
 
 def refuse_unescaped(database_url: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster import Consumer, Publisher, Supervisor
+from taskmaster import Consumer, InvalidConfig, Publisher, Supervisor, SupervisorOptions
 from taskmaster.config import Settings, load
 from taskmaster.errors import TaskmasterError
 from taskmaster.imports import resolve_callable
@@ -92,10 +92,17 @@ def test_malformed_url_is_refused_with_the_way_out(url: str, way_out: str) -> No
         f'{HEADER}callback = "jobs:f"\ncpu_affinity = "{DSN}"\n',
     ],
 )
-def test_misplaced_dsn_is_not_shown(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("dsn", [DSN, f"host=x password={SECRET}"])
+def test_misplaced_dsn_is_not_shown(tmp_path: Path, text: str, dsn: str) -> None:
     file = tmp_path / "taskmaster.toml"
-    file.write_text(text)
+    file.write_text(text.replace(DSN, dsn))
     assert SECRET not in refusal(load, file)
+
+
+@pytest.mark.parametrize("http", [f"u:{SECRET}@h:1", f"{SECRET}/h:1", f"u:{SECRET}:1"])
+def test_password_in_an_address_is_refused_without_showing_it(http: str) -> None:
+    with pytest.raises(InvalidConfig, match='http must be "host:port"'):
+        SupervisorOptions(http=http)
 
 
 def hold(**options: Any) -> None:
