@@ -36,6 +36,11 @@ def prompt(job):
     print("no end", end="", flush=True)
     return act_as_told(job)
 
+def crashes(job):
+    for number in range(20_000):
+        print(f"line {number} " + "x" * 80)
+    os.kill(os.getpid(), 9)
+
 def nonblocking(job):
     before = os.get_blocking(1)
     os.set_blocking(1, False)
@@ -86,6 +91,21 @@ def test_lines_of_two_workers_never_mix(printer: Project, publisher: Publisher) 
 
     lines = eventually(lambda: (found := json_lines())[19_999:] and found)
     assert Counter(json.loads(line)["job"] for line in lines) == dict.fromkeys(jobs, 2_000)
+
+
+def test_all_output_of_a_killed_worker_reaches_a_slow_reader(
+    printer: Project, publisher: Publisher, admin: Admin
+) -> None:
+    printer.configure({"callback": "jobs:crashes", "max_crashes": 1})
+    reader, writer = os.pipe()
+    printer.start(stdout=writer)
+    os.close(writer)
+    job_id = publisher.put("q")
+    eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    assert admin.get(job_id).failures[0].stdout.endswith("line 19999 " + "x" * 80 + "\n")
+    with os.fdopen(reader) as lines:
+        for number in range(20_000):
+            assert next(lines) == f"line {number} " + "x" * 80 + "\n"
 
 
 def test_line_without_an_end_is_shown_while_the_job_runs(

@@ -111,16 +111,11 @@ def build_loop(
     reaper = Reaper(generations, core.crash_reporter, children, signals)
     services: Sequence[Service] = [
         *(session, heartbeat, late_claims, core.lost_transactions, core.outbox),
-        *(rescuer, scheduler, listener, waker, shutdown, generations, core.crash_reporter, reaper),
-        *(core.output, LogService(), *children, Readiness(listener, generations, on_ready)),
+        *(rescuer, scheduler, listener, waker, shutdown, core.output, generations),
+        *(core.crash_reporter, reaper, LogService(), *children),
+        Readiness(listener, generations, on_ready),
     ]
-    return Loop(
-        services=services,
-        signals=signals,
-        shutdown=shutdown,
-        generations=generations,
-        reaper=reaper,
-    )
+    return Loop(services, signals, shutdown, generations, reaper=reaper)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
