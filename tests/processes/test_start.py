@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from taskmaster import Consumer, InvalidConfig, Supervisor
+from taskmaster import Consumer, InvalidConfig, Publisher, Supervisor
 from taskmaster.processes.ipc.lifeline import Lifeline
-from tests.support import Supervise, eventually
+from tests.support import Gates, Journal, Supervise, eventually
 from tests.support.callbacks import ACT
 from tests.support.descriptors import open_descriptors
+from tests.support.project import project
 
 
 @contextmanager
@@ -72,6 +73,26 @@ def test_schema_name_that_postgres_refuses_is_refused_at_once(
 ) -> None:
     with pytest.raises(InvalidConfig, match=r"^schema must"):
         Supervisor("postgresql://", consumers=[Consumer("q", callback=ACT)], schema=schema)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_supervisor_works_with_closed_standard_descriptors(
+    closed: str, tmp_path: Path, database_url: str, publisher: Publisher, journal: Journal,
+    gates: Gates,
+) -> None:  # fmt: skip
+    with project(tmp_path / "project", database_url, journal, gates) as here:
+        here.write_version(
+            "loud", "\nimport sys\nprint('imported')\nprint('imported', file=sys.stderr)"
+        )
+        here.configure({})
+        line = f'exec "$@" {closed}'
+        here.start(ready=False, through=("sh", "-c", line, "sh"))
+        job_id = publisher.put("q", {})
+        eventually(lambda: journal.finished() == [job_id])
+        for pid in (here.pid, *here.templates()):
+            links = [str(Path(f"/proc/{pid}/fd/{fd}").readlink()) for fd in (0, 1, 2)]
+            assert not [link for link in links if link.startswith("pipe:")]
+        assert here.stop() == 0
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
