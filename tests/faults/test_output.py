@@ -15,7 +15,7 @@ from tests.support import Gates, Journal, eventually
 from tests.support.project import Project, project
 
 JOBS = """
-import json, os, subprocess, sys
+import ctypes, io, json, os, subprocess, sys
 from taskmaster import Reject
 
 def reopens(job):
@@ -40,6 +40,18 @@ def crashes(job):
     for number in range(20_000):
         print(f"line {number} " + "x" * 80)
     os.kill(os.getpid(), 9)
+
+def replaces(job):
+    print("said by", job.id)
+    if job.payload == "close":
+        sys.stdout.close()
+    elif job.payload == "replace":
+        sys.stdout = io.StringIO()
+    return Reject("as asked")
+
+def prints_in_c(job):
+    ctypes.CDLL(None).puts(b"said in C")
+    return Reject("as asked") if job.payload else None
 
 def nonblocking(job):
     before = os.get_blocking(1)
@@ -106,6 +118,33 @@ def test_all_output_of_a_killed_worker_reaches_a_slow_reader(
     with os.fdopen(reader) as lines:
         for number in range(20_000):
             assert next(lines) == f"line {number} " + "x" * 80 + "\n"
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_job_after_one_that_closed_its_output_can_print(
+    printer: Project, publisher: Publisher, admin: Admin, batch: int
+) -> None:
+    printer.configure({"callback": "jobs:replaces", "batch": batch, "max_runs": 1})
+    printer.start()
+    jobs = publisher.put_many("q", ["close", "replace", None])
+    eventually(lambda: admin.get(jobs[2]).state == State.REJECTED)
+    for job_id in (jobs[1], jobs[2]):
+        (failure,) = admin.get(job_id).failures
+        assert failure.message == "as asked"
+    assert admin.get(jobs[2]).failures[0].stdout == f"said by {jobs[2]}\n"
+
+
+def test_output_of_c_code_is_on_the_record_of_its_run(
+    printer: Project, publisher: Publisher, admin: Admin
+) -> None:
+    printer.configure({"callback": "jobs:prints_in_c", "batch": 1})
+    printer.start()
+    job_id = publisher.put("q", 1)
+    eventually(lambda: admin.get(job_id).state == State.REJECTED)
+    assert admin.get(job_id).failures[0].stdout == "said in C\n"
+    publisher.put("q", 0)
+    eventually(lambda: printer.output().count("said in C") == 2)
+    assert printer.stop() == 0
 
 
 def test_line_without_an_end_is_shown_while_the_job_runs(

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from taskmaster.processes.worker.output import flush_c
+
 END_SECONDS = 2.0
 
 
@@ -24,6 +26,7 @@ def end_as_python_does() -> None:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     _finish_files()
+    flush_c()
     faulthandler.cancel_dump_traceback_later()
 
 

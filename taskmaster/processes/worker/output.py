@@ -1,5 +1,6 @@
 """A worker's standard output and error: what belongs to which run."""
 
+import ctypes
 import os
 import sys
 from io import TextIOWrapper
@@ -8,6 +9,7 @@ from taskmaster.processes.ipc.scoreboard import ScoreboardRow
 from taskmaster.processes.system.fd_identity import identity
 
 STANDARD = (1, 2)
+LIBC = ctypes.CDLL(None)
 
 
 class WorkerOutput:
@@ -29,6 +31,7 @@ class WorkerOutput:
     def tails(self, since: tuple[int, int]) -> tuple[str, str]:
         """Return the end of standard output and of standard error, starting at `since` or later."""
         flush()
+        flush_c()
         stdout, stderr = self._records
         try:
             if [identity(fd) for fd in STANDARD] == self._pipes:
@@ -46,6 +49,26 @@ def capture(stdout_fd: int, stderr_fd: int) -> None:
     for file in (sys.stdout, sys.stderr):
         if isinstance(file, TextIOWrapper):
             file.reconfigure(line_buffering=True)
+
+
+class StandardFiles:
+    """Python's files for the standard streams, which a job may close or replace."""
+
+    def __init__(self) -> None:
+        self._stdout, self._stderr = sys.stdout, sys.stderr
+
+    def restore(self) -> None:
+        """Let the next job print into those that this worker began with."""
+        if getattr(self._stdout, "closed", False):
+            self._stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        if getattr(self._stderr, "closed", False):
+            self._stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        sys.stdout, sys.stderr = self._stdout, self._stderr
+
+
+def flush_c() -> None:
+    """Write what C code has printed and its library holds back."""
+    LIBC.fflush(None)
 
 
 def flush() -> None:
