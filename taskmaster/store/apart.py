@@ -6,7 +6,7 @@ from typing import TypeVar
 import psycopg
 
 from taskmaster.store.connection import Connection
-from taskmaster.store.faults import Fault, fault_of
+from taskmaster.store.faults import is_of_job
 
 Item = TypeVar("Item")
 
@@ -42,6 +42,6 @@ def spoiled_among(
     Then no item is to blame, unless the error is the fault of one.
     """
     spoiled = spoiled_items(conn, work, items)
-    if spoiled and len(spoiled) == len(items) and fault_of(spoiled[0][1]) is not Fault.JOB:
+    if spoiled and len(spoiled) == len(items) and not is_of_job(spoiled[0][1], conn):
         raise spoiled[0][1]
     return spoiled

@@ -75,6 +75,23 @@ def fault_of(error: Exception, conn: "psycopg.Connection[Any] | None" = None) ->
     return FAULTS.get(state) or FAULTS.get(state[:2], Fault.JOB)
 
 
+def is_of_job(error: psycopg.Error, conn: "psycopg.Connection[Any]") -> bool:
+    """Return whether an error may be the fault of one job, so that others are tried without it.
+
+    It is if its data cannot be written, or if a trigger that is not ours has raised
+    the error, with any code. The context of an error names the function, which is in PL/pgSQL or
+    another language of this kind.
+    """
+    if conn.closed:
+        return False
+    return fault_of(error, conn) is Fault.JOB or "PL/" in (error.diag.context or "")
+
+
+def is_lasting(error: psycopg.Error) -> bool:
+    """Return whether a statement would be refused again, so that a simpler one may be tried."""
+    return fault_of(error) in (Fault.JOB, Fault.REFUSED)
+
+
 def is_read_only(error: Exception) -> bool:
     """Return whether the server refuses to write, as a standby does."""
     return isinstance(error, psycopg.Error) and error.sqlstate == READ_ONLY

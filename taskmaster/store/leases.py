@@ -16,7 +16,7 @@ from taskmaster.settlement import release as release_of
 from taskmaster.store.apart import spoiled_items
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import MOST_HELD, Cursor, Horizon, Place
-from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.faults import is_lasting, is_of_job, one_line
 from taskmaster.store.rows import fetch_all, fetch_column, fetch_one, fetch_value
 from taskmaster.store.statements import statement
 
@@ -193,7 +193,7 @@ def settle_in_any_form(
     try:
         return SettleResult(settle(conn, token, settlements))
     except psycopg.Error as error:
-        if fault_of(error, conn) is not Fault.JOB:
+        if not is_of_job(error, conn):
             raise
     if not settle_some(conn, token, []):
         return SettleResult(False)
@@ -204,9 +204,12 @@ def _settle_apart(conn: Connection, token: UUID, settlements: Sequence[Settlemen
     """Settle each job of a batch by itself."""
     work = partial(settle_some, conn, token)
     spoiled = spoiled_items(conn, work, settlements)
+    busy = [(settlement, error) for settlement, error in spoiled if not is_lasting(error)]
+    spoiled = [(settlement, error) for settlement, error in spoiled if is_lasting(error)]
     for simplify in SIMPLER_FORMS:
         simple = [simplify(settlement, one_line(error)) for settlement, error in spoiled]
         spoiled = spoiled_items(conn, work, simple)
+    spoiled += busy
     if spoiled:
         _keep_only(conn, token, [settlement.id for settlement, _ in spoiled])
         return SettleResult(True, spoiled)
@@ -218,7 +221,7 @@ def _end(conn: Connection, token: UUID) -> psycopg.Error | None:
     try:
         settle(conn, token, [])
     except psycopg.Error as error:
-        if fault_of(error, conn) is not Fault.JOB:
+        if not is_of_job(error, conn):
             raise
         _keep_only(conn, token, [])
         return error

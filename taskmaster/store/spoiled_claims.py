@@ -11,7 +11,7 @@ import psycopg
 
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import SKIPPED_SECONDS, Cursor
-from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.faults import is_of_job, one_line
 from taskmaster.store.rows import fetch_first
 from taskmaster.store.statements import statement_for
 
@@ -39,7 +39,7 @@ def claim_apart(
         try:
             return claim_one()
         except psycopg.Error as error:
-            if fault_of(error, conn) is not Fault.JOB or not _skip_next(
+            if not is_of_job(error, conn) or not _skip_next(
                 conn, schema, queue_name, cursor, error
             ):
                 raise

@@ -13,7 +13,7 @@ from psycopg.rows import kwargs_row
 from taskmaster.settlement import SIMPLER_FORMS, Settlement, as_postponed
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import Cursor, Place, open_lanes
-from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.faults import is_lasting, is_of_job, one_line
 from taskmaster.store.leases import ClaimedJob, LeaseCounts
 from taskmaster.store.loaders import register_time_loaders
 from taskmaster.store.rows import fetch_first, fetch_one
@@ -105,20 +105,24 @@ def charge_lost(
     job each time, and no run would be charged.
 
     If the settlement cannot be written, it is written without texts, or else the job is rejected,
-    or else it runs again later, charged. Raises psycopg.Error if that is refused too.
+    or else it runs again later, charged. The last comes first if the reason may not last. Raises
+    psycopg.Error if that is refused too.
     """
     error: psycopg.Error | None = None
     for simplify in (_as_it_is, *SIMPLER_FORMS, as_postponed):
+        is_busy = error is not None and not is_lasting(error)
+        if is_busy and simplify is not as_postponed:
+            continue
         simple = simplify(settlement, "" if error is None else one_line(error))
         try:
             with conn.transaction():
                 query = statement_for("transactions/lock_timeout", schema)
                 conn.execute(query, {"wait_ms": wait_ms})
                 return charge(conn, schema, simple, run=run)
-        except psycopg.errors.LockNotAvailable:
-            return ChargeResult(moved=False, locked=True)
         except psycopg.Error as refused:
-            if fault_of(refused, conn) is not Fault.JOB:
+            if not is_of_job(refused, conn):
+                if isinstance(refused, psycopg.errors.LockNotAvailable):
+                    return ChargeResult(moved=False, locked=True)
                 raise
             error = refused
     assert error is not None

@@ -2,8 +2,8 @@
 
 import pytest
 
-from taskmaster import Admin, Consumer, Publisher
-from taskmaster.consumer import DELIVERIES
+from taskmaster import Admin, Consumer, Publisher, State
+from taskmaster.consumer import DELIVERIES, Delivery
 from taskmaster.store.connection import Connection
 from tests.support import Journal, Supervise, eventually
 from tests.support.callbacks import ACT
@@ -11,6 +11,7 @@ from tests.support.queues import is_drained
 
 MARKED = {
     "ready": "old.payload::jsonb ? 'spoiled'",
+    "rejected": "old.payload::jsonb ? 'spoiled'",
     "leases": "exists (select from unnest(old.payloads) p where p::jsonb ? 'spoiled')",
 }
 # A trigger: when, and of which statement. The deferred one refuses the commit.
@@ -20,14 +21,15 @@ TRIGGERS = {
 }
 
 
-def spoil(conn: Connection, table: str, event: str, kind: str) -> None:
+def spoil(conn: Connection, table: str, event: str, kind: str, code: str = "P0001") -> None:
     """Let the database refuse this event for rows of spoiled jobs."""
     row = "old" if event == "delete" else "new"
     marked = MARKED[table].replace("old.", f"{row}.")
     trigger = TRIGGERS[kind].format(event=event, table=table)
     conn.execute(
         "create function spoil() returns trigger language plpgsql as $$ begin"
-        f"  if {marked} then raise 'spoiled'; end if; return {row}; end $$;"
+        f"  if {marked} then raise 'spoiled' using errcode = '{code}'; end if;"
+        f"  return {row}; end $$;"
         f"{trigger} for each row execute function spoil()",
         prepare=False,
     )
@@ -68,3 +70,37 @@ def test_spoiled_job_does_not_stop_its_own_queue(
     runs = {job_id: len(journal.runs_of(job_id)) for job_id in bad}
     assert [len(journal.runs_of(job_id)) for job_id in good] == [1] * len(good)
     assert set(runs.values()) <= {1, 2}, "a run that could not be ended is charged"
+
+
+# One of each class that means more than one job if no trigger has raised it.
+CODES = ["08006", "0A000", "25006", "28000", "40001", "42501", "42P01", "53100", "55P03", "57014"]
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("table", ["ready", "rejected"])
+def test_code_of_a_trigger_does_not_matter(
+    supervise: Supervise,
+    publisher: Publisher,
+    admin: Admin,
+    conn: Connection,
+    journal: Journal,
+    table: str,
+    code: str,
+) -> None:
+    """A broken trigger for one job raises any code, such as that of a missing table."""
+    spoil(conn, table, "delete" if table == "ready" else "insert", "statement", code)
+    names: list[Delivery] = ["at_least_once", "transactional"]
+    consumers = [Consumer(name, callback=ACT, delivery=name) for name in names]
+    with supervise(*consumers):
+        for name in names:
+            publisher.put(name, {"spoiled": True, "do": "reject"})
+        good = [job_id for name in names for job_id in publisher.put_many(name, [{}] * 3)]
+        eventually(lambda: set(good) <= set(journal.finished()))
+        conn.execute("drop function spoil() cascade")
+        conn.execute("update scheduled set run_at = now()")  # a run that is charged comes later
+        eventually(lambda: is_drained_but_rejected(admin))
+
+
+def is_drained_but_rejected(admin: Admin) -> bool:
+    """Return whether only the spoiled jobs are left, and these are rejected."""
+    return [job.state for job in admin.find()] == [State.REJECTED] * 2

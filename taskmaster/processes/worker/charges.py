@@ -14,7 +14,7 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import transactions
 from taskmaster.store.connection import Connection
 from taskmaster.store.cursor import SKIPPED_SECONDS, Cursor, Place
-from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.faults import is_of_job, one_line
 
 log = logging.getLogger("taskmaster.worker")
 
@@ -50,7 +50,7 @@ class Charges:
                 conn, self.schema, settlement, run=charge.run, wait_ms=WAIT_MS
             )
         except psycopg.Error as error:
-            if fault_of(error, conn) is not Fault.JOB:
+            if not is_of_job(error, conn):
                 raise
             self._keep(charge, cursor, error)
             return True

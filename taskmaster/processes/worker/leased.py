@@ -21,7 +21,7 @@ from taskmaster.settlement import Settlement
 from taskmaster.store import leases, transactions
 from taskmaster.store.connection import Connection, connect_worker
 from taskmaster.store.cursor import Cursor
-from taskmaster.store.faults import Fault, fault_of, one_line
+from taskmaster.store.faults import is_of_job, one_line
 from taskmaster.store.spoiled_claims import claim_apart
 
 log = logging.getLogger("taskmaster.worker")
@@ -179,7 +179,7 @@ class Leased:
         try:
             return self._exchange(conn, batch=batch)
         except psycopg.Error as error:
-            if fault_of(error, conn) is not Fault.JOB:
+            if not is_of_job(error, conn):
                 raise
         self.finish(conn)
         self.size.restart()

@@ -27,7 +27,7 @@ from taskmaster.store import transactions
 from taskmaster.store.bounded import without_bound
 from taskmaster.store.connection import Connection, connect_user, reset_session
 from taskmaster.store.cursor import Cursor, Place
-from taskmaster.store.faults import Fault, fault_of
+from taskmaster.store.faults import is_of_job
 from taskmaster.store.spoiled_claims import claim_apart
 
 NO_TOKEN = UUID(int=0)
@@ -115,7 +115,7 @@ class Transactional:
 
     def _skip_spoiled(self, conn: Connection, error: Exception) -> int:
         """Skip jobs that cannot be claimed. Return 0. Raises the error if no job is to blame."""
-        if fault_of(error, conn) is not Fault.JOB:
+        if not isinstance(error, psycopg.Error) or not is_of_job(error, conn):
             raise error
 
         def try_one() -> None:
