@@ -78,13 +78,18 @@ def fault_of(error: Exception, conn: "psycopg.Connection[Any] | None" = None) ->
 def is_of_job(error: psycopg.Error, conn: "psycopg.Connection[Any]") -> bool:
     """Return whether an error may be the fault of one job, so that others are tried without it.
 
-    It is if its data cannot be written, or if a trigger that is not ours has raised
-    the error, with any code. The context of an error names the function, which is in PL/pgSQL or
-    another language of this kind.
+    It is if its data cannot be written, or if a trigger that is not ours has raised the error, with
+    any code. The context of an error names the function, which is in PL/pgSQL or another language
+    of this kind.
     """
     if conn.closed:
         return False
     return fault_of(error, conn) is Fault.JOB or "PL/" in (error.diag.context or "")
+
+
+def is_blocked(error: psycopg.Error, conn: "psycopg.Connection[Any]") -> bool:
+    """Return whether another session is in the way, so that all of the work is tried again soon."""
+    return fault_of(error, conn) is Fault.BUSY and not is_of_job(error, conn)
 
 
 def is_lasting(error: psycopg.Error) -> bool:

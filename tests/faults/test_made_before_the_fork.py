@@ -122,12 +122,13 @@ with open(f"/proc/self/task/{task}/comm", "w") as name:
 """
 )
 TRACER = """
-import threading, time
-def idle(): time.sleep(1e6)
+import threading
+never = threading.Event()
+def idle(): never.wait()
 def trace():
     while True:
         threading.Thread(target=idle, daemon=True, name="later").start()
-        time.sleep(0.02)
+        never.wait(0.02)
 threading.Thread(target=trace, daemon=True, name="tracer").start()
 """
 

@@ -18,7 +18,8 @@ from tests.support.project import Project, project
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
 OUT_SECONDS = 2.0
 DAEMON = """
-import os, signal, time
+import os, signal
+from tests.support import eventually
 
 def leave_a_daemon(job):
     if job.run_count > 1:
@@ -26,9 +27,8 @@ def leave_a_daemon(job):
     if os.fork() == 0:
         os.setsid()
         note("daemon", pid=os.getpid())
-        time.sleep(600)
-    while not own_journal().lines("daemon"):
-        time.sleep(0.01)
+        signal.pause()
+    eventually(lambda: own_journal().lines("daemon"))
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

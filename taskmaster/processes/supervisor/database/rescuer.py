@@ -12,7 +12,7 @@ from taskmaster.processes.supervisor.database.session import DatabaseSession
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import supervisors
 from taskmaster.store.connection import Connection
-from taskmaster.store.faults import Fault, fault_of, is_of_job, one_line
+from taskmaster.store.faults import is_blocked, one_line
 
 log = logging.getLogger("taskmaster.supervisor")
 
@@ -67,8 +67,7 @@ class Rescuer(BaseService):
         try:
             rescued = supervisors.rescue(conn, gone, max_crashes=MAX_CRASHES)
         except psycopg.Error as error:
-            is_busy = fault_of(error) is Fault.BUSY and not is_of_job(error, conn)
-            if conn.closed or is_busy:
+            if conn.closed or is_blocked(error, conn):
                 raise
             if not self._rescue_apart(conn, gone):
                 raise  # no lease is to blame

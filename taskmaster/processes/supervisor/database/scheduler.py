@@ -11,7 +11,7 @@ from taskmaster.processes.supervisor.database.session import LOCKED_SECONDS, Dat
 from taskmaster.processes.supervisor.service import BaseService
 from taskmaster.store import jobs
 from taskmaster.store.connection import Connection
-from taskmaster.store.faults import Fault, fault_of, is_of_job, one_line
+from taskmaster.store.faults import is_blocked, one_line
 from taskmaster.store.supervisors import Heartbeat
 
 log = logging.getLogger("taskmaster.supervisor")
@@ -55,8 +55,7 @@ class Scheduler(BaseService):
         try:
             moved, due_seconds = jobs.promote(conn, skipped=skipped)
         except psycopg.Error as error:
-            is_busy = fault_of(error) is Fault.BUSY and not is_of_job(error, conn)
-            if conn.closed or is_busy:
+            if conn.closed or is_blocked(error, conn):
                 raise
             if not self._promote_apart(conn, skipped, now):
                 raise  # no job is to blame

@@ -66,10 +66,8 @@ class Stream:
         """Leave the rest for the reader, and close everything."""
         self.keep()
         self.keep()  # a child of the worker may write on, so this does not wait for an empty pipe
-        backlog = backlog_of(self._number) if self.has_pending else None
         for part in self._kept.rest():
-            assert backlog is not None
-            backlog.append(part)
+            backlog_of(self._number).append(part)
         self.close_writer()
         os.close(self.reader)
         self._kept.close()
