@@ -4,6 +4,7 @@ What cannot be started leaves its place vacant, is logged once, and is tried aga
 """
 
 import errno
+import itertools
 import os
 import resource
 import signal
@@ -77,10 +78,12 @@ def kill_while_short(supervisor: RunningSupervisor, title: str, *, free: int) ->
 
 
 def limit_descriptors(pid: int, *, free: int) -> None:
-    """Let a process open only that many descriptors more."""
-    highest = max(open_descriptors(pid))
+    """Let a process open only that many descriptors more, below its highest or above."""
+    taken = open_descriptors(pid)
+    unused = (number for number in itertools.count() if number not in taken)
+    limit = next(itertools.islice(unused, free, None))
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + free, hard))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def lift_limit(pid: int) -> None:

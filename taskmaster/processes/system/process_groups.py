@@ -11,17 +11,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from taskmaster.processes.system.orphans import children
+from taskmaster.processes.system.shortage import is_shortage
 
 TRACKERS = (b"multiprocessing.resource_tracker", b"multiprocess.resource_tracker")
 ROUNDS = 10  # processes of the group may start others while they are being killed
 
 
 def kill_group(pid: int) -> None:
-    """Send SIGKILL to a worker and its process group, which it may not have created yet."""
-    trackers = {child for child in (*children(pid), *children()) if _is_tracker_of(child, pid)}
-    if trackers:
-        _kill_others(pid, trackers)
-    else:
+    """Send SIGKILL to a worker and its process group, which it may not have created yet.
+
+    Without a free descriptor no tracker can be seen, and all of the group is killed.
+    """
+    try:
+        _kill_but_trackers(pid)
+    except OSError as error:
+        if not is_shortage(error):
+            raise
         _kill(os.killpg, pid)
     _kill(os.kill, pid)
 
@@ -33,6 +38,14 @@ def is_tracker(pid: int) -> bool:
     except OSError:  # it has ended
         return False
     return any(tracker in command for tracker in TRACKERS)
+
+
+def _kill_but_trackers(group: int) -> None:
+    trackers = {child for child in (*children(group), *children()) if _is_tracker_of(child, group)}
+    if trackers:
+        _kill_others(group, trackers)
+    else:
+        _kill(os.killpg, group)
 
 
 def _is_tracker_of(pid: int, group: int) -> bool:
