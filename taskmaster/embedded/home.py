@@ -43,10 +43,15 @@ class Home:
         return self.uid, os.geteuid()
 
     def create(self, path: Path) -> None:
-        """Create a directory that only its owner can enter: anyone who reaches the socket is in."""
-        if not path.exists():
+        """Create a directory that only its owner can enter: anyone who reaches the socket is in.
+
+        Another process may do so at the same time.
+        """
+        try:
             path.mkdir(mode=0o700, parents=True)
-            self._change_owner(path)
+        except FileExistsError:
+            return
+        self._change_owner(path)
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file of the directory for appending, and create it if it does not exist."""

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import psycopg
@@ -20,6 +22,7 @@ from taskmaster import Publisher
 from taskmaster.embedded import pid_of, resolve_url, server
 from taskmaster.embedded.account import ACCOUNT
 from taskmaster.embedded.cluster import Cluster
+from taskmaster.embedded.home import Home
 from taskmaster.errors import EmbeddedUnavailable
 from tests.support import eventually
 
@@ -147,6 +150,20 @@ def test_servers_that_need_a_new_account_can_start_together(
             subprocess.run(
                 ["userdel", account], capture_output=True, check=True, timeout=BOUND_SECONDS
             )
+
+
+def test_users_can_create_its_directory_at_the_same_time(home: Path) -> None:
+    binaries = Cluster(home / "pg").binaries
+    together = Barrier(8, timeout=BOUND_SECONDS)
+
+    def create(number: int) -> Path:
+        together.wait()
+        return Home(home / f"{number}/postgres", binaries=binaries).directory
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(50):
+            created = set(threads.map(create, [number] * 8))
+            assert created == {(home / f"{number}/postgres").resolve()}
 
 
 def test_killed_user_neither_stops_the_server_nor_keeps_it_up(home: Path) -> None:
